@@ -1,0 +1,57 @@
+# Everything runs in .venv, made here from the committed constraints; nothing else is needed
+# but Python 3.11 to 3.13 with pip and venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+DEMO_FLAGS ?=
+TEST_FLAGS ?=
+
+.PHONY: demo test lint format bench constraints golden clean
+
+demo: $(VENV)/.base
+	$(BIN)/otic demo $(DEMO_FLAGS)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(TEST_FLAGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The measurements behind the README's figures; alone on the machine, some minutes.
+bench: $(VENV)/.dev
+	$(BIN)/python tests/benchmarks/live.py
+
+# Rewrite the expected outputs in tests/golden after an intended change; read the diff.
+golden: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/test_golden.py --update-golden
+
+$(VENV)/.base: constraints/base.txt pyproject.toml
+	$(PYTHON) -c "import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
+	  sys.exit(0 if ok else 'otic needs Python 3.11 to 3.13, this is %d.%d: make PYTHON=python3.12 ...' % sys.version_info[:2])"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes -r constraints/base.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.dev: constraints/dev.txt $(VENV)/.base
+	$(PIP) install --require-hashes -r constraints/dev.txt
+	touch $@
+
+# Take the newest versions that fit. uv resolves for all Pythons and platforms at once.
+UV := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
+  --no-annotate --no-emit-index-url --quiet --upgrade
+constraints: $(VENV)/.base
+	$(PIP) install uv
+	$(UV) pyproject.toml --extra train --group dev -c constraints/limits.txt -o constraints/dev.txt
+	$(UV) pyproject.toml constraints/build.txt -c constraints/limits.txt -c constraints/dev.txt \
+	  -o constraints/base.txt
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

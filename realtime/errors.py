@@ -1,0 +1,33 @@
+"""The exceptions that otic raises on purpose.
+
+Every message is one line that names the value, the limit and the remedy: the
+command line prints it as it is, after ``otic: ``.
+"""
+
+
+class OticError(Exception):
+    """Base of every error that a caller may want to catch."""
+
+
+class ParameterError(OticError, ValueError):
+    """A parameter is outside of what can be computed."""
+
+
+class BundleError(OticError):
+    """A model file is missing, damaged or contradicts itself."""
+
+
+class RuntimeMissingError(OticError):
+    """A library that the request needs is not installed or does not work here."""
+
+
+class SourceError(OticError):
+    """Audio can't be opened or read."""
+
+
+class DeviceError(SourceError):
+    """An input device is missing or can't be used."""
+
+
+class SinkError(OticError):
+    """Results can't be written where they were asked for."""

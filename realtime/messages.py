@@ -1,0 +1,39 @@
+"""What the person at the terminal sees on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def say(message: str) -> None:
+    """Print ``otic: message``, on one line."""
+    print("otic: " + " ".join(message.split()), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def hushed_libraries() -> Iterator[None]:
+    """Drop what C++ libraries print on standard error.
+
+    LiteRT and TensorFlow announce their start-up there, in the middle of a
+    dashboard, and offer Python no switch for it. Their errors are exceptions.
+
+    Thread safety: what other threads print on standard error meanwhile is
+    dropped too, so this is for start-up only.
+    """
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # standard error is closed: there is nothing to drop
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
