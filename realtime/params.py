@@ -1,0 +1,249 @@
+"""The parameters that travel with a model: its features, and how scores become events."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from realtime.errors import ParameterError
+
+STATISTICS = ("mean", "std", "delta_mean", "delta_rms")
+"""Rolling statistics over the window, each ``n_mfcc`` numbers."""
+
+MIN_N_FFT, MAX_N_FFT = 256, 4096
+MAX_N_MELS = 256
+
+
+@dataclass(frozen=True)
+class FeatureParams:
+    """Parameters of the MFCC front end, named as in librosa.
+
+    There are no defaults: a model is served with exactly what it was trained on.
+
+    Parameters
+    ----------
+    sr : int
+        Sampling rate in Hz.
+    n_fft : int
+        Frame length in samples, a power of two from 256 to 4096.
+    hop_length : int
+        Samples between the starts of two frames.
+    n_mels, n_mfcc : int
+        Mel bands (at most 256) and cepstral coefficients (at most ``n_mels``).
+    fmin, fmax : float
+        Edges of the mel filterbank in Hz; ``0 <= fmin < fmax <= sr / 2``.
+    top_db : float
+        Log-mel values are clamped at this many dB below the window's maximum.
+    center : bool
+        librosa's zero padding at a clip's edges. A stream has no edges: only
+        ``False`` can be served exactly, and only that is accepted for now.
+    window_frames : int
+        Frames that one prediction looks at.
+    statistics : tuple of str
+        Which of ``mean``, ``std``, ``delta_mean`` (mean absolute first
+        difference) and ``delta_rms`` make up the features, in this order.
+
+    Raises
+    ------
+    ParameterError
+        If a value is outside its range; the message names it and the limit.
+    """
+
+    sr: int
+    n_fft: int
+    hop_length: int
+    n_mels: int
+    n_mfcc: int
+    fmin: float
+    fmax: float
+    top_db: float
+    center: bool
+    window_frames: int
+    statistics: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("sr", "n_fft", "hop_length", "n_mels", "n_mfcc", "window_frames"):
+            _check_whole(name, getattr(self, name))
+        for name in ("fmin", "fmax", "top_db"):
+            object.__setattr__(self, name, _as_float(name, getattr(self, name)))
+        self._check_ranges()
+        self._check_statistics()
+
+    def _check_ranges(self) -> None:
+        power_of_two = self.n_fft & (self.n_fft - 1) == 0
+        if not (MIN_N_FFT <= self.n_fft <= MAX_N_FFT and power_of_two):
+            raise ParameterError(
+                f"n_fft={self.n_fft} must be a power of two from {MIN_N_FFT} to {MAX_N_FFT}"
+            )
+        if self.n_mels > MAX_N_MELS:
+            raise ParameterError(f"n_mels={self.n_mels} must be at most {MAX_N_MELS}")
+        if self.n_mfcc > self.n_mels:
+            raise ParameterError(f"n_mfcc={self.n_mfcc} must be at most n_mels={self.n_mels}")
+        if not 0.0 <= self.fmin < self.fmax <= self.sr / 2:
+            raise ParameterError(
+                f"fmin={self.fmin:g}, fmax={self.fmax:g} must satisfy "
+                f"0 <= fmin < fmax <= sr / 2 = {self.sr / 2:g}"
+            )
+        if self.top_db <= 0.0:
+            raise ParameterError(f"top_db={self.top_db:g} must be above 0")
+        if self.center is not False:
+            raise ParameterError(
+                f"center={self.center!r} can't be served exactly from a stream: "
+                "train on center=False windows"
+            )
+
+    def _check_statistics(self) -> None:
+        object.__setattr__(self, "statistics", tuple(self.statistics))
+        unknown = [s for s in self.statistics if s not in STATISTICS]
+        if unknown or not self.statistics or len(set(self.statistics)) < len(self.statistics):
+            raise ParameterError(
+                f"statistics={list(self.statistics)} must name each at most once, "
+                f"and at least one, of {', '.join(STATISTICS)}"
+            )
+        if self.window_frames < 2 and any(s.startswith("delta") for s in self.statistics):
+            raise ParameterError(
+                f"window_frames={self.window_frames} must be at least 2 for delta statistics"
+            )
+
+    @property
+    def n_bins(self) -> int:
+        """Bins of the real FFT."""
+        return self.n_fft // 2 + 1
+
+    @property
+    def n_features(self) -> int:
+        """Length of the feature vector."""
+        return self.n_mfcc * len(self.statistics)
+
+    @property
+    def window_samples(self) -> int:
+        """Samples that one full window spans."""
+        return (self.window_frames - 1) * self.hop_length + self.n_fft
+
+    @property
+    def window_seconds(self) -> float:
+        """The same in seconds."""
+        return self.window_samples / self.sr
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, in field order."""
+        return {**asdict(self), "statistics": list(self.statistics)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> FeatureParams:
+        """Inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        ParameterError
+            If a key is missing or unknown, or a value is outside its range.
+        """
+        check_keys("feature parameters", values, [f.name for f in fields(cls)])
+        return cls(**{**values, "statistics": _as_tuple("statistics", values["statistics"])})
+
+
+@dataclass(frozen=True)
+class DecisionParams:
+    """How a model's scores are smoothed and turned into on and off events.
+
+    Parameters
+    ----------
+    smoothing_scores : int
+        The smoothed score is the mean of this many latest scores.
+    on_thresholds, off_thresholds : tuple of float
+        One for each label, in (0, 1]: an event starts where the smoothed score
+        reaches the first, and ends where it falls below the second (which is at
+        most the first: hysteresis).
+    min_on_seconds, min_off_seconds : float
+        How long the smoothed score must stay above (below) its threshold before
+        the event is started (ended).
+    lag_seconds : float
+        How long a sound must have been going on, typically, before the smoothed
+        score crosses a threshold. Onsets and offsets are dated back by it.
+
+    Raises
+    ------
+    ParameterError
+        If a value is outside its range.
+    """
+
+    smoothing_scores: int
+    on_thresholds: tuple[float, ...]
+    off_thresholds: tuple[float, ...]
+    min_on_seconds: float
+    min_off_seconds: float
+    lag_seconds: float
+
+    def __post_init__(self) -> None:
+        _check_whole("smoothing_scores", self.smoothing_scores)
+        for name in ("min_on_seconds", "min_off_seconds", "lag_seconds"):
+            object.__setattr__(self, name, _as_float(name, getattr(self, name)))
+            if getattr(self, name) < 0.0:
+                raise ParameterError(f"{name}={getattr(self, name):g} must be at least 0")
+        for name in ("on_thresholds", "off_thresholds"):
+            values = tuple(_as_float(name, v) for v in getattr(self, name))
+            object.__setattr__(self, name, values)
+            if not all(0.0 < v <= 1.0 for v in values):
+                raise ParameterError(f"{name}={list(values)} must lie above 0 and at most at 1")
+        if len(self.on_thresholds) != len(self.off_thresholds):
+            raise ParameterError(
+                f"{len(self.on_thresholds)} on_thresholds and "
+                f"{len(self.off_thresholds)} off_thresholds: one of each for each label is needed"
+            )
+        if any(off > on for on, off in zip(self.on_thresholds, self.off_thresholds, strict=True)):
+            raise ParameterError("an off threshold is above its on threshold: events would flicker")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, in field order."""
+        lists = {n: list(getattr(self, n)) for n in ("on_thresholds", "off_thresholds")}
+        return {**asdict(self), **lists}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DecisionParams:
+        """Inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        ParameterError
+            If a key is missing or unknown, or a value is outside its range.
+        """
+        check_keys("decision parameters", values, [f.name for f in fields(cls)])
+        lists = {n: _as_tuple(n, values[n]) for n in ("on_thresholds", "off_thresholds")}
+        return cls(**{**values, **lists})
+
+
+def check_keys(what: str, values: Any, expected: list[str]) -> None:
+    """Require a JSON object with exactly the expected keys.
+
+    Raises
+    ------
+    ParameterError
+        Naming the missing and the unknown ones.
+    """
+    if not isinstance(values, dict):
+        raise ParameterError(f"{what} must be a JSON object, not {type(values).__name__}")
+    missing = [n for n in expected if n not in values]
+    unknown = [n for n in values if n not in expected]
+    if missing or unknown:
+        raise ParameterError(
+            f"{what}: missing keys {', '.join(missing) or 'none'}; "
+            f"unknown keys {', '.join(unknown) or 'none'}"
+        )
+
+
+def _check_whole(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ParameterError(f"{name}={value!r} must be a whole number of at least 1")
+
+
+def _as_float(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ParameterError(f"{name}={value!r} must be a finite number")
+    return float(value)
+
+
+def _as_tuple(name: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ParameterError(f"{name}={value!r} must be a list")
+    return tuple(value)

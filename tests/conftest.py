@@ -1,0 +1,45 @@
+"""Options and fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("OTIC_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite the expected outputs in tests/golden"
+    )
+    parser.addoption(
+        "--require-real-audio",
+        action="store_true",
+        help="fail, in place of skipping, where the real recordings are missing",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "real_audio: needs the recordings in $OTIC_DATA")
+
+
+@pytest.fixture(scope="session")
+def esc10(request: pytest.FixtureRequest) -> Path:
+    """The folder of ESC-10."""
+    folder = DATA / "esc10"
+    if not folder.is_dir():
+        reason = f"no recordings at {folder}: set OTIC_DATA to a folder that holds esc10"
+        if request.config.getoption("--require-real-audio"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "esc10" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_audio")

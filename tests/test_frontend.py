@@ -1,0 +1,217 @@
+"""The front end is librosa's on every window, and does not care how the stream is cut."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realtime import FeatureParams, Frontend
+from realtime.errors import ParameterError
+from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, cut, noise
+from training.datasets import load_dataset
+from training.windows import read_clip
+
+TOLERANCE = 5e-4
+
+
+def librosa_mfcc(y: F32, p: FeatureParams) -> F32:
+    """librosa's MFCCs of one window, [n_mfcc, window_frames]."""
+    return librosa.feature.mfcc(
+        y=y,
+        sr=p.sr,
+        n_mfcc=p.n_mfcc,
+        n_fft=p.n_fft,
+        hop_length=p.hop_length,
+        n_mels=p.n_mels,
+        fmin=p.fmin,
+        fmax=p.fmax,
+        center=False,
+    )
+
+
+def librosa_features(y: F32, p: FeatureParams) -> F32:
+    mfcc = librosa_mfcc(y, p).astype(np.float64)
+    delta = np.diff(mfcc, axis=1)
+    statistics = {
+        "mean": mfcc.mean(axis=1),
+        "std": mfcc.std(axis=1),
+        "delta_mean": np.abs(delta).mean(axis=1),
+        "delta_rms": np.sqrt((delta**2).mean(axis=1)),
+    }
+    return np.concatenate([statistics[name] for name in p.statistics])
+
+
+def sweep(n: int, sr: int) -> F32:
+    """A loud tone over faint noise, then near silence: top_db clamps much of it."""
+    t = np.arange(n) / sr
+    y = 0.5 * np.sin(2 * np.pi * (200 + 300 * t) * t) + 1e-6 * noise(n)
+    y[n // 2 :] *= 1e-3
+    return y.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        LIBROSA_DEFAULTS,
+        replace(LIBROSA_DEFAULTS, window_frames=169, statistics=("mean",)),
+        replace(LIBROSA_DEFAULTS, statistics=("delta_rms", "mean")),
+        replace(LIBROSA_DEFAULTS, n_fft=4096, hop_length=441),
+        replace(LIBROSA_DEFAULTS, sr=16000, n_fft=512, hop_length=160, n_mels=64, fmax=8000.0),
+        replace(SMALL, hop_length=300),  # hop_length > n_fft: samples between frames are unused
+        replace(SMALL, hop_length=256),
+        replace(SMALL, hop_length=1),
+    ],
+    ids=lambda p: f"{p.sr}-{p.n_fft}-{p.hop_length}-{'+'.join(p.statistics)}",
+)
+@pytest.mark.parametrize("kind", ["noise", "sweep", "silence", "impulse"])
+def test_features_are_librosas(params: FeatureParams, kind: str) -> None:
+    n = params.window_samples
+    y = {
+        "noise": noise(n),
+        "sweep": sweep(n, params.sr),
+        "silence": np.zeros(n, np.float32),
+        "impulse": np.eye(1, n, n // 3, dtype=np.float32)[0],
+    }[kind]
+    frontend = Frontend(params)
+    frontend.push(noise(params.window_samples, seed=9))  # something to be pushed out of the ring
+    frontend.reset()
+    frontend.push(y)
+    expected = librosa_features(y, params)
+    np.testing.assert_allclose(frontend.features(), expected, rtol=0, atol=TOLERANCE)
+
+
+def test_log_mel_is_librosas() -> None:
+    p = LIBROSA_DEFAULTS
+    y = noise(p.window_samples)
+    frontend = Frontend(p)
+    frontend.push(noise(5000))
+    frontend.reset()
+    frontend.push(y)
+    mel = librosa.feature.melspectrogram(
+        y=y, sr=p.sr, n_fft=p.n_fft, hop_length=p.hop_length, center=False
+    )
+    expected = librosa.power_to_db(mel, top_db=None).T
+    np.testing.assert_allclose(frontend.log_mel(), expected, rtol=0, atol=1e-3)
+    copy = frontend.log_mel()
+    copy[:] = 0.0
+    assert not (frontend.log_mel() == 0.0).all()
+
+
+def test_every_window_of_ten_real_clips_is_librosas(esc10: Path) -> None:
+    """Mean MFCC of every window, one hop apart, within 5e-4 of librosa."""
+    p = replace(LIBROSA_DEFAULTS, statistics=("mean",))
+    clips = load_dataset(str(esc10)).clips
+    one_a_class = list({clip.label: clip for clip in clips if clip.fold == 1}.values())
+    assert len(one_a_class) == 10
+    worst = 0.0
+    for clip in one_a_class:
+        y = read_clip(clip, p.sr)
+        frontend = Frontend(p)
+        position = 0
+        for stop in range(p.window_samples, len(y) + 1, p.hop_length):
+            frontend.push(y[position:stop])
+            position = stop
+            window = y[stop - p.window_samples : stop]
+            expected = librosa_mfcc(window, p).mean(axis=1)
+            worst = max(worst, float(np.abs(frontend.features() - expected).max()))
+    print(f"largest difference from librosa in any mean MFCC: {worst:.2e}")
+    assert worst <= TOLERANCE
+
+
+sizes = st.lists(st.integers(1, 900), min_size=1, max_size=20)
+
+
+@given(sizes=sizes, hop_length=st.sampled_from([1, 100, 255, 256, 257, 700]))
+@settings(deadline=None, max_examples=60)
+def test_any_cutting_gives_the_same_bits(sizes: list[int], hop_length: int) -> None:
+    params = replace(
+        SMALL, hop_length=hop_length, statistics=("mean", "std", "delta_mean", "delta_rms")
+    )
+    y = noise(params.window_samples + 5 * hop_length + 17)
+    whole, parts = Frontend(params), Frontend(params)
+    n_whole = whole.push(y)
+    n_parts = sum(parts.push(block) for block in cut(y, sizes))
+    assert n_whole == n_parts == whole.n_frames
+    np.testing.assert_array_equal(whole.log_mel(), parts.log_mel())
+    np.testing.assert_array_equal(whole.features(), parts.features())
+
+
+def test_a_long_stream_equals_a_fresh_front_end() -> None:
+    y = noise(200 * SMALL.hop_length + SMALL.n_fft)
+    long, fresh = Frontend(SMALL), Frontend(SMALL)
+    long.push(y)
+    fresh.push(y[-SMALL.window_samples :])
+    np.testing.assert_array_equal(long.features(), fresh.features())
+
+
+def test_reset_forgets() -> None:
+    y = noise(SMALL.window_samples)
+    used, fresh = Frontend(SMALL), Frontend(SMALL)
+    used.push(noise(1234, seed=5))
+    used.reset()
+    assert not used.ready
+    assert used.n_frames == 0
+    used.push(y)
+    fresh.push(y)
+    np.testing.assert_array_equal(used.features(), fresh.features())
+
+
+def test_ready_and_what_push_takes() -> None:
+    frontend = Frontend(SMALL)
+    assert frontend.push(np.zeros(0, np.float32)) == 0
+    assert frontend.push(np.zeros(SMALL.window_samples - 1, np.float32)) == SMALL.window_frames - 1
+    assert not frontend.ready
+    with pytest.raises(ParameterError, match="6 of 7 frames"):
+        frontend.features()
+    with pytest.raises(ParameterError, match="6 of 7 frames"):
+        frontend.log_mel()
+    assert frontend.push([0.0]) == 1
+    assert frontend.ready
+    assert frontend.features().dtype == np.float32
+    assert frontend.features().shape == (SMALL.n_features,)
+    with pytest.raises(ParameterError, match=r"shape \(3, 2\)"):
+        frontend.push(np.zeros((3, 2), np.float32))
+    # Other dtypes and strides are converted, not misread.
+    y = noise(2 * SMALL.window_samples).astype(np.float64)[::2]
+    one, other = Frontend(SMALL), Frontend(SMALL)
+    one.push(y)
+    other.push(y.astype(np.float32))
+    np.testing.assert_array_equal(one.features(), other.features())
+
+
+def test_steady_state_does_not_allocate() -> None:
+    frontend = Frontend(LIBROSA_DEFAULTS)
+    block = noise(512)
+    for _ in range(200):
+        frontend.push(block)
+    tracemalloc.start()
+    try:
+        frontend.push(block)
+        before = tracemalloc.take_snapshot()
+        for _ in range(1000):
+            frontend.push(block)
+        after = tracemalloc.take_snapshot()
+    finally:
+        tracemalloc.stop()
+    here = [tracemalloc.Filter(True, "*/realtime/*")]
+    grown = sum(
+        s.size_diff
+        for s in after.filter_traces(here).compare_to(before.filter_traces(here), "filename")
+    )
+    assert grown < 512, f"{grown} bytes kept after 1000 hops"
+
+
+def test_resampled_input_is_what_training_sees() -> None:
+    """soxr in one shot and the front end agree on length: nothing is padded or dropped."""
+    y = soxr.resample(noise(48000 * 3), 48000, 22050)
+    frontend = Frontend(LIBROSA_DEFAULTS)
+    expected = (len(y) - LIBROSA_DEFAULTS.n_fft) // LIBROSA_DEFAULTS.hop_length + 1
+    assert frontend.push(y) == expected

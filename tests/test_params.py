@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from realtime import DecisionParams, FeatureParams
+from realtime.errors import ParameterError
+from tests.helpers import LIBROSA_DEFAULTS, SMALL, decision
+
+
+def test_derived_sizes() -> None:
+    assert LIBROSA_DEFAULTS.n_features == 160
+    assert LIBROSA_DEFAULTS.window_samples == 82 * 512 + 2048
+    assert LIBROSA_DEFAULTS.window_seconds == pytest.approx(1.996916, abs=1e-6)
+    assert SMALL.n_bins == 129
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"n_fft": 1000}, ["n_fft=1000", "power of two", "256", "4096"]),
+        ({"n_fft": 128}, ["n_fft=128"]),
+        ({"n_fft": 8192}, ["n_fft=8192"]),
+        ({"hop_length": 0}, ["hop_length=0"]),
+        ({"hop_length": 1.5}, ["hop_length=1.5"]),
+        ({"sr": True}, ["sr=True"]),
+        ({"n_mels": 257}, ["n_mels=257", "256"]),
+        ({"n_mfcc": 25}, ["n_mfcc=25", "n_mels=24"]),
+        ({"fmax": 4001.0}, ["fmax=4001", "4000"]),
+        ({"fmin": float("nan")}, ["fmin=nan"]),
+        ({"fmin": -1.0}, ["fmin=-1"]),
+        ({"top_db": 0.0}, ["top_db=0"]),
+        ({"center": True}, ["center=True"]),
+        ({"statistics": ()}, ["statistics"]),
+        ({"statistics": ("median",)}, ["median", "delta_rms"]),
+        ({"statistics": ("mean", "mean")}, ["at most once"]),
+        ({"window_frames": 1, "statistics": ("delta_mean",)}, ["window_frames=1"]),
+    ],
+)
+def test_a_bad_value_is_named_with_its_limit(changes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ParameterError) as caught:
+        replace(SMALL, **changes)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_feature_params_survive_json() -> None:
+    assert FeatureParams.from_dict(SMALL.to_dict()) == SMALL
+
+
+def test_there_are_no_defaults_and_no_unknown_keys() -> None:
+    values = SMALL.to_dict()
+    del values["top_db"]
+    values["to_db"] = 80.0
+    with pytest.raises(ParameterError, match=r"missing keys top_db; unknown keys to_db"):
+        FeatureParams.from_dict(values)
+    with pytest.raises(ParameterError, match="JSON object, not list"):
+        FeatureParams.from_dict([])  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="statistics='mean' must be a list"):
+        FeatureParams.from_dict({**SMALL.to_dict(), "statistics": "mean"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"smoothing_scores": 0}, "smoothing_scores=0"),
+        ({"min_on_seconds": -1.0}, "min_on_seconds=-1"),
+        ({"lag_seconds": "x"}, "lag_seconds='x'"),
+        ({"on_thresholds": (0.5, 1.1)}, "on_thresholds"),
+        ({"on_thresholds": (0.5,)}, "1 on_thresholds and 2 off_thresholds"),
+        ({"off_thresholds": (0.9, 0.4)}, "above its on threshold"),
+    ],
+)
+def test_bad_decision_params(changes: dict[str, Any], word: str) -> None:
+    with pytest.raises(ParameterError, match=word):
+        decision(2, **changes)
+
+
+def test_decision_params_survive_json() -> None:
+    params = decision(3)
+    assert DecisionParams.from_dict(params.to_dict()) == params
+    with pytest.raises(ParameterError, match="unknown keys hold"):
+        DecisionParams.from_dict({**params.to_dict(), "hold": 1})
