@@ -1,0 +1,185 @@
+"""The pure core: samples in, predictions and events out.
+
+No thread, no clock, no file and no terminal in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from realtime.bundle import Bundle
+from realtime.classifier import Classifier
+from realtime.errors import ParameterError
+from realtime.events import EventDetector, Gap, Item, Scores
+from realtime.frontend import Frontend
+
+
+class Predictor(Protocol):
+    """Whatever turns features into scores; :class:`realtime.classifier.Classifier` does."""
+
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 [n_features] to float32 [n_labels]."""
+
+
+class Pipeline:
+    """Classify one stream.
+
+    The same samples give the same items however they are cut into blocks. Time
+    is the sample clock: it counts samples, lost ones included, at the bundle's
+    rate, from 0 at the start or the last :meth:`reset`.
+
+    Not thread safe: one thread owns an instance at a time.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model to serve.
+    classifier : Predictor, optional
+        Used in place of a new :class:`realtime.classifier.Classifier`.
+
+    Raises
+    ------
+    BundleError, RuntimeMissingError
+        If the model can't be loaded.
+    """
+
+    def __init__(self, bundle: Bundle, classifier: Predictor | None = None) -> None:
+        self.bundle = bundle
+        self._classifier = classifier if classifier is not None else Classifier(bundle)
+        self._frontend = Frontend(bundle.features)
+        self._detector = EventDetector(bundle.labels, bundle.decision, bundle.features.sr)
+        self.reset()
+
+    @property
+    def sample(self) -> int:
+        """The sample clock: samples so far, lost ones included."""
+        return self._sample
+
+    @property
+    def lost(self) -> int:
+        """Lost samples so far."""
+        return self._lost
+
+    def process(self, y: ArrayLike) -> list[Item]:
+        """Take samples.
+
+        Parameters
+        ----------
+        y : float32 [n]
+            Mono samples at ``bundle.features.sr``, nominally in [-1, 1], any
+            ``n``. NaN and infinite ones count as lost.
+
+        Returns
+        -------
+        list of Scores, Event and Gap
+            What these samples completed, in time order. A gap is reported once
+            its length is known: when audio goes on after it, or by :meth:`flush`.
+
+        Raises
+        ------
+        ParameterError
+            If ``y`` is not one-dimensional.
+        """
+        samples = np.ascontiguousarray(y, dtype=np.float32)
+        if samples.ndim != 1:
+            raise ParameterError(
+                f"y has shape {samples.shape}: mono samples of shape [n] are needed"
+            )
+        items: list[Item] = []
+        for start, stop, finite in finite_runs(samples):
+            if finite:
+                items += self._resume()
+                self._consume(samples[start:stop], items)
+            else:
+                items += self.lose(stop - start)
+        return items
+
+    def lose(self, n: int) -> list[Item]:
+        """Say that the next ``n`` samples of the stream are lost.
+
+        Whatever is on goes off, and the window starts anew behind the gap.
+        """
+        if n <= 0:
+            return []
+        items: list[Item] = []
+        if self._gap == 0:
+            items += self._detector.close(self._sample)
+            self._frontend.reset()
+        self._gap += n
+        self._lost += n
+        self._sample += n
+        return items
+
+    def flush(self) -> list[Item]:
+        """End the stream: whatever is on goes off.
+
+        The sample clock stands; samples that follow would start a new window.
+        """
+        items: list[Item] = [*self._resume(), *self._detector.close(self._sample)]
+        self._start_stretch()
+        return items
+
+    def reset(self) -> None:
+        """Forget everything; the sample clock starts from 0."""
+        self._sample = 0
+        self._lost = 0
+        self._gap = 0  # length of the gap that the stream is in, 0 outside one
+        self._start_stretch()
+
+    def _start_stretch(self) -> None:
+        self._frontend.reset()
+        self._detector.start(self._sample)
+        self._next_inference = self._sample + self.bundle.features.window_samples
+
+    def _resume(self) -> list[Item]:
+        """Report the gap that the stream was in, if any."""
+        if self._gap == 0:
+            return []
+        gap = Gap(self._sample - self._gap, self._gap)
+        self._gap = 0
+        self._start_stretch()
+        return [gap]
+
+    def _consume(self, y: NDArray[np.float32], items: list[Item]) -> None:
+        """Push up to each inference's last sample, so that its window ends just there."""
+        position = 0
+        while position < len(y):
+            step = min(len(y) - position, self._next_inference - self._sample)
+            self._frontend.push(y[position : position + step])
+            position += step
+            self._sample += step
+            if self._sample == self._next_inference:
+                self._infer(items)
+                self._next_inference += self.bundle.inference_hop_samples
+
+    def _infer(self, items: list[Item]) -> None:
+        scores = self._classifier.predict(self._frontend.features())
+        smoothed, events = self._detector.update(self._sample, scores)
+        labels = self.bundle.labels
+        items.append(
+            Scores(
+                self._sample,
+                self._sample / self.bundle.features.sr,
+                dict(zip(labels, scores.tolist(), strict=True)),
+                dict(zip(labels, smoothed.tolist(), strict=True)),
+            )
+        )
+        items.extend(events)
+
+
+def finite_runs(y: NDArray[np.float32]) -> Iterator[tuple[int, int, bool]]:
+    """Cut ``y``, float32 [n], into runs ``(start, stop, finite)`` of finite and other samples."""
+    finite = np.isfinite(y)
+    if finite.all():
+        if len(y):
+            yield 0, len(y), True
+        return
+    edges = np.flatnonzero(np.diff(finite)) + 1
+    bounds = [0, *edges.tolist(), len(y)]
+    for start, stop in pairwise(bounds):
+        yield start, stop, bool(finite[start])

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import sys
+import types
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from realtime import Classifier
+from realtime.errors import BundleError, RuntimeMissingError
+from tests.helpers import bundled, decision
+
+
+def test_scores_are_probabilities() -> None:
+    bundle = bundled()
+    classifier = Classifier(bundle)
+    features = np.zeros(bundle.features.n_features, np.float32)
+    scores = classifier.predict(features)
+    assert scores.dtype == np.float32
+    assert scores.shape == (len(bundle.labels),)
+    assert scores.sum() == pytest.approx(1.0, abs=1e-5)
+    kept = scores.copy()
+    classifier.predict(features + 10.0)
+    np.testing.assert_array_equal(scores, kept)  # a copy, not a view of the runtime's memory
+
+
+def test_a_label_count_that_does_not_fit() -> None:
+    bundle = replace(bundled(), labels=("a", "b"), decision=decision(2))
+    with pytest.raises(BundleError, match=r"names 2 labels, but the model's output has .*10"):
+        Classifier(bundle)
+
+
+def test_a_feature_size_that_does_not_fit() -> None:
+    bundle = bundled()
+    bundle = replace(bundle, features=replace(bundle.features, statistics=("mean",)))
+    with pytest.raises(BundleError, match=r"names 40 features, but the model's input has .*160"):
+        Classifier(bundle)
+
+
+def test_a_damaged_model(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BundleError, match="can't load it"):
+        Classifier(replace(bundled(), model=b"\x20\x00\x00\x00TFL3" + bytes(100)))
+    assert capfd.readouterr().err == ""
+
+
+def test_loading_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    Classifier(bundled())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_runtime_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(RuntimeMissingError, match="pip install ai-edge-litert"):
+        Classifier(bundled())
+
+
+def test_tflite_runtime_with_numpy_2_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It imports there, and dies in Interpreter(...) with a misleading SystemError."""
+    fake = types.ModuleType("tflite_runtime.interpreter")
+    fake.Interpreter = object  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", fake)
+    monkeypatch.setenv("OTIC_RUNTIME", "tflite-runtime")
+    monkeypatch.setattr(np, "__version__", "2.4.0")
+    with pytest.raises(RuntimeMissingError, match=r"numpy below 2 only, and numpy is 2\.4\.0"):
+        Classifier(bundled())
+
+
+def test_the_runtime_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTIC_RUNTIME", "onnx")
+    with pytest.raises(RuntimeMissingError, match="OTIC_RUNTIME=onnx must be one of litert, tf"):
+        Classifier(bundled())
+    monkeypatch.setenv("OTIC_RUNTIME", "litert")
+    Classifier(bundled())
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(RuntimeMissingError, match="pip install ai-edge-litert"):
+        Classifier(bundled())

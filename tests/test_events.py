@@ -1,0 +1,124 @@
+"""Smoothing, hysteresis, minimum durations; and what must hold for any scores."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.events import Event, EventDetector
+from tests.helpers import decision
+
+SR = 1000
+HOP = 100  # 0.1 s
+
+
+def run(scores: list[float], start: int = 0, **changes: float) -> list[Event]:
+    """Feed one label a score every 0.1 s, then close."""
+    detector = EventDetector(("x",), decision(1, smoothing_scores=1, **changes), SR)
+    detector.start(start)
+    events: list[Event] = []
+    sample = start
+    for score in scores:
+        sample += HOP
+        events += detector.update(sample, np.array([score], np.float32))[1]
+    return events + detector.close(sample)
+
+
+def test_on_and_off_with_times_and_peak() -> None:
+    on, off = run([0.1, 0.7, 0.8, 0.9, 0.5, 0.3, 0.2, 0.1], min_on_seconds=0.1)
+    assert (on.state, on.label) == ("on", "x")
+    assert on.time == 0.3  # 0.1 s after the threshold was crossed at 0.2
+    assert on.onset == 0.15
+    assert on.score == np.float32(0.8)
+    assert (off.state, off.onset) == ("off", on.onset)
+    assert off.time == 0.7  # crossed at 0.6; 0.5 was above the off threshold
+    assert off.offset == 0.55
+    assert off.peak == np.float32(0.9)
+
+
+def test_a_short_peak_is_no_event() -> None:
+    assert run([0.1, 0.9, 0.1, 0.9, 0.1], min_on_seconds=0.1) == []
+
+
+def test_a_short_dip_does_not_end_an_event() -> None:
+    events = run([0.9, 0.9, 0.9, 0.1, 0.9, 0.9], min_off_seconds=0.1)
+    assert [e.state for e in events] == ["on", "off"]
+    assert events[1].time == 0.6  # closed by the end
+
+
+def test_zero_durations_decide_at_once() -> None:
+    on, off = run([0.7, 0.2], min_on_seconds=0.0, min_off_seconds=0.0)
+    assert (on.time, off.time) == (0.1, 0.2)
+
+
+def test_no_onset_before_the_stretch_began_or_the_last_offset() -> None:
+    on, *_ = run([0.9, 0.9], start=5000, lag_seconds=3.0)
+    assert on.onset == 5.0
+    events = run([0.9, 0.1, 0.9, 0.9], min_on_seconds=0.0, min_off_seconds=0.0, lag_seconds=0.15)
+    assert [e.state for e in events] == ["on", "off", "on", "off"]
+    assert events[2].onset >= (events[1].offset or 0)
+
+
+def test_smoothing_is_the_mean_of_the_latest() -> None:
+    detector = EventDetector(("x",), decision(1, smoothing_scores=3), SR)
+    detector.start(0)
+    smoothed = [
+        detector.update(i, np.array([s], np.float32))[0][0] for i, s in enumerate([3, 0, 3, 6])
+    ]
+    assert smoothed == [3.0, 1.5, 2.0, 3.0]
+    detector.start(100)
+    assert detector.update(101, np.array([9], np.float32))[0][0] == 9.0
+
+
+score = st.floats(0.0, 1.0, width=32)
+stretches = st.lists(st.lists(st.tuples(score, score), max_size=40), min_size=1, max_size=4)
+
+
+@given(
+    stretches=stretches,
+    smoothing=st.integers(1, 4),
+    durations=st.tuples(*[st.sampled_from([0.0, 0.1, 0.25])] * 2),
+    lag=st.sampled_from([0.0, 0.05, 1.0]),
+)
+def test_what_must_hold_for_any_scores(
+    stretches: list[list[tuple[float, float]]],
+    smoothing: int,
+    durations: tuple[float, float],
+    lag: float,
+) -> None:
+    """For each label on and off alternate; times never run backwards or beyond the audio."""
+    params = decision(
+        2,
+        smoothing_scores=smoothing,
+        min_on_seconds=durations[0],
+        min_off_seconds=durations[1],
+        lag_seconds=lag,
+    )
+    detector = EventDetector(("a", "b"), params, SR)
+    sample = 0
+    events: list[Event] = []
+    for stretch in stretches:
+        begin = sample
+        detector.start(sample)
+        found: list[Event] = []
+        for scores in stretch:
+            sample += HOP
+            found += detector.update(sample, np.array(scores, np.float32))[1]
+        found += detector.close(sample)
+        assert all(begin / SR <= e.onset <= e.time <= sample / SR for e in found)
+        events += found
+        sample += 1000
+    assert [e.time for e in events] == sorted(e.time for e in events)
+    for label in ("a", "b"):
+        own = [e for e in events if e.label == label]
+        assert [e.state for e in own] == ["on", "off"] * (len(own) // 2)
+        last_offset = 0.0
+        for on, off in zip(own[::2], own[1::2], strict=True):
+            assert off.onset == on.onset >= last_offset
+            assert off.offset is not None
+            assert on.onset <= off.offset <= off.time
+            assert off.peak is not None
+            assert on.score is not None
+            assert off.peak >= on.score >= 0.6
+            last_offset = off.offset
