@@ -1,0 +1,232 @@
+"""Where samples come from: files, raw PCM, arrays; for the microphone see `microphone`."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime.conversion import Chunk, Converter
+from realtime.errors import SourceError
+from realtime.messages import hushed_libraries
+
+_WAIT_SECONDS = 0.1
+
+
+class Source(Protocol):
+    """A stream of mono samples at the model's rate.
+
+    One thread iterates over :meth:`chunks`, once, and calls :meth:`close`.
+    """
+
+    name: str
+    live: bool  # True where audio that is not taken in time is lost
+
+    def chunks(self) -> Iterator[Chunk | None]:
+        """Yield samples, losses, and None where there is nothing yet.
+
+        Raises
+        ------
+        SourceError
+            If reading fails; whatever could be read was yielded before.
+        """
+
+    def queue_fill(self) -> float:
+        """Share of the buffer between source and pipeline in use, 0 to 1."""
+
+    def warnings(self) -> list[str]:
+        """What a person should know at the end, a line each."""
+
+    def close(self) -> None:
+        """Release what was opened."""
+
+
+class _Unbuffered:
+    """What the sources here share: they are read at the pipeline's pace."""
+
+    name: str
+    live = False
+    _converter: Converter
+
+    def queue_fill(self) -> float:
+        return 0.0
+
+    def warnings(self) -> list[str]:
+        n = self._converter.not_finite
+        return [f"{self.name}: {n} samples are NaN or infinite: counted as lost"] if n else []
+
+    def close(self) -> None:
+        pass
+
+
+class ArraySource(_Unbuffered):
+    """Samples in memory: float32 [n], mono, already at the model's rate."""
+
+    def __init__(self, name: str, y: NDArray[np.float32], sr: int, block: int) -> None:
+        self.name = name
+        self._y = y
+        self._block = block
+        self._converter = Converter(sr, 1, sr)
+
+    def chunks(self) -> Iterator[Chunk | None]:
+        for start in range(0, len(self._y), self._block):
+            yield from self._converter.push(self._y[start : start + self._block, None])
+        yield from self._converter.flush()
+
+
+class FileSource(_Unbuffered):
+    """An audio file in any format that libsndfile reads.
+
+    Parameters
+    ----------
+    path : str
+    sr : int
+        The model's rate in Hz.
+    block : int
+        Frames a read.
+
+    Raises
+    ------
+    SourceError
+        If the file is missing, is not audio, or holds none.
+    """
+
+    def __init__(self, path: str, sr: int, block: int) -> None:
+        import soundfile
+
+        class Sequential(soundfile.SoundFile):  # type: ignore[misc]
+            """Reads front to back.
+
+            soundfile seeks to where it is after every read. That fails near the
+            fault of a cut-off FLAC, and it resets an MP3's decoder, so that the
+            samples would depend on the block size.
+            """
+
+            def seekable(self) -> bool:
+                return False
+
+        if not Path(path).is_file():
+            problem = "is a folder" if Path(path).is_dir() else "there is no such file"
+            raise SourceError(f"can't read '{path}': {problem}")
+        self.name = Path(path).name
+        self._block = block
+        self._failure: type[Exception] = soundfile.SoundFileError
+        try:
+            with hushed_libraries():
+                self._file = Sequential(path)
+        except (soundfile.SoundFileError, OSError) as error:
+            raise SourceError(
+                f"can't read '{path}' as audio ({_first_line(error)}): "
+                "WAV, FLAC, Ogg and MP3 files are read, for others convert with ffmpeg"
+            ) from error
+        if self._file.frames == 0:
+            self._file.close()
+            raise SourceError(f"'{path}' holds no audio: its length is 0 samples")
+        try:
+            self._converter = Converter(self._file.samplerate, self._file.channels, sr)
+        except SourceError as error:
+            self._file.close()
+            raise SourceError(f"'{path}': {error}") from error
+
+    def chunks(self) -> Iterator[Chunk | None]:
+        expected = self._file.frames
+        read = 0
+        while True:
+            block, failure = self._read()
+            read += len(block)
+            yield from self._converter.push(block)
+            if failure is not None or len(block) == 0:
+                break
+        yield from self._converter.flush()
+        if read < expected or failure is not None:
+            rate = self._file.samplerate
+            raise SourceError(
+                f"'{self.name}' is damaged or cut off: {read / rate:.3f} s of "
+                f"{expected / rate:.3f} s could be read and were classified"
+            )
+
+    def _read(self) -> tuple[NDArray[np.float32], Exception | None]:
+        """One block; where libsndfile fails within it, the frames before the fault."""
+        block = np.full((self._block, self._file.channels), np.nan, np.float32)
+        try:
+            return self._file.read(out=block, dtype="float32", always_2d=True), None
+        except self._failure as error:
+            # How many frames it decoded is not told: they are those that are not NaN any more.
+            rest = np.flatnonzero(np.isnan(block[:, 0]))
+            return block[: rest[0] if len(rest) else len(block)], error
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class PcmSource(_Unbuffered):
+    """Raw interleaved signed 16-bit little-endian PCM from a file descriptor.
+
+    Parameters
+    ----------
+    descriptor : int
+        Open for reading; stays open.
+    rate, channels : int
+        Of the incoming stream.
+    sr : int
+        The model's rate in Hz.
+    block : int
+        Frames a read, at most.
+    """
+
+    def __init__(self, descriptor: int, rate: int, channels: int, sr: int, block: int) -> None:
+        if channels < 1:
+            raise SourceError(f"--channels {channels} must be at least 1")
+        self.name = "stdin"
+        self._descriptor = descriptor
+        self._frame_bytes = 2 * channels
+        self._channels = channels
+        self._block = block
+        self._converter = Converter(rate, channels, sr)
+
+    def chunks(self) -> Iterator[Chunk | None]:
+        rest = b""
+        received = 0
+        while True:
+            # Polled, so that a person who presses Ctrl-C need not wait for the next sample.
+            data = self._read()
+            if data is None:
+                yield None
+                continue
+            if not data:
+                break
+            received += len(data)
+            data = rest + data
+            whole = len(data) // self._frame_bytes * self._frame_bytes
+            rest = data[whole:]
+            pcm = np.frombuffer(data[:whole], "<i2").reshape(-1, self._channels)
+            yield from self._converter.push(pcm.astype(np.float32) / np.float32(32768.0))
+        yield from self._converter.flush()
+        if received == 0:
+            raise SourceError("standard input holds no audio: pipe raw s16le PCM into it")
+        if rest:
+            raise SourceError(
+                f"standard input ends within a frame: {len(rest)} bytes left of "
+                f"{self._frame_bytes}; do --channels and the format (s16le) fit?"
+            )
+
+
+    def _read(self) -> bytes | None:
+        """What there is, at most a block; None where there is nothing yet."""
+        try:
+            if not select.select([self._descriptor], [], [], _WAIT_SECONDS)[0]:
+                return None
+            return os.read(self._descriptor, self._block * self._frame_bytes)
+        except OSError as error:
+            raise SourceError(
+                f"can't read standard input ({error.strerror}): pipe raw s16le PCM into it"
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,87 @@
+"""A microphone without hardware: PulseAudio's null sink, heard through ALSA by PortAudio."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PACKAGES = ["pulseaudio", "pulseaudio-utils", "libasound2-plugins", "libportaudio2"]
+_ALSA = """\
+</usr/share/alsa/alsa.conf>
+pcm.!default { type pulse hint { show on description "virtual microphone" } }
+ctl.!default { type pulse }
+"""
+
+
+class NoVirtualMicrophoneError(Exception):
+    """It is not installed and can't be."""
+
+
+def missing() -> list[str]:
+    """What is not installed."""
+    found = {
+        "pulseaudio": shutil.which("pulseaudio"),
+        "pulseaudio-utils": shutil.which("pactl") and shutil.which("paplay"),
+        "libasound2-plugins": list(
+            Path("/usr/lib").glob("*/alsa-lib/libasound_module_pcm_pulse.so")
+        ),
+        "libportaudio2": ctypes.util.find_library("portaudio"),
+    }
+    return [name for name, there in found.items() if not there]
+
+
+def install() -> None:
+    """Install what is missing with apt, where that is allowed."""
+    if not missing():
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise NoVirtualMicrophoneError(f"not installed: {', '.join(missing())}")
+    quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "capture_output": True}
+    subprocess.run(["apt-get", "update"], check=False, **quiet)  # type: ignore[call-overload]
+    done = subprocess.run(["apt-get", "install", "-y", *PACKAGES], check=False, **quiet)  # type: ignore[call-overload]
+    if missing():
+        raise NoVirtualMicrophoneError(f"apt-get could not install: {done.stderr.decode()[-500:]}")
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[dict[str, str]]:
+    """Run it; gives the environment for programs that shall hear it or speak into it."""
+    (folder / "asound.conf").write_text(_ALSA)
+    folder.chmod(0o700)
+    env = {
+        **os.environ,
+        "XDG_RUNTIME_DIR": str(folder),
+        "HOME": str(folder),
+        "ALSA_CONFIG_PATH": str(folder / "asound.conf"),
+        "NUMBA_CACHE_DIR": str(Path.home() / ".cache" / "otic-tests"),
+    }
+    command = ["pulseaudio", "-n", "--exit-idle-time=-1", "--load=module-native-protocol-unix"]
+    command.append("--load=module-null-sink sink_name=virt rate=48000 channels=2")
+    command.append("--load=module-remap-source master=virt.monitor source_name=virtmic")
+    with (folder / "pulseaudio.log").open("wb") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+    try:
+        for _ in range(100):
+            set_default = ["pactl", "set-default-source", "virtmic"]
+            if not subprocess.run(
+                set_default, env=env, capture_output=True, check=False
+            ).returncode:
+                break
+            time.sleep(0.1)
+        else:
+            raise NoVirtualMicrophoneError((folder / "pulseaudio.log").read_text()[-1000:])
+        yield env
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def play(path: Path, env: dict[str, str]) -> None:
+    """Speak a file into the microphone; returns when it has been played."""
+    subprocess.run(["paplay", "--device=virt", str(path)], env=env, check=True, timeout=60)
