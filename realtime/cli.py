@@ -1,0 +1,245 @@
+"""The ``otic`` command: arguments, dispatch, errors as one line.
+
+Nothing heavy is imported here: each command loads what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from realtime.errors import OticError
+from realtime.messages import say
+from realtime.version import __version__
+
+DEFAULT_MODEL = "esc10-mfcc-mlp"
+_LOG_CHOICES = ("scores", "events")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong usage in one line, with exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{message}: see '{self.prog} --help'")
+        sys.exit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    args = _parser().parse_args(argv)
+    module, function = args.handler.split(":")
+    try:
+        if args.command == "replay":
+            _check_replay(args)
+        return int(getattr(importlib.import_module(module), function)(args))
+    except OticError as error:
+        if args.debug:
+            raise
+        say(str(error))
+        return 1
+    except BrokenPipeError:
+        # The reader of our output has what it wanted ('otic … | head -1').
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="otic",
+        description="Hear what is happening: classify sounds live, from a microphone or a file.",
+        epilog="Try 'otic demo' first. 'otic COMMAND --help' tells more about each command.",
+    )
+    parser.add_argument("--version", action="version", version=f"otic {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(
+        name: str, handler: str, summary: str, example: str, live: bool = False
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=f"example: {example}",
+        )
+        added.add_argument("--debug", action="store_true", help="show a traceback on errors")
+        added.set_defaults(handler=handler)
+        if live:
+            _add_live_options(added)
+        return added
+
+    live, show, train = "realtime.live_commands", "realtime.show_commands", "training.commands"
+
+    demo = command(
+        "demo",
+        "realtime.demo:demo",
+        "synthesise a short soundscape and classify it as if live",
+        "otic demo --speed max",
+        live=True,
+    )
+    _add_speed(demo)
+
+    listen = command(
+        "listen",
+        f"{live}:listen",
+        "classify a live microphone",
+        "otic listen --device USB --jsonl events.jsonl --log events",
+        live=True,
+    )
+    listen.add_argument(
+        "--device", metavar="NAME|INDEX", help="input device (default: the system's)"
+    )
+    listen.add_argument(
+        "--duration", type=_positive, metavar="SECONDS", help="stop after this much audio"
+    )
+    listen.add_argument(
+        "--channel", type=_whole, metavar="N", help="use channel N, the first is 1 (default: mix)"
+    )
+    listen.set_defaults(speed=1.0)
+
+    replay = command(
+        "replay",
+        f"{live}:replay",
+        "classify files as if they were live",
+        "otic replay street.wav --speed max --jsonl -",
+        live=True,
+    )
+    replay.add_argument(
+        "files", nargs="+", metavar="FILE", help="audio files; - is raw s16le PCM on stdin"
+    )
+    replay.add_argument("--rate", type=_whole, metavar="HZ", help="sampling rate of the PCM")
+    replay.add_argument(
+        "--channels", type=_whole, default=1, metavar="N", help="channels of the PCM (default 1)"
+    )
+    _add_speed(replay)
+
+    command("devices", f"{show}:devices", "list the input devices", "otic devices")
+    command("models", f"{show}:models", "list the bundled models", "otic models")
+    inspect = command(
+        "inspect",
+        f"{show}:inspect",
+        "print everything that a model file holds",
+        f"otic inspect {DEFAULT_MODEL} --json",
+    )
+    inspect.add_argument("model", metavar="MODEL", help="a bundled name or a .tflite file")
+    inspect.add_argument("--json", action="store_true", help="as JSON")
+
+    fit = command(
+        "train",
+        f"{train}:train",
+        "train a model on a folder of labelled audio (extra 'train')",
+        "otic train ESC-50-master --preset mfcc-mlp --out my.tflite",
+    )
+    _add_training_options(fit)
+    fit.add_argument("--out", required=True, metavar="MODEL.tflite", help="the bundle to write")
+    fit.add_argument(
+        "--test-folds",
+        metavar="N,…|none",
+        help="folds to hold out and test on (default: the last); none: train on all "
+        "folds, after a cross-validation that measures the recipe",
+    )
+    fit.add_argument(
+        "--card", metavar="FILE.md", help="write a model card (with --test-folds none)"
+    )
+
+    crossval = command(
+        "crossval",
+        f"{train}:crossval",
+        "train and test on each official fold in turn (extra 'train')",
+        "otic crossval ESC-50-master --preset mfcc-mlp",
+    )
+    _add_training_options(crossval)
+    crossval.add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def _add_live_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME|PATH",
+        help="bundled model or .tflite file (default %(default)s)",
+    )
+    parser.add_argument(
+        "--jsonl", metavar="PATH|-", help="write scores and events as JSON lines; - is stdout"
+    )
+    parser.add_argument(
+        "--no-dashboard", action="store_true", help="plain lines (implied without a terminal)"
+    )
+    parser.add_argument(
+        "--log",
+        type=_log_set,
+        default=frozenset(_LOG_CHOICES),
+        metavar="scores,events",
+        help="what the JSON lines hold (default: both)",
+    )
+    parser.add_argument(
+        "--block",
+        type=_whole,
+        metavar="N",
+        help="samples a read; does not change the output (default 1024; 16384 at --speed max)",
+    )
+    parser.set_defaults(duration=None)
+
+
+def _add_speed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        default=1.0,
+        metavar="X|max",
+        help="times real time (default 1); max: as fast as it goes",
+    )
+
+
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "dataset", metavar="DATASET", help="folder in ESC-50's layout (meta/esc50.csv and audio/)"
+    )
+    parser.add_argument("--preset", default="mfcc-mlp", help="mfcc-mlp (default) or tutorial")
+    parser.add_argument("--epochs", type=_whole, help="in place of the preset's")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+
+
+def _check_replay(args: argparse.Namespace) -> None:
+    if "-" in args.files and args.rate is None:
+        say("replay -: raw PCM has no header: give --rate HZ (and --channels N)")
+        sys.exit(2)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number of at least 1")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number above 0")
+    return value
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        return _positive(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number above 0, or max") from None
+
+
+def _log_set(text: str) -> frozenset[str]:
+    names = frozenset(text.split(","))
+    if not names <= set(_LOG_CHOICES):
+        raise argparse.ArgumentTypeError(f"'{text}' must name scores, events or both")
+    return names

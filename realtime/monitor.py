@@ -1,0 +1,162 @@
+"""What a person wants to know of a running stream: levels, scores, events, health."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime.bundle import Bundle
+from realtime.events import Event, Gap, Item, Scores
+from realtime.pipeline import Predictor
+
+SILENCE_DBFS = -120.0
+_HOLD_SECONDS = 2.0
+_LEVEL_SECONDS = 0.1
+_LATEST_EVENTS = 50
+_LATEST_INFERENCES = 2048
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state at one moment.
+
+    ``level_dbfs`` is the RMS of the last tenth of a second, ``peak_dbfs`` the
+    highest sample of the last two seconds, both in dB re full scale;
+    ``real_time_factor`` is seconds of audio by seconds of computing.
+    """
+
+    seconds: float
+    level_dbfs: float
+    peak_dbfs: float
+    clipped: bool
+    scores: dict[str, float]
+    active: frozenset[str]
+    events: tuple[Event | Gap, ...]
+    n_scores: int
+    real_time_factor: float
+    inference_p50_ms: float
+    inference_p99_ms: float
+    queue_fill: float
+    lost_samples: int
+
+
+class TimedClassifier:
+    """Passes on to a classifier and keeps the latest durations, in seconds."""
+
+    def __init__(self, classifier: Predictor) -> None:
+        self._classifier = classifier
+        self._durations = np.zeros(_LATEST_INFERENCES)
+        self._count = 0
+
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        begin = time.perf_counter()
+        scores = self._classifier.predict(features)
+        self._durations[self._count % _LATEST_INFERENCES] = time.perf_counter() - begin
+        self._count += 1
+        return scores
+
+    def reset(self) -> None:
+        """Forget the durations so far (those of the warm-up, say)."""
+        self._count = 0
+
+    def percentiles(self) -> tuple[float, float]:
+        """Median and 99th percentile in seconds; 0 before the first inference."""
+        kept = self._durations[: min(self._count, _LATEST_INFERENCES)]
+        if not len(kept):
+            return 0.0, 0.0
+        p50, p99 = np.percentile(kept, [50, 99])
+        return float(p50), float(p99)
+
+
+class Monitor:
+    """Collects while the stream runs; gives snapshots.
+
+    Thread safety: one thread calls the ``heard_*`` methods; any thread may call
+    :meth:`snapshot`, which takes no lock and never makes the stream wait.
+    """
+
+    def __init__(self, source: str, bundle: Bundle, classifier: TimedClassifier) -> None:
+        self.source = source
+        self.bundle = bundle
+        self._classifier = classifier
+        self._sr = bundle.features.sr
+        self._samples = 0
+        self._busy_seconds = 0.0
+        self._queue_fill = 0.0
+        self._lost = 0
+        self._square_sum, self._square_count = 0.0, 0
+        self._level = 0.0
+        self._peaks: deque[tuple[int, float]] = deque()  # falling, newest last
+        self._scores: dict[str, float] = dict.fromkeys(bundle.labels, 0.0)
+        self._n_scores = 0
+        self._active: frozenset[str] = frozenset()
+        self._events: deque[Event | Gap] = deque(maxlen=_LATEST_EVENTS)
+
+    def heard_samples(self, y: NDArray[np.float32]) -> None:
+        """Samples arrived: measure their level."""
+        self._samples += len(y)
+        self._square_sum += float(np.dot(y, y))
+        self._square_count += len(y)
+        if self._square_count >= _LEVEL_SECONDS * self._sr:
+            self._level = math.sqrt(self._square_sum / self._square_count)
+            self._square_sum, self._square_count = 0.0, 0
+        peak = float(np.max(np.abs(y)))
+        while self._peaks and self._peaks[-1][1] <= peak:
+            self._peaks.pop()
+        self._peaks.append((self._samples, peak))
+        while self._peaks[0][0] < self._samples - _HOLD_SECONDS * self._sr:
+            self._peaks.popleft()
+
+    def heard_loss(self, n: int) -> None:
+        """``n`` samples were lost."""
+        self._samples += n
+        self._lost += n
+
+    def heard_items(self, items: list[Item]) -> None:
+        """The pipeline gave these."""
+        for item in items:
+            if isinstance(item, Scores):
+                self._scores = item.smoothed
+                self._n_scores += 1
+                continue
+            self._events.append(item)
+            if isinstance(item, Event):
+                changed = {item.label}
+                on = item.state == "on"
+                self._active = self._active | changed if on else self._active - changed
+
+    def heard_work(self, busy_seconds: float, queue_fill: float) -> None:
+        """A chunk was computed."""
+        self._busy_seconds += busy_seconds
+        self._queue_fill = queue_fill
+
+    def snapshot(self) -> Snapshot:
+        """The state now."""
+        p50, p99 = self._classifier.percentiles()
+        peaks = list(self._peaks)
+        peak = peaks[0][1] if peaks else 0.0
+        seconds = self._samples / self._sr
+        return Snapshot(
+            seconds=seconds,
+            level_dbfs=_dbfs(self._level),
+            peak_dbfs=_dbfs(peak),
+            clipped=peak >= 0.999,
+            scores=self._scores,
+            active=self._active,
+            events=tuple(self._events),
+            n_scores=self._n_scores,
+            real_time_factor=seconds / self._busy_seconds if self._busy_seconds else 0.0,
+            inference_p50_ms=p50 * 1e3,
+            inference_p99_ms=p99 * 1e3,
+            queue_fill=self._queue_fill,
+            lost_samples=self._lost,
+        )
+
+
+def _dbfs(amplitude: float) -> float:
+    return max(SILENCE_DBFS, 20.0 * math.log10(amplitude)) if amplitude > 0.0 else SILENCE_DBFS

@@ -1,0 +1,144 @@
+"""The import rules of the design: who may import whom, and what start-up may cost."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+# Bottom to top; a module imports only modules above it in this list.
+ORDER = [
+    "realtime.version",
+    "realtime.errors",
+    "realtime.messages",
+    "realtime.params",
+    "realtime.filters",
+    "realtime.kernels",
+    "realtime.ringbuffer",
+    "realtime.frontend",
+    "realtime.bundle",
+    "realtime.classifier",
+    "realtime.events",
+    "realtime.pipeline",
+    "realtime.conversion",
+    "realtime.sources",
+    "realtime.microphone",
+    "realtime.sinks",
+    "realtime.monitor",
+    "realtime.dashboard",
+    "realtime.runner",
+    "realtime.soundscape",
+    "realtime.live_commands",
+    "realtime.demo",
+    "realtime.show_commands",
+    "realtime.cli",
+    "realtime.__main__",
+    "realtime",
+    "models",
+    "training",
+    "training.datasets",
+    "training.presets",
+    "training.windows",
+    "training.fitting",
+    "training.export",
+    "training.card",
+    "training.commands",
+]
+HEAVY = {"numba", "scipy", "librosa", "tensorflow", "keras", "sklearn", "matplotlib"}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in ("realtime", "training", "models"):
+        for path in (ROOT / package).glob("**/*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that is imported anywhere in the file, inside functions too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            found.add(module)
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_every_module_has_its_place() -> None:
+    assert sorted(modules()) == sorted(ORDER)
+
+
+def test_modules_import_only_what_is_below_them() -> None:
+    for name, path in modules().items():
+        if name == "realtime":  # names its modules for their lazy loading
+            continue
+        above = {other for other in ORDER[ORDER.index(name) :] if other != "realtime"}
+        if name == "realtime.kernels":
+            assert not {i for i in imports(path) if i.startswith("realtime")}
+        wrong = imports(path) & (above - {name})
+        assert not wrong, f"{name} imports {sorted(wrong)}"
+
+
+def test_only_the_kernels_import_numba() -> None:
+    users = {n for n, p in modules().items() if any(i.split(".")[0] == "numba" for i in imports(p))}
+    assert users == {"realtime.kernels"}
+
+
+def test_the_live_path_imports_nothing_heavy() -> None:
+    for name, path in modules().items():
+        if name.startswith("realtime"):
+            tops = {i.split(".")[0] for i in imports(path)}
+            assert not tops & (HEAVY - {"numba"} | {"training"}), name
+
+
+def test_the_core_has_no_thread_clock_file_or_terminal() -> None:
+    core = ["params", "filters", "kernels", "frontend", "events", "pipeline", "conversion"]
+    outside = {"threading", "time", "datetime", "io", "os", "pathlib", "sys", "rich", "signal"}
+    for name in core:
+        tops = {i.split(".")[0] for i in imports(modules()[f"realtime.{name}"])}
+        assert not tops & outside, name
+
+
+def test_files_have_one_subject() -> None:
+    long = {n: c for n, p in modules().items() if (c := len(p.read_text().splitlines())) > 320}
+    assert not long
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import realtime", "from realtime.cli import main", "import realtime; realtime.OticError"],
+)
+def test_import_is_light(code: str) -> None:
+    loaded = f"{code}; import sys; print(' '.join(sys.modules))"
+    out = subprocess.run(
+        [sys.executable, "-c", loaded], check=True, capture_output=True, text=True, cwd=ROOT
+    ).stdout.split()
+    assert not HEAVY & set(out)
+    assert "numpy" not in out
+
+
+def test_help_answers_at_once() -> None:
+    """Within 3 times `python -c pass` plus 0.1 s."""
+
+    def best(command: list[str]) -> float:
+        times = []
+        for _ in range(5):
+            begin = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+            times.append(time.perf_counter() - begin)
+        return min(times)
+
+    bare = best([sys.executable, "-c", "pass"])
+    assert best([sys.executable, "-m", "realtime", "--help"]) <= 3 * bare + 0.1

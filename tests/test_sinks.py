@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from realtime import Event, Gap, Scores
+from realtime.errors import SinkError
+from realtime.sinks import JsonlSink, StreamEnd, StreamStart, TextSink
+
+START = StreamStart(
+    otic="0.1.0",
+    model="m",
+    model_sha256="00",
+    source="straße.wav",
+    sr=22050,
+    window_seconds=1.99691609977,
+    inference_hop_seconds=0.25,
+    labels=("dog", "rain"),
+)
+ITEMS = [
+    Scores(44100, 2.0, {"dog": 0.91000001, "rain": 1e-9}, {"dog": 0.5, "rain": 0.5}),
+    Event("on", "dog", onset=1.25, time=2.0, score=0.91),
+    Event("off", "dog", onset=1.25, time=4.75, offset=4.5, peak=0.9700004),
+    Gap(96000, 4410),
+]
+LINES = """\
+{"type":"start","format":1,"otic":"0.1.0","model":"m","model_sha256":"00","source":"straße.wav",\
+"sr":22050,"window_seconds":1.996916,"inference_hop_seconds":0.25,"labels":["dog","rain"]}
+{"type":"scores","sample":44100,"time":2.0,"scores":{"dog":0.91,"rain":0.0}}
+{"type":"event","state":"on","label":"dog","onset":1.25,"time":2.0,"score":0.91}
+{"type":"event","state":"off","label":"dog","onset":1.25,"offset":4.5,"time":4.75,"peak":0.97}
+{"type":"gap","sample":96000,"lost":4410}
+{"type":"end","samples":661500,"seconds":30.0,"lost":0}
+"""
+
+
+def write(sink: JsonlSink | TextSink) -> None:
+    sink.start(START)
+    for item in ITEMS:
+        sink.write(item)
+    sink.end(StreamEnd(661500, 30.0, 0))
+    sink.close()
+
+
+def test_jsonl_is_the_interface_to_the_letter(tmp_path: Path) -> None:
+    write(JsonlSink(str(tmp_path / "log.jsonl"), frozenset({"scores", "events"})))
+    assert (tmp_path / "log.jsonl").read_text(encoding="utf-8") == LINES
+
+
+@pytest.mark.parametrize("kept", ["scores", "events"])
+def test_what_is_logged_can_be_chosen(tmp_path: Path, kept: str) -> None:
+    write(JsonlSink(str(tmp_path / "log.jsonl"), frozenset({kept})))
+    types = [json.loads(line)["type"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    expected = {"scores": ["scores"], "events": ["event", "event"]}[kept]
+    assert types == ["start", *expected, "gap", "end"]
+
+
+def test_each_line_is_there_as_soon_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    sink = JsonlSink(str(path), frozenset({"scores", "events"}))
+    sink.start(START)
+    assert path.read_text().count("\n") == 1
+    sink.write(ITEMS[0])
+    assert path.read_text().count("\n") == 2
+    sink.close()
+
+
+def test_several_streams_go_into_one_log(tmp_path: Path) -> None:
+    sink = JsonlSink(str(tmp_path / "log.jsonl"), frozenset({"events"}))
+    for _ in range(2):
+        sink.start(START)
+        sink.end(StreamEnd(0, 0.0, 0))
+    sink.close()
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_live_stream_says_when_it_started(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    sink = JsonlSink(str(tmp_path / "log.jsonl"), frozenset())
+    sink.start(replace(START, started="2026-01-01T12:00:00.000Z"))
+    record = json.loads((tmp_path / "log.jsonl").read_text())
+    assert list(record)[-1] == "started"
+    assert record["started"] == "2026-01-01T12:00:00.000Z"
+
+
+def test_an_unwritable_path(tmp_path: Path) -> None:
+    sink = JsonlSink(str(tmp_path / "no" / "log.jsonl"), frozenset())
+    with pytest.raises(SinkError, match=r"can't write '.*log\.jsonl': No such file"):
+        sink.start(START)
+
+
+def test_a_full_disk() -> None:
+    sink = JsonlSink("/dev/full", frozenset())
+    with pytest.raises(SinkError, match="No space left"):
+        sink.start(START)
+
+
+def test_plain_text() -> None:
+    stream = io.StringIO()
+    write(TextSink(stream))
+    first, on, off, gap, last = stream.getvalue().splitlines()
+    assert first == "straße.wav: m, a score every 0.25 s"
+    assert on.split() == ["1.25", "s", "…", "dog", "on,", "score", "0.91"]
+    assert off.split() == ["1.25", "s", "…", "4.50", "s", "dog", "off,", "peak", "0.97"]
+    assert "4410 samples lost" in gap
+    assert last == "end after 30.00 s, 0 samples lost"
