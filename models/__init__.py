@@ -1,0 +1,1 @@
+"""Bundled models: ``NAME.tflite``, each with its card ``NAME.md``."""

@@ -1,0 +1,1 @@
+"""Trains the models that otic serves. Needs the extra ``train``."""

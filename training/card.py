@@ -1,0 +1,98 @@
+"""Model cards: what a person should know before they rely on a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from realtime.bundle import Bundle
+
+
+def model_card(bundle: Bundle, command: str, comparison: dict[str, Any]) -> str:
+    """The card of a bundle in Markdown.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Trained on all folds, with the figures of a cross-validation.
+    command : str
+        What reproduces it.
+    comparison : dict
+        The tutorial preset's figures under the same protocol, keyed like
+        ``bundle.accuracy``.
+    """
+    p, decision, accuracy = bundle.features, bundle.decision, bundle.accuracy
+    origin = bundle.provenance
+    versions = ", ".join(f"{k} {v}" for k, v in origin["versions"].items())
+    by_fold = ", ".join(f"{a:.1%}" for a in accuracy["clip_by_fold"])
+    own = f"{_figure(accuracy, 'clip')} | {_figure(accuracy, 'window')}"
+    tutorial = f"{_figure(comparison, 'clip')} | {_figure(comparison, 'window')}"
+    on, off = decision.on_thresholds[0], decision.off_thresholds[0]
+    folds = ", ".join(map(str, origin["folds"]))
+    return f"""# {bundle.name}
+
+Classifies {len(bundle.labels)} kinds of sound: {", ".join(bundle.labels)}.
+It knows no others: any sound is given to the most similar of these, with a score that
+may be high. It was trained to answer silence with equal scores for all.
+
+## How well it works
+
+{accuracy["protocol"]}.
+
+| | clips | windows |
+|---|---|---|
+| {origin["preset"]} (this recipe) | {own} |
+| tutorial, same protocol | {tutorial} |
+
+Mean ± standard deviation over the folds. By fold: {by_fold}.
+The shipped model was then trained with the same recipe on all folds; it has no test data
+left, so these figures are the recipe's. They say how well a clip is named that holds one
+of the sounds, not how well events are found in a live stream.
+
+Confusion matrix over all folds (rows: true, columns: heard, counts of clips):
+
+{_confusion(bundle.labels, accuracy["confusion"])}
+
+## What it looks at
+
+{" + ".join(p.statistics)} of {p.n_mfcc} MFCCs over a rolling window of {p.window_frames} frames
+({p.window_seconds:.3f} s), a score every {bundle.inference_hop_seconds:.3f} s.
+
+| parameter | value |
+|---|---|
+{_rows(p.to_dict())}
+
+Events: mean of the last {decision.smoothing_scores} scores; on from {on} for at least
+{decision.min_on_seconds} s, off below {off} for at least {decision.min_off_seconds} s;
+dated back by {decision.lag_seconds} s.
+
+## Data and licence
+
+{origin["data"]}, {origin["clips"]} clips, folds {folds}.
+{bundle.license}.
+
+## Reproduce
+
+```
+{command}
+```
+
+Seed {origin["seed"]}, {origin["epochs"]} epochs, {versions}.
+SHA-256 of the file: `{bundle.sha256}`.
+"""
+
+
+def _figure(accuracy: dict[str, Any], kind: str) -> str:
+    return f"{accuracy[f'{kind}_mean']:.1%} ± {accuracy[f'{kind}_sd']:.1%}"
+
+
+def _confusion(labels: tuple[str, ...], confusion: list[list[int]]) -> str:
+    lines = [f"| | {' | '.join(labels)} |", "|---" * (len(labels) + 1) + "|"]
+    for label, row in zip(labels, confusion, strict=True):
+        lines.append(f"| **{label}** | {' | '.join(str(n) if n else '·' for n in row)} |")
+    return "\n".join(lines)
+
+
+def _rows(values: dict[str, Any]) -> str:
+    return "\n".join(
+        f"| `{k}` | {', '.join(v) if isinstance(v, list) else v} |" for k, v in values.items()
+    )

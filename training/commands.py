@@ -1,0 +1,184 @@
+"""``otic train`` and ``otic crossval``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import shlex
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from realtime.errors import OticError, RuntimeMissingError
+from realtime.messages import hushed_libraries, say
+from training.datasets import Dataset, DatasetError, load_dataset
+from training.presets import Preset, preset
+
+if TYPE_CHECKING:
+    from realtime.bundle import Bundle
+    from training.fitting import Tested
+
+TUTORIAL = "tutorial"
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train on the other folds and test on the held-out ones, or train on all."""
+    dataset, recipe = _begin(args)
+    test_folds = _test_folds(args.test_folds, dataset.folds)
+    for path in filter(None, (args.out, args.card)):
+        folder = Path(path).absolute().parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise OticError(f"can't write '{path}': its folder is missing or can't be written")
+    if args.card and test_folds:
+        raise OticError("--card describes a model trained on all folds: add --test-folds none")
+    _load_tensorflow()
+
+    from training.export import export, provenance
+    from training.fitting import cross_validate, evaluate, fit, prepare
+
+    prepared = prepare(dataset, recipe, args.seed, say)
+    if test_folds:
+        train_folds = [f for f in dataset.folds if f not in test_folds]
+        model = fit(prepared, recipe, train_folds, args.seed, args.epochs)
+        tested = evaluate(model, prepared, test_folds)
+        accuracy = _figures(
+            [tested],
+            f"{dataset.name}: trained on folds {_listed(train_folds)}, "
+            f"tested on folds {_listed(test_folds)}",
+        )
+    else:
+        train_folds = list(dataset.folds)
+        results = cross_validate(prepared, recipe, args.seed, args.epochs, say)
+        accuracy = _figures(results, _protocol(dataset))
+        say("training on all folds")
+        model = fit(prepared, recipe, train_folds, args.seed, args.epochs)
+    origin = provenance(dataset, recipe, train_folds, args.seed, args.epochs)
+    bundle = export(args.out, model, dataset, recipe, accuracy, origin, prepared.test.x)
+    if args.card:
+        _write_card(args, bundle, dataset)
+    print(f"{accuracy['protocol']}:")
+    print(_line(recipe.name, accuracy))
+    print(f"wrote {args.out} ({len(bundle.model) / 1000:.0f} kB)")
+    return 0
+
+
+def crossval(args: argparse.Namespace) -> int:
+    """The preset's figures over the official folds, the tutorial's beside them."""
+    dataset, recipe = _begin(args)
+    _load_tensorflow()
+    figures = {recipe.name: _cross_validated(args, dataset, recipe)}
+    if recipe.name != TUTORIAL:
+        # A comparison that can't be made (clips too short, say) does not spoil the answer.
+        try:
+            figures[TUTORIAL] = _cross_validated(args, dataset, preset(TUTORIAL))
+        except DatasetError as error:
+            say(f"no comparison with the tutorial: {error}")
+    if args.json:
+        print(json.dumps({"labels": list(dataset.labels), "presets": figures}, indent=2))
+        return 0
+    print(f"{_protocol(dataset)}:")
+    for name, accuracy in figures.items():
+        print(_line(name, accuracy))
+    _print_confusion(dataset.labels, figures[recipe.name])
+    return 0
+
+
+def _begin(args: argparse.Namespace) -> tuple[Dataset, Preset]:
+    """Check the extra and the arguments before anything slow is done."""
+    if find_spec("tensorflow") is None:
+        raise RuntimeMissingError(
+            "training needs tensorflow, which is not installed: pip install 'otic[train]'"
+        )
+    recipe = preset(args.preset)
+    return load_dataset(args.dataset), recipe
+
+
+def _load_tensorflow() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its sums depend on the machine
+    with hushed_libraries():
+        importlib.import_module("tensorflow")
+
+
+def _cross_validated(args: argparse.Namespace, dataset: Dataset, recipe: Preset) -> dict[str, Any]:
+    from training.fitting import cross_validate, prepare
+
+    prepared = prepare(dataset, recipe, args.seed, say)
+    results = cross_validate(prepared, recipe, args.seed, args.epochs, say)
+    return _figures(results, _protocol(dataset))
+
+
+def _write_card(args: argparse.Namespace, bundle: Bundle, dataset: Dataset) -> None:
+    from training.card import model_card
+
+    text = model_card(bundle, _command(args), _cross_validated(args, dataset, preset(TUTORIAL)))
+    beside = Path(f"{args.card}.part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(args.card)
+
+
+def _test_folds(text: str | None, folds: tuple[int, ...]) -> list[int]:
+    """The held-out folds; none of them for ``none``; the last by default."""
+    if text is None:
+        return [folds[-1]]
+    if text == "none":
+        return []
+    chosen = [int(part) if part.isdecimal() else -1 for part in text.split(",")]
+    if not set(chosen) < set(folds):
+        raise OticError(
+            f"--test-folds {text} must name some, not all, of the folds {_listed(folds)}, or none"
+        )
+    return sorted(set(chosen))
+
+
+def _protocol(dataset: Dataset) -> str:
+    return (
+        f"{dataset.name}, {len(dataset.folds)} official folds, each held out in turn "
+        "(a recording is in one fold only); scores averaged over a clip's windows, "
+        "taken as live"
+    )
+
+
+def _figures(results: list[Tested], protocol: str) -> dict[str, Any]:
+    clip = np.array([r.clip_accuracy for r in results])
+    window = np.array([r.window_accuracy for r in results])
+    ddof = 1 if len(results) > 1 else 0
+    return {
+        "protocol": protocol,
+        "clip_mean": round(float(clip.mean()), 4),
+        "clip_sd": round(float(clip.std(ddof=ddof)), 4),
+        "clip_by_fold": [round(float(a), 4) for a in clip],
+        "window_mean": round(float(window.mean()), 4),
+        "window_sd": round(float(window.std(ddof=ddof)), 4),
+        "confusion": np.sum([r.confusion for r in results], axis=0).tolist(),
+    }
+
+
+def _line(name: str, accuracy: dict[str, Any]) -> str:
+    several = len(accuracy["clip_by_fold"]) > 1
+    clip, window = (
+        f"{accuracy[f'{kind}_mean']:6.1%}" + (f" ± {accuracy[f'{kind}_sd']:.1%}" if several else "")
+        for kind in ("clip", "window")
+    )
+    return f"  {name:<12} {clip} of clips, {window} of windows"
+
+
+def _print_confusion(labels: tuple[str, ...], accuracy: dict[str, Any]) -> None:
+    print("confusion (rows: true, columns: heard, in the same order; clips):")
+    for label, row in zip(labels, accuracy["confusion"], strict=True):
+        print(f"  {label:<16} {' '.join(f'{n:3d}' if n else '  ·' for n in row)}")
+
+
+def _listed(folds: list[int] | tuple[int, ...]) -> str:
+    return ", ".join(map(str, folds))
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command line with the data set's place left open."""
+    words = [a if a != args.dataset else "DATASET" for a in sys.argv[1:]]
+    return shlex.join(["otic", *words])

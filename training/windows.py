@@ -1,0 +1,137 @@
+"""Training windows, taken from clips with the code that takes them live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime.conversion import Lost
+from realtime.frontend import Frontend
+from realtime.params import FeatureParams
+from realtime.sources import FileSource
+from training.datasets import Clip, DatasetError
+
+_F32 = NDArray[np.float32]
+
+ACTIVE_DB = 60.0
+"""The active part of a clip reaches from the first to the last 10 ms within this of the loudest."""
+
+_MIN_ACTIVE_SHARE = 0.5
+_SILENCE_DBFS = (-100.0, -75.0)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Features of windows.
+
+    Attributes
+    ----------
+    x : float32 [n, n_features]
+    clip : int64 [n]
+        Index of each window's clip.
+    """
+
+    x: _F32
+    clip: NDArray[np.int64]
+
+
+def read_clip(clip: Clip, sr: int) -> _F32:
+    """All samples of a clip as the live path would hear them: mixed down, resampled with soxr.
+
+    Raises
+    ------
+    DatasetError
+        If some of it is missing, NaN or infinite.
+    SourceError
+        If it can't be read.
+    """
+    source = FileSource(str(clip.path), sr, 65536)
+    try:
+        chunks = list(source.chunks())
+    finally:
+        source.close()
+    y = [chunk for chunk in chunks if chunk is not None and not isinstance(chunk, Lost)]
+    if len(y) < len(chunks):
+        raise DatasetError(f"'{clip.path}' holds NaN or infinite samples: leave it out")
+    return np.concatenate(y)
+
+
+def active_part(y: _F32, sr: int) -> tuple[int, int]:
+    """First and one past the last sample of the part that is not silence.
+
+    Many clips of ESC-10 are a short sound and then digital silence; a model that
+    is shown the silence learns the padding in place of the sound.
+    """
+    step = sr // 100
+    frames = y[: len(y) // step * step].reshape(-1, step)
+    level = np.sqrt(np.mean(frames.astype(np.float64) ** 2, axis=1))
+    active = np.flatnonzero(level >= level.max(initial=0.0) * 10 ** (-ACTIVE_DB / 20))
+    return int(active[0]) * step, int(active[-1] + 1) * step
+
+
+def clip_windows(
+    clips: list[_F32],
+    params: FeatureParams,
+    hop_frames: int,
+    gains_db: tuple[float, ...] = (0.0,),
+    rng: np.random.Generator | None = None,
+) -> Windows:
+    """Stream each clip through the front end and keep its windows.
+
+    A window counts where at least half of it is active, or where it holds all
+    of an active part that is shorter than that.
+
+    Parameters
+    ----------
+    clips : list of float32 [n]
+    params : FeatureParams
+    hop_frames : int
+        Frames between two windows.
+    gains_db : tuple of float
+        One pass for each.
+    rng : Generator, optional
+        With it, every pass starts at a random sample of the first hop.
+    """
+    frontend = Frontend(params)
+    hop = hop_frames * params.hop_length
+    x: list[_F32] = []
+    index: list[int] = []
+    for i, y in enumerate(clips):
+        begin, end = active_part(y, params.sr)
+        needed = min(_MIN_ACTIVE_SHARE * params.window_samples, end - begin)
+        for gain_db in gains_db:
+            skip = int(rng.integers(0, min(hop, len(y) - params.window_samples + 1))) if rng else 0
+            heard = y[skip:] * np.float32(10 ** (gain_db / 20))
+            found = _windows_of(frontend, heard, hop, begin - skip, end - skip, needed)
+            x += found
+            index += [i] * len(found)
+    return Windows(np.stack(x), np.array(index, np.int64))
+
+
+def _windows_of(
+    frontend: Frontend, y: _F32, hop: int, begin: int, end: int, needed: float
+) -> list[_F32]:
+    window = frontend.params.window_samples
+    frontend.reset()
+    found = []
+    position = 0
+    for stop in range(window, len(y) + 1, hop):
+        frontend.push(y[position:stop])
+        position = stop
+        if min(stop, end) - max(stop - window, begin) >= needed:
+            found.append(frontend.features())
+    return found
+
+
+def silence_windows(params: FeatureParams, n: int, rng: np.random.Generator) -> _F32:
+    """Features of digital silence and of noise too faint to be a sound, float32 [n, n_features]."""
+    frontend = Frontend(params)
+    x = []
+    for i in range(n):
+        frontend.reset()
+        level = 0.0 if i % 4 == 0 else 10 ** (rng.uniform(*_SILENCE_DBFS) / 20)
+        frontend.push(rng.standard_normal(params.window_samples).astype(np.float32) * level)
+        x.append(frontend.features())
+    return np.stack(x) if x else np.zeros((0, params.n_features), np.float32)
