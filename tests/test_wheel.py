@@ -1,0 +1,134 @@
+"""The wheel, installed where nothing else is, does the main job outside the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+TFLITE_RUNTIME = ["tflite-runtime==2.14.0", "numpy<2", "numba", "rich", "soundfile", "soxr"]
+
+
+def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [str(c) for c in command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+        **options,  # type: ignore[call-overload]
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of what git tracks or would track."""
+    folder = tmp_path_factory.mktemp("build")
+    source = folder / "source"
+    names = run("git", "ls-files", "-co", "--exclude-standard", cwd=ROOT).stdout.splitlines()
+    for name in names:
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    run(*pip, "--wheel-dir", folder, source)
+    (built,) = folder.glob("otic-*.whl")
+    return built
+
+
+def clean_environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+
+def environment_with(folder: Path, *requirements: str | Path) -> Path:
+    """A new virtual environment; gives its ``bin``."""
+    run(sys.executable, "-m", "venv", folder, env=clean_environment())
+    pip = folder / "bin" / "pip"
+    run(pip, "install", "--quiet", *requirements, env=clean_environment())
+    return folder / "bin"
+
+
+def test_it_holds_the_packages_and_the_models(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (metadata,) = (n for n in names if n.endswith("/METADATA"))
+        text = archive.read(metadata).decode()
+    for name in ("realtime/cli.py", "realtime/py.typed", "training/presets.py"):
+        assert name in names
+    for path in (ROOT / "models").glob("*.tflite"):
+        assert f"models/{path.name}" in names
+        assert f"models/{path.stem}.md" in names
+    assert not {n for n in names if n.startswith("tests/")}
+    assert any(n.endswith("licenses/LICENSE") for n in names)
+    assert "Provides-Extra: train" in text
+    assert "Provides-Extra: tflite-runtime" in text
+
+
+def test_the_demo_runs_from_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    bin_folder = environment_with(
+        tmp_path / "venv", "--require-hashes", "-r", ROOT / "constraints" / "base.txt"
+    )
+    env = clean_environment()
+    run(bin_folder / "pip", "install", "--quiet", "--no-deps", wheel, env=env)
+    run(bin_folder / "pip", "check", env=env)
+    done = run(bin_folder / "otic", "demo", "--speed", "max", cwd=tmp_path, env=env)
+    assert sum("✓" in line for line in done.stdout.splitlines()) >= 4
+    where = run(
+        bin_folder / "python",
+        *("-c", "import realtime, models; print(realtime.__file__, models.__file__)"),
+        cwd=tmp_path,
+        env=env,
+    ).stdout
+    assert all(str(tmp_path / "venv") in path for path in where.split())
+    train = subprocess.run(
+        [bin_folder / "otic", "train", "data", "--out", "m.tflite"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=env,
+        check=False,
+    )
+    assert train.returncode == 1
+    assert train.stderr.startswith("otic: training needs tensorflow")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="tflite-runtime has no wheels from 3.12 on")
+def test_the_demo_runs_on_tflite_runtime(wheel: Path, tmp_path: Path) -> None:
+    """The bundled model, on LiteRT's predecessor alone, with numpy below 2."""
+    bin_folder = environment_with(tmp_path / "venv", *TFLITE_RUNTIME)
+    env = clean_environment()
+    run(bin_folder / "pip", "install", "--quiet", "--no-deps", wheel, env=env)
+    done = run(bin_folder / "otic", "demo", "--speed", "max", cwd=tmp_path, env=env)
+    assert sum("✓" in line for line in done.stdout.splitlines()) >= 4
+    chosen = {**env, "OTIC_RUNTIME": "tflite-runtime"}
+    logs = [
+        run(
+            *(bin_folder / "otic", "demo", "--speed", "max", "--jsonl", "-", "--log", "events"),
+            cwd=tmp_path,
+            env=e,
+        ).stdout
+        for e in (env, chosen)
+    ]
+    assert logs[0] == logs[1]
+    # With numpy 2 it says what to do.
+    run(bin_folder / "pip", "install", "--quiet", "numpy>=2,<2.5", env=env)
+    done_badly = subprocess.run(
+        [bin_folder / "otic", "demo", "--speed", "max"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=env,
+        check=False,
+    )
+    assert done_badly.returncode == 1
+    assert "works with numpy below 2 only" in done_badly.stderr
