@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from realtime.bundle import Bundle, load_bundle
 from realtime.errors import SourceError
-from realtime.messages import say
-from realtime.runner import Runner, stop_on_signals
-from realtime.sinks import JsonlSink, Sink, TextSink
+from realtime.events import Event
+from realtime.messages import as_message, say
+from realtime.runner import Runner, Stop, stop_on_signals
+from realtime.sinks import JsonlSink, Sink, TextSink, event_text
 from realtime.sources import FileSource, PcmSource, Source
 
 if TYPE_CHECKING:
     from realtime.dashboard import Dashboard
+    from realtime.monitor import Snapshot
 
 _PACED_BLOCK, _FAST_BLOCK = 1024, 16384
 _STDIN = 0
@@ -76,45 +78,65 @@ def run_streams(
     if not show_dashboard and args.jsonl is None:
         sinks.append(TextSink(sys.stderr))
 
-    failures = []
+    runner = Runner(bundle, sinks)  # before the dashboard: it may have to compile
+    failures: list[SourceError] = []
     notes: list[str] = []
-    runner: Runner | None = None
     with stop_on_signals() as stop, _dashboard(show_dashboard) as dashboard:
         for open_source in openers:
             if stop.requested:
                 break
             try:
-                source = open_source()
+                _run_one(open_source, runner, args, stop, dashboard, notes)
             except SourceError as error:
                 failures.append(error)
-                continue
-            runner = runner or Runner(bundle, sinks)
-            monitor = runner.monitor(source)
-            if dashboard is not None:
-                dashboard.show(monitor)
-            try:
-                runner.run(source, monitor, stop, args.speed, args.duration)
-            except SourceError as error:
-                failures.append(error)
-            finally:
-                source.close()
-            notes += source.warnings()
-            now = monitor.snapshot()
-            if now.n_scores == 0:
-                notes.append(
-                    f"{source.name}: {now.seconds:.3f} s without a break is less than the model's "
-                    f"window of {bundle.features.window_seconds:.3f} s: no window was filled, "
-                    "so there are no scores"
-                )
-        if runner is not None:
-            runner.close()
+    runner.close()
     for note in notes:
-        say(note)
+        print(note, file=sys.stderr)
     for failure in failures[:-1]:
         say(str(failure))
     if failures:
         raise failures[-1]
     return 0
+
+
+def _run_one(
+    open_source: OpenSource,
+    runner: Runner,
+    args: argparse.Namespace,
+    stop: Stop,
+    dashboard: Dashboard | None,
+    notes: list[str],
+) -> None:
+    """Run one source; what a person should read afterwards goes into ``notes``."""
+    source = open_source()
+    monitor = runner.monitor(source)
+    if dashboard is not None:
+        dashboard.show(monitor)
+    try:
+        runner.run(source, monitor, stop, args.speed, args.duration)
+    finally:
+        source.close()
+        now = monitor.snapshot()
+        if dashboard is not None:
+            notes += _heard(source, now)
+        notes += [as_message(warning) for warning in source.warnings()]
+    if now.n_scores == 0:
+        window = runner.bundle.features.window_seconds
+        notes.append(
+            as_message(
+                f"{source.name}: {now.seconds:.3f} s without a break is less than the model's "
+                f"window of {window:.3f} s: no window was filled, so there are no scores"
+            )
+        )
+
+
+def _heard(source: Source, now: Snapshot) -> list[str]:
+    """What was on the dashboard, for after it has left the screen."""
+    finished = [e for e in now.events if isinstance(e, Event) and e.state == "off"]
+    return [
+        f"{source.name}: {now.seconds:.2f} s, {now.lost_samples} samples lost, latest events:",
+        *(event_text(event) for event in finished),
+    ]
 
 
 def _dashboard(wanted: bool) -> AbstractContextManager[Dashboard | None]:

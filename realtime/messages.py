@@ -10,7 +10,12 @@ from contextlib import contextmanager
 
 def say(message: str) -> None:
     """Print ``otic: message``, on one line."""
-    print("otic: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    print(as_message(message), file=sys.stderr, flush=True)
+
+
+def as_message(message: str) -> str:
+    """``otic: message``, on one line."""
+    return "otic: " + " ".join(message.split())
 
 
 @contextmanager

@@ -215,7 +215,6 @@ class PcmSource(_Unbuffered):
                 f"{self._frame_bytes}; do --channels and the format (s16le) fit?"
             )
 
-
     def _read(self) -> bytes | None:
         """What there is, at most a block; None where there is nothing yet."""
         try:

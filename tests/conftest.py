@@ -43,3 +43,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "esc10" in getattr(item, "fixturenames", ()):
             item.add_marker("real_audio")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say whether the real recordings were used: nobody should have to guess."""
+    marked = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if "real_audio" in report.keywords
+    ]
+    terminalreporter.write_line(f"tests on real recordings that ran: {len(marked)}")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """With --require-real-audio, a whole run in which none of them ran has failed."""
+    wanted = session.config.getoption("--require-real-audio")
+    collected = any(item.get_closest_marker("real_audio") for item in session.items)
+    if wanted and not collected and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

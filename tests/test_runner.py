@@ -1,0 +1,131 @@
+"""One stream after the other, to an orderly end whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from realtime import Event, Gap, Scores
+from realtime.conversion import Chunk, Lost
+from realtime.errors import SourceError
+from realtime.events import Item
+from realtime.runner import Runner, Stop, stop_on_signals
+from realtime.sinks import StreamEnd, StreamStart
+from realtime.soundscape import synthesise
+from realtime.sources import ArraySource
+from tests.helpers import F32, bundled
+
+SR = 22050
+
+
+class Keep:
+    """A sink that keeps everything."""
+
+    def __init__(self) -> None:
+        self.starts: list[StreamStart] = []
+        self.items: list[Item] = []
+        self.ends: list[StreamEnd] = []
+
+    def start(self, start: StreamStart) -> None:
+        self.starts.append(start)
+
+    def write(self, item: Item) -> None:
+        self.items.append(item)
+
+    def end(self, end: StreamEnd) -> None:
+        self.ends.append(end)
+
+    def close(self) -> None:
+        pass
+
+
+class Script(ArraySource):
+    """Gives what it is told to, then fails where it is told to."""
+
+    def __init__(self, chunks: list[Chunk | None], failure: Exception | None = None) -> None:
+        super().__init__("script", np.zeros(0, np.float32), SR, 100)
+        self._script, self._failure_at_end = chunks, failure
+
+    def chunks(self) -> Iterator[Chunk | None]:
+        yield from self._script
+        if self._failure_at_end is not None:
+            raise self._failure_at_end
+
+
+@pytest.fixture(scope="module")
+def scape() -> F32:
+    return synthesise(SR)[0]
+
+
+def test_losses_are_gaps_in_the_log_and_counted(scape: F32) -> None:
+    keep = Keep()
+    runner = Runner(bundled(), [keep])
+    source = Script([scape[: 6 * SR], None, Lost(4410), scape[6 * SR : 9 * SR]])
+    monitor = runner.monitor(source)
+    runner.run(source, monitor, Stop(), speed=None)
+    assert [i for i in keep.items if isinstance(i, Gap)] == [Gap(6 * SR, 4410)]
+    assert keep.ends == [StreamEnd(9 * SR + 4410, (9 * SR + 4410) / SR, 4410)]
+    assert monitor.snapshot().lost_samples == 4410
+    states = [i.state for i in keep.items if isinstance(i, Event)]
+    assert states == ["on", "off"] * (len(states) // 2)
+
+
+def test_a_failing_source_still_gets_a_whole_log(scape: F32) -> None:
+    keep = Keep()
+    runner = Runner(bundled(), [keep])
+    source = Script([scape[: 6 * SR]], SourceError("unplugged"))
+    with pytest.raises(SourceError, match="unplugged"):
+        runner.run(source, runner.monitor(source), Stop(), speed=None)
+    assert [i.state for i in keep.items if isinstance(i, Event)] == ["on", "off"]
+    assert keep.ends[0].samples == 6 * SR
+
+
+@pytest.mark.parametrize("chunk", [np.zeros(SR, np.float32), Lost(SR)])
+def test_a_duration_is_kept_to_the_sample(chunk: Chunk) -> None:
+    keep = Keep()
+    runner = Runner(bundled(), [keep])
+    source = Script([chunk] * 5)
+    runner.run(source, runner.monitor(source), Stop(), speed=None, duration_seconds=2.5)
+    assert keep.ends[0].samples == round(2.5 * SR)
+
+
+def test_streams_do_not_touch_each_other(scape: F32) -> None:
+    keep = Keep()
+    runner = Runner(bundled(), [keep])
+    for _ in range(2):
+        source = ArraySource("a", scape[: 8 * SR], SR, 1000)
+        runner.run(source, runner.monitor(source), Stop(), speed=None)
+    half = len(keep.items) // 2
+    assert keep.items[:half] == keep.items[half:]
+    assert len(keep.starts) == len(keep.ends) == 2
+
+
+def test_the_monitor_sees_what_the_log_says(scape: F32) -> None:
+    keep = Keep()
+    runner = Runner(bundled(), [keep])
+    source = ArraySource("a", scape[: 6 * SR], SR, 1000)
+    monitor = runner.monitor(source)
+    runner.run(source, monitor, Stop(), speed=None)
+    now = monitor.snapshot()
+    scores = [i for i in keep.items if isinstance(i, Scores)]
+    assert now.n_scores == len(scores)
+    assert now.scores == scores[-1].smoothed
+    assert now.seconds == 6.0
+    assert now.active == frozenset()  # closed by the end
+    assert now.real_time_factor > 10
+    assert 0 < now.inference_p50_ms <= now.inference_p99_ms
+
+
+def test_signals_set_the_flag_and_a_second_one_interrupts() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signals() as stop:
+        assert not stop.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before
