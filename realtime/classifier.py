@@ -36,9 +36,9 @@ class Classifier:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        interpreter_class = _interpreter_class()
         try:
             with hushed_libraries():
+                interpreter_class = _interpreter_class()
                 self._interpreter = interpreter_class(model_content=bundle.model, num_threads=1)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:

@@ -11,6 +11,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from realtime.errors import OticError
@@ -31,12 +32,17 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: print() would take the other one
+            setattr(sys, name, Path(os.devnull).open("w"))
     args = _parser().parse_args(argv)
     module, function = args.handler.split(":")
     try:
         if args.command == "replay":
             _check_replay(args)
-        return int(getattr(importlib.import_module(module), function)(args))
+        code = int(getattr(importlib.import_module(module), function)(args))
+        sys.stdout.flush()  # here, where a reader that has left is dealt with
+        return code
     except OticError as error:
         if args.debug:
             raise

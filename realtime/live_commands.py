@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -71,7 +72,7 @@ def run_streams(
     OticError
         The last failure, once all sources had their turn; the others are printed.
     """
-    show_dashboard = not args.no_dashboard and sys.stdout.isatty() and args.jsonl != "-"
+    show_dashboard = not args.no_dashboard and args.jsonl != "-" and _is_terminal()
     sinks: list[Sink] = list(extra_sinks)
     if args.jsonl is not None:
         sinks.append(JsonlSink(args.jsonl, args.log))
@@ -97,6 +98,10 @@ def run_streams(
     if failures:
         raise failures[-1]
     return 0
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _run_one(

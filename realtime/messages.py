@@ -20,10 +20,11 @@ def as_message(message: str) -> str:
 
 @contextmanager
 def hushed_libraries() -> Iterator[None]:
-    """Drop what C++ libraries print on standard error.
+    """Drop what C and C++ libraries print on standard error.
 
-    LiteRT and TensorFlow announce their start-up there, in the middle of a
-    dashboard, and offer Python no switch for it. Their errors are exceptions.
+    LiteRT and TensorFlow announce their start-up there, and ALSA every device
+    that it tries, in the middle of a dashboard, and offer Python no switch for
+    it. Their errors come as exceptions.
 
     Thread safety: what other threads print on standard error meanwhile is
     dropped too, so this is for start-up only.

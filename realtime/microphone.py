@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from realtime.conversion import Chunk, Converter
 from realtime.errors import DeviceError
+from realtime.messages import hushed_libraries
 from realtime.ringbuffer import RingBuffer
 
 _RING_SECONDS = 4.0
@@ -27,7 +28,8 @@ def portaudio() -> ModuleType:
         If PortAudio is not installed.
     """
     try:
-        import sounddevice
+        with hushed_libraries():
+            import sounddevice
     except OSError as error:
         raise DeviceError(
             "PortAudio is not installed, and the microphone needs it: "
@@ -127,14 +129,15 @@ class Microphone:
         self._overflows = 0
         self._lost = 0
         try:
-            self._stream = self._sounddevice.InputStream(
-                device=device["index"],
-                samplerate=rate,
-                channels=channels,
-                dtype="float32",
-                blocksize=block,
-                callback=self._callback,
-            )
+            with hushed_libraries():
+                self._stream = self._sounddevice.InputStream(
+                    device=device["index"],
+                    samplerate=rate,
+                    channels=channels,
+                    dtype="float32",
+                    blocksize=block,
+                    callback=self._callback,
+                )
         except self._sounddevice.PortAudioError as error:
             raise self._unusable(error) from error
 
@@ -186,9 +189,10 @@ class Microphone:
         for rate in (sr, device["rate"]):
             for channels in (wanted, device["channels"]):
                 try:
-                    self._sounddevice.check_input_settings(
-                        device["index"], channels, "float32", samplerate=rate
-                    )
+                    with hushed_libraries():
+                        self._sounddevice.check_input_settings(
+                            device["index"], channels, "float32", samplerate=rate
+                        )
                 except self._sounddevice.PortAudioError:
                     continue
                 return rate, channels

@@ -249,6 +249,13 @@ def test_the_demo_leaves_stdout_to_the_log() -> None:
     assert "of 6 sounds" in done.stderr.decode()
 
 
+def test_closed_standard_error_does_not_spoil_the_log() -> None:
+    command = f"{sys.executable} -m realtime demo --speed max --jsonl - --log events 2>&-"
+    done = subprocess.run(command, shell=True, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert records(done.stdout)[-1]["type"] == "end"
+
+
 def test_models_and_inspect() -> None:
     text = otic("models").stdout.decode()
     for word in (

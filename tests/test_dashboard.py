@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -125,8 +126,6 @@ def test_in_a_terminal_it_follows_a_resize_and_leaves_cleanly() -> None:
 
 
 def test_it_draws_at_most_ten_frames_a_second() -> None:
-    import time
-
     terminal = Terminal("demo")
     terminal.wait_for(lambda: len(terminal.frames()) > 1, 60)
     before, begin = len(terminal.frames()), time.monotonic()

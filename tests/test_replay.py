@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -135,13 +136,15 @@ def test_a_reader_that_leaves_early(recording: Path) -> None:
     done = subprocess.run(command, shell=True, capture_output=True, timeout=60, check=False)
     assert done.stderr == b""
     assert json.loads(done.stdout)["type"] == "start"
+    command = f"{sys.executable} -m realtime inspect esc10-mfcc-mlp --json | true"
+    done = subprocess.run(command, shell=True, capture_output=True, timeout=60, check=False)
+    assert done.stderr == b""
 
 
 def test_real_time_takes_real_time(recording: Path, tmp_path: Path) -> None:
     short = tmp_path / "short.wav"
     y, rate = soundfile.read(recording)
     soundfile.write(short, y[: 3 * rate], rate)
-    import time
 
     def seconds(speed: str) -> float:
         begin = time.monotonic()

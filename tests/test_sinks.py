@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,8 +79,6 @@ def test_several_streams_go_into_one_log(tmp_path: Path) -> None:
 
 
 def test_a_live_stream_says_when_it_started(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     sink = JsonlSink(str(tmp_path / "log.jsonl"), frozenset())
     sink.start(replace(START, started="2026-01-01T12:00:00.000Z"))
     record = json.loads((tmp_path / "log.jsonl").read_text())

@@ -1,0 +1,54 @@
+"""What the README and the model cards say is true now."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from realtime import load_bundle
+from realtime.bundle import bundled_names
+from realtime.cli import main
+from tests.conftest import ROOT
+from tests.helpers import noise
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(block, {"y": noise(22050 * 5)})  # the README's own text
+    assert "Scores(sample=44032" in capsys.readouterr().out
+
+
+def test_every_command_named_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    known = capsys.readouterr().out
+    named = set(re.findall(r"(?:^|`)otic ([a-z]+)[ `]", README, re.MULTILINE)) - {"listens"}
+    assert {"demo", "listen", "replay", "train"} <= named
+    for command in named:
+        assert re.search(rf"^    {command} ", known, re.MULTILINE), command
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_a_card_is_its_models(name: str) -> None:
+    bundle = load_bundle(name)
+    card = (ROOT / "models" / f"{name}.md").read_text(encoding="utf-8")
+    assert bundle.sha256 in card
+    assert bundle.license in card
+    accuracy = bundle.accuracy
+    assert f"{accuracy['clip_mean']:.1%} ± {accuracy['clip_sd']:.1%}" in card
+    assert accuracy["protocol"] in card
+
+
+def test_the_accuracy_there_is_the_cards() -> None:
+    accuracy = load_bundle("esc10-mfcc-mlp").accuracy
+    mean, sd = accuracy["clip_mean"] * 100, accuracy["clip_sd"] * 100
+    assert f"{mean:.1f} ± {sd:.1f} % of clips" in README
+    card = (ROOT / "models" / "esc10-mfcc-mlp.md").read_text(encoding="utf-8")
+    match = re.search(r"tutorial, same protocol \| ([\d.]+)% ± ([\d.]+)%", card)
+    assert match
+    assert f"{match[1]} ± {match[2]} %" in README
