@@ -143,7 +143,11 @@ def _parser() -> argparse.ArgumentParser:
         "otic train ESC-50-master --preset mfcc-mlp --out my.tflite",
     )
     _add_training_options(fit)
-    fit.add_argument("--out", required=True, metavar="MODEL.tflite", help="the bundle to write")
+    fit.add_argument(
+        "--out",
+        metavar="MODEL.tflite",
+        help="the bundle to write (default: FOLDER-PRESET.tflite in the current folder)",
+    )
     fit.add_argument(
         "--test-folds",
         metavar="N,…|none",

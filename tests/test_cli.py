@@ -60,7 +60,7 @@ def test_version_and_help() -> None:
         (["listen", "--duration", "-3"], "--duration: '-3' must be a number above 0"),
         (["listen", "--duration", "nan"], "--duration: 'nan' must be a number above 0"),
         (["listen", "--channel", "0"], "--channel: '0' must be a whole number"),
-        (["train", "data"], "required: --out"),
+        (["train"], "required: DATASET"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str], words: str) -> None:

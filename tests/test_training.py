@@ -13,6 +13,7 @@ import soxr
 
 from realtime import Frontend, load_bundle
 from realtime.errors import OticError
+from tests.conftest import ROOT
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, noise, one_line, otic
 from training.datasets import DatasetError, load_dataset
 from training.presets import PRESETS, preset
@@ -44,20 +45,21 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_train_writes_a_bundle_and_prints_both_accuracies(toy: Path, tmp_path: Path) -> None:
-    out = tmp_path / "my.tflite"
-    done = otic("train", toy, "--out", out, "--epochs", "30", "--test-folds", "2,3", timeout=200)
+    out = tmp_path / "set-mfcc-mlp.tflite"  # the default name
+    here = {"cwd": tmp_path, "env": {"PYTHONPATH": str(ROOT)}}
+    done = otic("train", toy, "--epochs", "30", "--test-folds", "2,3", timeout=200, **here)
     assert done.returncode == 0, done.stderr.decode()
     text = done.stdout.decode()
     assert "trained on folds 1, tested on folds 2, 3" in text
     assert "% of clips" in text
     assert "% of windows" in text
     bundle = load_bundle(out)
-    assert bundle.name == "my"
+    assert bundle.name == "set-mfcc-mlp"
     assert bundle.labels == ("hiss", "tone")
     assert bundle.features == preset("mfcc-mlp").features
     assert bundle.provenance["folds"] == [1]
     assert bundle.accuracy["clip_mean"] >= 0.9
-    assert [p.name for p in tmp_path.iterdir()] == ["my.tflite"]
+    assert [p.name for p in tmp_path.iterdir()] == ["set-mfcc-mlp.tflite"]
     # It serves: a tone is a tone.
     log = otic(
         "replay", toy / "audio" / "tone1.wav", "--model", out, "--speed", "max", "--jsonl", "-"
@@ -143,7 +145,7 @@ def test_bad_requests_fail_before_the_work(
         "m.tflite",
         *options,
         cwd=tmp_path,
-        env={"PYTHONPATH": str(Path.cwd())},
+        env={"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 1
     assert words in one_line(done.stderr)

@@ -30,6 +30,8 @@ def train(args: argparse.Namespace) -> int:
     """Train on the other folds and test on the held-out ones, or train on all."""
     dataset, recipe = _begin(args)
     test_folds = _test_folds(args.test_folds, dataset.folds)
+    if args.out is None:
+        args.out = f"{Path(args.dataset).resolve().name}-{recipe.name}.tflite"
     for path in filter(None, (args.out, args.card)):
         folder = Path(path).absolute().parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):
