@@ -11,8 +11,10 @@ import hashlib
 import io
 import json
 import os
+import struct
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -83,6 +85,8 @@ class Bundle:
             raise ParameterError(f"inference_hop_frames={hop!r} must be a whole number above 0")
         if not self.labels or len(set(self.labels)) < len(self.labels) or not all(self.labels):
             raise ParameterError(f"labels {list(self.labels)} must be different and not empty")
+        if any("\n" in label for label in self.labels):
+            raise ParameterError(f"labels {list(self.labels)} must be one line each")
         if len(self.decision.on_thresholds) != len(self.labels):
             raise ParameterError(
                 f"{len(self.decision.on_thresholds)} thresholds for {len(self.labels)} labels"
@@ -167,7 +171,8 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> Bundle:
         beside.write_bytes(content)
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         raise BundleError(f"can't write '{os.fspath(path)}': {error.strerror}") from error
     return replace(bundle, sha256=hashlib.sha256(content).hexdigest())
 
@@ -198,7 +203,7 @@ def _parse(origin: str, content: bytes) -> Bundle:
         check_keys("bundle", values, _KEYS)
         return Bundle(
             name=str(values["name"]),
-            labels=tuple(members[_LABELS].decode().splitlines()),
+            labels=tuple(members[_LABELS].decode().rstrip("\n").split("\n")),
             features=FeatureParams.from_dict(values["features"]),
             inference_hop_frames=values["inference_hop_frames"],
             decision=DecisionParams.from_dict(values["decision"]),
@@ -208,7 +213,7 @@ def _parse(origin: str, content: bytes) -> Bundle:
             model=flatbuffer,
             sha256=hashlib.sha256(content).hexdigest(),
         )
-    except (ParameterError, ValueError) as error:
+    except (ParameterError, ValueError, OverflowError, RecursionError) as error:
         raise BundleError(f"model '{origin}': {error}") from error
 
 
@@ -234,7 +239,7 @@ def _read_zip(origin: str, content: bytes) -> tuple[bytes, dict[str, bytes]]:
     except zipfile.BadZipFile as error:
         if _ZIP_MEMBER in content and _JSON.encode() in content:
             raise damaged from error
-    except (zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise damaged from error
     raise BundleError(
         f"model '{origin}' has no bundle data (labels, feature parameters): "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import math
 import os
 import sys
@@ -20,6 +21,7 @@ from realtime.version import __version__
 
 DEFAULT_MODEL = "esc10-mfcc-mlp"
 _LOG_CHOICES = ("scores", "events")
+_MAX_BLOCK = 2**20
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller: print() would take the other one
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+        elif isinstance(getattr(sys, name), io.TextIOWrapper):
+            getattr(sys, name).reconfigure(errors="replace")  # a terminal that can't show ✓
     args = _parser().parse_args(argv)
     module, function = args.handler.split(":")
     try:
@@ -50,10 +54,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         # The reader of our output has what it wanted ('otic … | head -1').
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return 0
+    except OSError as error:
+        if args.debug:
+            raise
+        say(f"{error.strerror or error}: {error.filename or 'standard output'}")
+        _drop_stdout()
+        return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _drop_stdout() -> None:
+    """What is still buffered goes nowhere, and not into an error at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,9 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     listen.add_argument(
         "--duration", type=_positive, metavar="SECONDS", help="stop after this much audio"
     )
-    listen.add_argument(
-        "--channel", type=_whole, metavar="N", help="use channel N, the first is 1 (default: mix)"
-    )
+    listen.add_argument("--channel", type=_whole, metavar="N", help="use channel N; the first is 1")
     listen.set_defaults(speed=1.0)
 
     replay = command(
@@ -191,7 +204,7 @@ def _add_live_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--block",
-        type=_whole,
+        type=_block,
         metavar="N",
         help="samples a read; does not change the output (default 1024; 16384 at --speed max)",
     )
@@ -214,7 +227,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--preset", default="mfcc-mlp", help="mfcc-mlp (default) or tutorial")
     parser.add_argument("--epochs", type=_whole, help="in place of the preset's")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of everything random (default 0)")
 
 
 def _check_replay(args: argparse.Namespace) -> None:
@@ -226,6 +239,18 @@ def _check_replay(args: argparse.Namespace) -> None:
 def _whole(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' must be a whole number of at least 1")
+    return int(text)
+
+
+def _block(text: str) -> int:
+    if _whole(text) > _MAX_BLOCK:
+        raise argparse.ArgumentTypeError(f"'{text}' must be at most {_MAX_BLOCK}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number from 0 to 2**32 - 1")
     return int(text)
 
 

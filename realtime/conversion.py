@@ -9,7 +9,7 @@ import soxr
 from numpy.typing import NDArray
 
 from realtime.errors import SourceError
-from realtime.pipeline import finite_runs
+from realtime.pipeline import usable_runs
 
 _MIN_RATE, _MAX_RATE = 1000, 768_000
 
@@ -25,7 +25,7 @@ Chunk = NDArray[np.float32] | Lost
 
 
 class Converter:
-    """Mixes down, takes out what is not finite, and resamples with soxr.
+    """Mixes down, takes out what is not usable, and resamples with soxr.
 
     Any cutting into blocks gives the same samples, bit for bit, and without a
     loss these are the samples of ``soxr.resample(y.mean(axis=1), rate, sr)``.
@@ -64,8 +64,8 @@ class Converter:
         self._received = 0  # samples so far at `rate`, lost ones included
         self._delivered = 0  # samples so far at `sr`, lost ones included
         self._pending = 0  # lost samples at `rate` whose run has not ended yet
-        self.not_finite = 0
-        """NaN and infinite samples so far, at the source's rate."""
+        self.unusable = 0
+        """NaN, infinite and absurdly large samples so far, at the source's rate."""
 
     def push(self, block: NDArray[np.float32]) -> list[Chunk]:
         """Take samples, float32 [n, channels]; return what they complete."""
@@ -76,13 +76,13 @@ class Converter:
         else:
             mono = _mean_of_channels(block)
         chunks: list[Chunk] = []
-        for start, stop, finite in finite_runs(mono):
-            if finite:
+        for start, stop, usable in usable_runs(mono):
+            if usable:
                 chunks += self._resume()
                 self._received += stop - start
                 chunks += self._deliver(mono[start:stop], last=False)
             else:
-                self.not_finite += stop - start
+                self.unusable += stop - start
                 chunks += self.lose(stop - start)
         return chunks
 

@@ -94,7 +94,7 @@ def _title(monitor: Monitor, now: Snapshot, width: int) -> Text:
     left = Text.assemble(
         ("otic ", "bold"), (monitor.source, "cyan"), (" → ", "dim"), (monitor.bundle.name, "cyan")
     )
-    minutes, seconds = divmod(now.seconds, 60.0)
+    minutes, seconds = divmod(round(now.seconds, 1), 60.0)
     clock = f"{int(minutes):d}:{seconds:04.1f}"
     if now.n_scores == 0:
         window = monitor.bundle.features.window_seconds

@@ -39,7 +39,8 @@ class Event:
 
     All times are seconds of the stream. ``time`` is when it was decided,
     ``onset`` and ``offset`` are when the sound began and ended; ``score`` is
-    the smoothed score at an ``on``, ``peak`` the highest until the ``off``.
+    the smoothed score at an ``on``, ``peak`` the highest from when the threshold
+    was crossed until the ``off``.
     """
 
     state: str
@@ -151,8 +152,8 @@ class EventDetector:
 
     def _step(self, index: int, sample: int, score: float) -> Event | None:
         state, params = self._states[index], self._params
+        state.peak = max(state.peak, score)
         if state.on:
-            state.peak = max(state.peak, score)
             crossed = score < params.off_thresholds[index]
             hold = self._min_off
         else:
@@ -160,6 +161,8 @@ class EventDetector:
             hold = self._min_on
         if not crossed:
             state.since = -1
+            if not state.on:
+                state.peak = 0.0
             return None
         if state.since < 0:
             state.since = sample
@@ -169,7 +172,6 @@ class EventDetector:
         if state.on:
             return self._off(self._labels[index], state, since - self._lag, sample)
         state.on = True
-        state.peak = score
         state.onset = max(state.earliest, since - self._lag)
         return Event(
             "on",

@@ -15,8 +15,7 @@ class Frontend:
     """Incremental log-mel frames and rolling MFCC statistics.
 
     The same samples give the same features, bit for bit, however they are cut
-    into blocks. All state is allocated here, once; neither :meth:`push` nor
-    :meth:`features` allocates more than its result.
+    into blocks. All state is allocated here, once: :meth:`push` allocates nothing.
 
     Not thread safe: one thread owns an instance at a time.
 

@@ -233,5 +233,5 @@ def rolling_statistics(ring, peaks, oldest, top_db, dct, mel_mean, mfcc, sums, w
                 sums[3, c] += (now[c] - last[c]) ** 2
     for c in range(n_mfcc):
         sums[1, c] = np.sqrt(sums[1, c] / n_frames)
-        sums[2, c] /= n_frames - 1
-        sums[3, c] = np.sqrt(sums[3, c] / (n_frames - 1))
+        sums[2, c] /= max(1, n_frames - 1)
+        sums[3, c] = np.sqrt(sums[3, c] / max(1, n_frames - 1))

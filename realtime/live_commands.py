@@ -129,7 +129,7 @@ def _run_one(
         window = runner.bundle.features.window_seconds
         notes.append(
             as_message(
-                f"{source.name}: {now.seconds:.3f} s without a break is less than the model's "
+                f"{source.name}: no stretch of its {now.seconds:.3f} s is as long as the model's "
                 f"window of {window:.3f} s: no window was filled, so there are no scores"
             )
         )

@@ -14,6 +14,7 @@ from realtime.conversion import Chunk, Converter
 from realtime.errors import DeviceError
 from realtime.messages import hushed_libraries
 from realtime.ringbuffer import RingBuffer
+from realtime.sources import unusable_warning
 
 _RING_SECONDS = 4.0
 _STALL_SECONDS = 5.0
@@ -36,6 +37,8 @@ def portaudio() -> ModuleType:
             "apt install libportaudio2 (Debian, Ubuntu, Raspberry Pi OS); "
             "'otic replay' works without"
         ) from error
+    except Exception as error:  # its own PortAudioError, which can't be imported then
+        raise DeviceError(f"PortAudio can't start ({error}): is a sound system running?") from error
     return cast(ModuleType, sounddevice)
 
 
@@ -46,6 +49,10 @@ def input_devices() -> list[dict[str, Any]]:
         default = int(sounddevice.query_devices(kind="input")["index"])
     except (sounddevice.PortAudioError, ValueError):  # there is none
         default = -1
+    try:
+        devices = sounddevice.query_devices()
+    except sounddevice.PortAudioError as error:
+        raise DeviceError(f"the input devices can't be listed ({error})") from error
     return [
         {
             "index": int(d["index"]),
@@ -54,7 +61,7 @@ def input_devices() -> list[dict[str, Any]]:
             "rate": int(d["default_samplerate"]),
             "default": int(d["index"]) == default,
         }
-        for d in sounddevice.query_devices()
+        for d in devices
         if d["max_input_channels"] > 0
     ]
 
@@ -72,7 +79,7 @@ def find_device(wanted: str | None) -> dict[str, Any]:
         raise DeviceError("no input device: plug in a microphone; 'otic devices' lists them")
     if wanted is None:
         return next((d for d in devices if d["default"]), devices[0])
-    if wanted.isdigit():
+    if wanted.isdecimal():
         matches = [d for d in devices if d["index"] == int(wanted)]
     else:
         matches = [d for d in devices if d["name"] == wanted] or [
@@ -102,7 +109,8 @@ class Microphone:
     block : int
         Frames a callback.
     channel : int, optional
-        Take this channel, the first is 1; else the mean of all that are opened.
+        Take this channel, the first is 1. Else one channel is opened, or, where the
+        device refuses that, all, and their mean is taken.
 
     Raises
     ------
@@ -124,8 +132,9 @@ class Microphone:
         rate, channels = self._negotiate(device, sr, channel)
         self._rate = rate
         self._converter = Converter(rate, channels, sr, channel)
-        self._ring = RingBuffer(int(_RING_SECONDS * rate), channels)
-        self._expected_adc_time = 0.0
+        self._ring = RingBuffer(max(int(_RING_SECONDS * rate), 4 * block), channels)
+        self._stall_seconds = max(_STALL_SECONDS, 4 * block / rate)
+        self._expected_adc_time: float | None = None
         self._overflows = 0
         self._lost = 0
         try:
@@ -146,26 +155,30 @@ class Microphone:
             self._stream.start()
         except self._sounddevice.PortAudioError as error:
             raise self._unusable(error) from error
-        last_heard = time.monotonic()
+        last_heard = last_look = time.monotonic()
         while True:
+            active = self._stream.active  # before the read: what came before its end is not lost
             lost, block = self._ring.read(self._ring.capacity)
             self._lost += lost
             yield from self._converter.lose(lost)
+            now = time.monotonic()
+            if len(block) or now - last_look > _STALL_SECONDS / 2:  # or we were stopped ourselves
+                last_heard = now
+            last_look = now
             if len(block):
-                last_heard = time.monotonic()
                 yield from self._converter.push(block)
-                continue
-            yield None
-            if not self._stream.active or time.monotonic() - last_heard > _STALL_SECONDS:
+            elif not active or now - last_heard > self._stall_seconds:
                 raise DeviceError(
                     f"'{self.name}' stopped delivering samples: check the cable, then start again"
                 )
+            else:
+                yield None
 
     def queue_fill(self) -> float:
         return self._ring.fill
 
     def warnings(self) -> list[str]:
-        lines = []
+        lines = unusable_warning(self.name, self._converter)
         if self._lost:
             lines.append(
                 f"{self.name}: {self._lost} samples at {self._rate} Hz were lost "
@@ -202,7 +215,8 @@ class Microphone:
         lost = 0
         if status.input_overflow:
             self._overflows += 1
-            late = times.inputBufferAdcTime - self._expected_adc_time
+            expected = self._expected_adc_time
+            late = 0.0 if expected is None else times.inputBufferAdcTime - expected
             lost = max(1, round(late * self._rate))
         self._expected_adc_time = times.inputBufferAdcTime + frames / self._rate
         self._ring.write(block, lost)

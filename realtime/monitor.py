@@ -26,7 +26,8 @@ class Snapshot:
     """The state at one moment.
 
     ``level_dbfs`` is the RMS of the last tenth of a second, ``peak_dbfs`` the
-    highest sample of the last two seconds, both in dB re full scale;
+    highest sample of the last two seconds, both in dB re full scale and of the
+    mono signal at the model's rate;
     ``real_time_factor`` is seconds of audio by seconds of computing.
     """
 
@@ -91,7 +92,7 @@ class Monitor:
         self._lost = 0
         self._square_sum, self._square_count = 0.0, 0
         self._level = 0.0
-        self._peaks: deque[tuple[int, float]] = deque()  # falling, newest last
+        self._peaks: tuple[tuple[int, float], ...] = ()  # (sample, peak), falling, newest last
         self._scores: dict[str, float] = dict.fromkeys(bundle.labels, 0.0)
         self._n_scores = 0
         self._active: frozenset[str] = frozenset()
@@ -106,11 +107,9 @@ class Monitor:
             self._level = math.sqrt(self._square_sum / self._square_count)
             self._square_sum, self._square_count = 0.0, 0
         peak = float(np.max(np.abs(y)))
-        while self._peaks and self._peaks[-1][1] <= peak:
-            self._peaks.pop()
-        self._peaks.append((self._samples, peak))
-        while self._peaks[0][0] < self._samples - _HOLD_SECONDS * self._sr:
-            self._peaks.popleft()
+        oldest = self._samples - _HOLD_SECONDS * self._sr
+        held = (p for p in self._peaks if p[0] >= oldest and p[1] > peak)
+        self._peaks = (*held, (self._samples, peak))
 
     def heard_loss(self, n: int) -> None:
         """``n`` samples were lost."""
@@ -138,7 +137,7 @@ class Monitor:
     def snapshot(self) -> Snapshot:
         """The state now."""
         p50, p99 = self._classifier.percentiles()
-        peaks = list(self._peaks)
+        peaks = self._peaks
         peak = peaks[0][1] if peaks else 0.0
         seconds = self._samples / self._sr
         return Snapshot(

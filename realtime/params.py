@@ -13,6 +13,7 @@ STATISTICS = ("mean", "std", "delta_mean", "delta_rms")
 
 MIN_N_FFT, MAX_N_FFT = 256, 4096
 MAX_N_MELS = 256
+MAX_WHOLE = 1_000_000  # of any number of samples or frames: a damaged file must not ask for more
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,8 @@ def check_keys(what: str, values: Any, expected: list[str]) -> None:
 def _check_whole(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ParameterError(f"{name}={value!r} must be a whole number of at least 1")
+    if value > MAX_WHOLE:
+        raise ParameterError(f"{name}={value} must be at most {MAX_WHOLE}")
 
 
 def _as_float(name: str, value: Any) -> float:

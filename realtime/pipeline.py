@@ -18,6 +18,9 @@ from realtime.errors import ParameterError
 from realtime.events import EventDetector, Gap, Item, Scores
 from realtime.frontend import Frontend
 
+MAX_AMPLITUDE = 1e6
+"""120 dB above full scale: no audio, but a file that is damaged or not scaled."""
+
 
 class Predictor(Protocol):
     """Whatever turns features into scores; :class:`realtime.classifier.Classifier` does."""
@@ -72,7 +75,7 @@ class Pipeline:
         ----------
         y : float32 [n]
             Mono samples at ``bundle.features.sr``, nominally in [-1, 1], any
-            ``n``. NaN and infinite ones count as lost.
+            ``n``. NaN, infinite and absurdly large ones (``MAX_AMPLITUDE``) count as lost.
 
         Returns
         -------
@@ -91,8 +94,8 @@ class Pipeline:
                 f"y has shape {samples.shape}: mono samples of shape [n] are needed"
             )
         items: list[Item] = []
-        for start, stop, finite in finite_runs(samples):
-            if finite:
+        for start, stop, usable in usable_runs(samples):
+            if usable:
                 items += self._resume()
                 self._consume(samples[start:stop], items)
             else:
@@ -172,14 +175,18 @@ class Pipeline:
         items.extend(events)
 
 
-def finite_runs(y: NDArray[np.float32]) -> Iterator[tuple[int, int, bool]]:
-    """Cut ``y``, float32 [n], into runs ``(start, stop, finite)`` of finite and other samples."""
-    finite = np.isfinite(y)
-    if finite.all():
+def usable_runs(y: NDArray[np.float32]) -> Iterator[tuple[int, int, bool]]:
+    """Cut ``y``, float32 [n], into runs ``(start, stop, usable)``.
+
+    Not usable are NaN, infinite samples, and those above ``MAX_AMPLITUDE``,
+    whose power would not fit into float32.
+    """
+    usable = np.abs(y) <= MAX_AMPLITUDE  # False for NaN
+    if usable.all():
         if len(y):
             yield 0, len(y), True
         return
-    edges = np.flatnonzero(np.diff(finite)) + 1
+    edges = np.flatnonzero(np.diff(usable)) + 1
     bounds = [0, *edges.tolist(), len(y)]
     for start, stop in pairwise(bounds):
-        yield start, stop, bool(finite[start])
+        yield start, stop, bool(usable[start])

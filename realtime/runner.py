@@ -22,6 +22,7 @@ from realtime.sources import Source
 from realtime.version import __version__
 
 _NAP_SECONDS = 0.01  # how long to wait for a live source that has nothing yet
+_PATIENCE_SECONDS = 1.0  # before a second signal interrupts
 _LONGEST_SLEEP_SECONDS = 0.05  # how soon a signal is noticed
 
 
@@ -34,13 +35,20 @@ class Stop:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """SIGINT and SIGTERM ask for an orderly stop; a second one is not waited for."""
+    """SIGINT and SIGTERM ask for an orderly stop; one that comes a second later interrupts.
+
+    Sooner, it is the same wish twice: a service manager may signal both a process
+    and its group.
+    """
     stop = Stop()
+    first = 0.0
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop.requested:
+        nonlocal first
+        if not stop.requested:
+            stop.requested, first = True, time.monotonic()
+        elif time.monotonic() - first > _PATIENCE_SECONDS:
             raise KeyboardInterrupt
-        stop.requested = True
 
     before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -78,9 +78,8 @@ def _features_text(bundle: Bundle) -> str:
 def _accuracy_text(accuracy: dict[str, Any]) -> str:
     if "clip_mean" not in accuracy:
         return str(accuracy.get("protocol", "not measured"))
-    return (
-        f"{accuracy['clip_mean']:.1%} ± {accuracy['clip_sd']:.1%} of clips ({accuracy['protocol']})"
-    )
+    spread = f" ± {accuracy['clip_sd']:.1%}" if len(accuracy["clip_by_fold"]) > 1 else ""
+    return f"{accuracy['clip_mean']:.1%}{spread} of clips ({accuracy['protocol']})"
 
 
 def _print_tree(values: dict[str, Any], indent: int = 0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from realtime.conversion import Chunk, Converter
 from realtime.errors import SourceError
 from realtime.messages import hushed_libraries
+from realtime.pipeline import MAX_AMPLITUDE
 
 _WAIT_SECONDS = 0.1
+_UNKNOWN_LENGTH = 2**62  # frames; libsndfile's way of saying so is its largest number
 
 
 class Source(Protocol):
@@ -57,8 +60,7 @@ class _Unbuffered:
         return 0.0
 
     def warnings(self) -> list[str]:
-        n = self._converter.not_finite
-        return [f"{self.name}: {n} samples are NaN or infinite: counted as lost"] if n else []
+        return unusable_warning(self.name, self._converter)
 
     def close(self) -> None:
         pass
@@ -110,31 +112,35 @@ class FileSource(_Unbuffered):
             def seekable(self) -> bool:
                 return False
 
-        if not Path(path).is_file():
-            problem = "is a folder" if Path(path).is_dir() else "there is no such file"
-            raise SourceError(f"can't read '{path}': {problem}")
-        self.name = Path(path).name
+        # Names that are not UTF-8 reach us with surrogates, which nothing can print.
+        shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        problem = _not_a_file(path)
+        if problem:
+            raise SourceError(f"can't read '{shown}': {problem}")
+        self.name = Path(shown).name
         self._block = block
         self._failure: type[Exception] = soundfile.SoundFileError
         try:
             with hushed_libraries():
-                self._file = Sequential(path)
+                self._file = Sequential(os.fsencode(path))
         except (soundfile.SoundFileError, OSError) as error:
             raise SourceError(
-                f"can't read '{path}' as audio ({_first_line(error)}): "
+                f"can't read '{shown}' as audio ({_first_line(error)}): "
                 "WAV, FLAC, Ogg and MP3 files are read, for others convert with ffmpeg"
             ) from error
         if self._file.frames == 0:
             self._file.close()
-            raise SourceError(f"'{path}' holds no audio: its length is 0 samples")
+            raise SourceError(f"'{shown}' holds no audio: its length is 0 samples")
         try:
             self._converter = Converter(self._file.samplerate, self._file.channels, sr)
         except SourceError as error:
             self._file.close()
-            raise SourceError(f"'{path}': {error}") from error
+            raise SourceError(f"'{shown}': {error}") from error
 
     def chunks(self) -> Iterator[Chunk | None]:
         expected = self._file.frames
+        if expected >= _UNKNOWN_LENGTH:  # a FLAC that was written into a pipe
+            expected = 0
         read = 0
         while True:
             block, failure = self._read()
@@ -145,9 +151,10 @@ class FileSource(_Unbuffered):
         yield from self._converter.flush()
         if read < expected or failure is not None:
             rate = self._file.samplerate
+            whole = f" of {expected / rate:.3f} s" if expected else ""
             raise SourceError(
-                f"'{self.name}' is damaged or cut off: {read / rate:.3f} s of "
-                f"{expected / rate:.3f} s could be read and were classified"
+                f"'{self.name}' is damaged or cut off: {read / rate:.3f} s{whole} "
+                "could be read and were classified"
             )
 
     def _read(self) -> tuple[NDArray[np.float32], Exception | None]:
@@ -225,6 +232,26 @@ class PcmSource(_Unbuffered):
             raise SourceError(
                 f"can't read standard input ({error.strerror}): pipe raw s16le PCM into it"
             ) from error
+
+
+def _not_a_file(path: str) -> str:
+    """Why this can't be read as a file; empty where it can."""
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        return "there is no such file"
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    if stat.S_ISREG(mode):
+        return ""
+    return "it is a folder" if stat.S_ISDIR(mode) else "it is no file; for a pipe use - and --rate"
+
+
+def unusable_warning(name: str, converter: Converter) -> list[str]:
+    """What to say of a source's NaN, infinite and absurdly large samples, if it had any."""
+    n = converter.unusable
+    what = f"{n} samples are NaN, infinite or above {MAX_AMPLITUDE:g}"
+    return [f"{name}: {what}: counted as lost"] if n else []
 
 
 def _first_line(error: Exception) -> str:

@@ -106,10 +106,11 @@ def test_every_flipped_byte_is_an_otic_error_or_harmless(tmp_path: Path) -> None
     path = tmp_path / "m.tflite"
     save_bundle(path, small_bundle())
     whole = path.read_bytes()
-    for at in range(0, len(whole), 7):
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
-        with suppress(BundleError):  # anything else fails the test
-            load_bundle(path)
+    for at in range(len(whole)):
+        for mask in (0x55, 0xFF):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ mask]) + whole[at + 1 :])
+            with suppress(BundleError):  # anything else fails the test
+                load_bundle(path)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,8 @@ def test_every_flipped_byte_is_an_otic_error_or_harmless(tmp_path: Path) -> None
         (lambda v: v["decision"]["on_thresholds"].pop(), "2 on_thresholds and 3 off_thresholds"),
         (lambda v: v.update(format=2), "bundle format 2"),
         (lambda v: v.update(inference_hop_frames=0), "inference_hop_frames=0"),
+        (lambda v: v["features"].update(window_frames=10**400), "window_frames="),
+        (lambda v: v["features"].update(fmin=10**400), "too large"),
         (lambda v: v.update(features=[]), "must be a JSON object"),
         (lambda v: v.update(accuracy=3), "accuracy must be a JSON object"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -57,6 +58,8 @@ def test_version_and_help() -> None:
         (["replay", "a.wav", "--block", "0"], "--block: '0' must be a whole number"),
         (["replay", "a.wav", "--log", "all"], "--log: 'all' must name scores, events"),
         (["replay", "-"], "give --rate HZ"),
+        (["replay", "a.wav", "--block", "9999999"], "--block: '9999999' must be at most 1048576"),
+        (["train", "data", "--seed", "-1"], "--seed: '-1' must be a whole number from 0"),
         (["listen", "--duration", "-3"], "--duration: '-3' must be a number above 0"),
         (["listen", "--duration", "nan"], "--duration: 'nan' must be a number above 0"),
         (["listen", "--channel", "0"], "--channel: '0' must be a whole number"),
@@ -107,7 +110,7 @@ def test_not_finite_samples_are_a_gap_and_the_stream_goes_on(tmp_path: Path) -> 
     soundfile.write(tmp_path / "a.wav", y, SR, subtype="FLOAT")
     done = otic("replay", tmp_path / "a.wav", "--speed", "max", "--jsonl", "-")
     assert done.returncode == 0
-    assert "51 samples are NaN or infinite" in one_line(done.stderr)
+    assert "51 samples are NaN, infinite or above 1e+06" in one_line(done.stderr)
     assert of_type(done.stdout, "gap") == [{"type": "gap", "sample": SR * 3, "lost": 51}]
     times = [s["sample"] for s in of_type(done.stdout, "scores")]
     assert times[0] == 44032
@@ -137,6 +140,56 @@ def test_unusual_formats_work(tmp_path: Path, rate: int, channels: int, subtype:
     assert done.returncode == 0, done.stderr
     assert len(of_type(done.stdout, "scores")) == 2
     assert abs(of_type(done.stdout, "end")[0]["samples"] - 2.5 * SR) <= 1
+
+
+def test_absurdly_large_samples_are_a_gap_too(tmp_path: Path) -> None:
+    y = noise(SR * 6)
+    y[100:200] = 1e25
+    soundfile.write(tmp_path / "a.wav", y, SR, subtype="FLOAT")
+    done = otic("replay", tmp_path / "a.wav", "--speed", "max", "--jsonl", "-")
+    assert done.returncode == 0
+    assert "100 samples are NaN, infinite or above" in one_line(done.stderr)
+    assert b"NaN" not in done.stdout
+    assert of_type(done.stdout, "gap") == [{"type": "gap", "sample": 100, "lost": 100}]
+
+
+def test_a_break_that_leaves_no_window_is_said_so(tmp_path: Path) -> None:
+    y = noise(round(SR * 3.5))
+    y[len(y) // 2] = np.nan
+    soundfile.write(tmp_path / "a.wav", y, SR, subtype="FLOAT")
+    done = otic("replay", tmp_path / "a.wav", "--speed", "max", "--jsonl", "-")
+    assert done.returncode == 0
+    assert "no stretch of its 3.500 s is as long as the model's window" in done.stderr.decode()
+
+
+def test_a_file_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/caf\xe9.wav"
+    wav(tmp_path / "a.wav").rename(os.fsdecode(name))
+    done = otic("replay", os.fsdecode(name), "--speed", "max", "--jsonl", "-")
+    assert done.returncode == 0, done.stderr
+    assert records(done.stdout)[0]["source"] == "caf\ufffd.wav"
+
+
+def test_what_is_no_plain_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "it is no file; for a pipe use -" in fails("replay", tmp_path / "pipe")
+    assert "it is a folder" in fails("replay", tmp_path)
+    assert "File name too long" in fails("replay", "x" * 300)
+
+
+def test_an_output_that_is_full_or_narrow() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "realtime", "models"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert one_line(done.stderr) == "otic: No space left on device: standard output"
+    done = otic("demo", "--speed", "max", env={"PYTHONIOENCODING": "latin-1"})
+    assert done.returncode == 0
+    assert b"of 6 sounds" in done.stdout
 
 
 def test_one_bad_file_does_not_stop_the_others(tmp_path: Path) -> None:

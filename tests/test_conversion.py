@@ -80,7 +80,7 @@ def test_not_finite_samples_are_counted() -> None:
     y = np.zeros((100, 2), np.float32)
     y[10:13, 1] = np.nan
     assert converter.push(y)[1] == Lost(3)
-    assert converter.not_finite == 3
+    assert converter.unusable == 3
 
 
 def test_a_loss_told_from_outside_joins_its_neighbours() -> None:

@@ -47,6 +47,12 @@ def test_a_short_dip_does_not_end_an_event() -> None:
     assert events[1].time == 0.6  # closed by the end
 
 
+def test_the_peak_counts_from_the_crossing() -> None:
+    on, off = run([0.1, 0.95, 0.8, 0.7, 0.1, 0.1, 0.65, 0.9, 0.1], min_on_seconds=0.1)[:2]
+    assert on.score == np.float32(0.8)
+    assert off.peak == np.float32(0.95)
+
+
 def test_zero_durations_decide_at_once() -> None:
     on, off = run([0.7, 0.2], min_on_seconds=0.0, min_off_seconds=0.0)
     assert (on.time, off.time) == (0.1, 0.2)

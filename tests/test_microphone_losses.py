@@ -102,6 +102,37 @@ def test_an_overflow_is_a_loss_of_the_length_that_the_clock_tells(
     assert "442 samples at 22050 Hz were lost (2 overflows" in warning
 
 
+def test_an_overflow_at_the_very_start_has_no_length_to_tell(portaudio: FakePortAudio) -> None:
+    portaudio.feed = [(noise(1000)[:, None], 123456.7, True)]
+    assert drain(Microphone(None, SR, 1000))[0] == Lost(1)
+
+
+def test_a_block_larger_than_the_usual_ring_is_not_lost(portaudio: FakePortAudio) -> None:
+    y = noise(6 * SR)[:, None]
+    portaudio.feed = [(y, 0.0, False)]
+    (got,) = drain(Microphone(None, SR, 6 * SR))
+    np.testing.assert_array_equal(got, y[:, 0])
+
+
+def test_what_came_before_a_device_went_is_not_lost(portaudio: FakePortAudio) -> None:
+    portaudio.feed = [(noise(1000)[:, None], 0.0, False)]
+    portaudio.active = False
+    source = Microphone(None, SR, 1000)
+    chunks = source.chunks()
+    assert len(next(chunks)) == 1000  # type: ignore[arg-type]
+    with pytest.raises(DeviceError, match="stopped delivering"):
+        next(chunks)
+
+
+def test_not_finite_samples_are_told(portaudio: FakePortAudio) -> None:
+    y = noise(1000)[:, None]
+    y[5] = np.nan
+    portaudio.feed = [(y, 0.0, False)]
+    source = Microphone(None, SR, 1000)
+    drain(source)
+    assert "1 samples are NaN" in source.warnings()[0]
+
+
 def test_an_overrun_of_the_ring_is_counted(portaudio: FakePortAudio) -> None:
     y = noise(5 * SR)[:, None]  # the ring holds four seconds
     portaudio.feed = [(y[i : i + SR], i / SR, False) for i in range(0, 5 * SR, SR)]

@@ -26,6 +26,7 @@ def test_derived_sizes() -> None:
         ({"hop_length": 0}, ["hop_length=0"]),
         ({"hop_length": 1.5}, ["hop_length=1.5"]),
         ({"sr": True}, ["sr=True"]),
+        ({"window_frames": 10**7}, ["window_frames=10000000", "1000000"]),
         ({"n_mels": 257}, ["n_mels=257", "256"]),
         ({"n_mfcc": 25}, ["n_mfcc=25", "n_mels=24"]),
         ({"fmax": 4001.0}, ["fmax=4001", "4000"]),

@@ -11,7 +11,7 @@ from realtime import Event, Gap, Pipeline, Scores
 from realtime.errors import ParameterError
 from realtime.events import Item
 from realtime.frontend import Frontend
-from realtime.pipeline import finite_runs
+from realtime.pipeline import MAX_AMPLITUDE, usable_runs
 from tests.helpers import F32, SMALL, FakeClassifier, bundled, cut, noise, small_bundle
 
 WINDOW = SMALL.window_samples
@@ -124,8 +124,8 @@ def test_the_readme_example() -> None:
     assert all(abs(sum(s.scores.values()) - 1.0) < 1e-5 for s in scores)
 
 
-def test_finite_runs() -> None:
-    y = np.array([1, np.nan, np.inf, 2, 3, -np.inf], np.float32)
-    assert list(finite_runs(y)) == [(0, 1, True), (1, 3, False), (3, 5, True), (5, 6, False)]
-    assert list(finite_runs(y[:0])) == []
-    assert list(finite_runs(y[1:3])) == [(0, 2, False)]
+def test_usable_runs() -> None:
+    y = np.array([1, np.nan, 1e25, 2, -MAX_AMPLITUDE, -np.inf], np.float32)
+    assert list(usable_runs(y)) == [(0, 1, True), (1, 3, False), (3, 5, True), (5, 6, False)]
+    assert list(usable_runs(y[:0])) == []
+    assert list(usable_runs(y[1:3])) == [(0, 2, False)]

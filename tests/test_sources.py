@@ -109,10 +109,22 @@ def test_the_same_is_read_of_a_cut_off_file_whatever_the_block(tmp_path: Path) -
     assert len({len(read_until_error(source, "cut off")) for source in sources}) == 1
 
 
+def test_a_flac_of_unknown_length(tmp_path: Path) -> None:
+    """As a program writes it that can't seek back to fill in the length."""
+    path = tmp_path / "piped.flac"
+    y = noise(SR)
+    soundfile.write(path, y, SR)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # STREAMINFO's 36 bits of total samples
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    np.testing.assert_allclose(samples(FileSource(str(path), SR, 999)), y, atol=1 / 32768)
+
+
 def test_what_is_not_audio(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="there is no such file"):
         FileSource(str(tmp_path / "nope.wav"), SR, 1024)
-    with pytest.raises(SourceError, match="is a folder"):
+    with pytest.raises(SourceError, match="it is a folder"):
         FileSource(str(tmp_path), SR, 1024)
     (tmp_path / "text.wav").write_text("not audio at all")
     with pytest.raises(SourceError, match="as audio"):
@@ -133,7 +145,9 @@ def test_not_finite_samples_are_lost_and_told(tmp_path: Path) -> None:
     source = FileSource(str(tmp_path / "nan.wav"), SR, 512)
     lost = [c for c in source.chunks() if isinstance(c, Lost)]
     assert lost == [Lost(100), Lost(1)]
-    assert source.warnings() == ["nan.wav: 101 samples are NaN or infinite: counted as lost"]
+    assert source.warnings() == [
+        "nan.wav: 101 samples are NaN, infinite or above 1e+06: counted as lost"
+    ]
 
 
 def pcm(data: bytes, channels: int = 1, block: int = 100, parts: int = 1) -> PcmSource:

@@ -32,6 +32,11 @@ def write_dataset(folder: Path, rows: list[tuple[str, int, str, F32]]) -> Path:
     return folder
 
 
+def add_line(folder: Path, line: str) -> None:
+    with (folder / "meta" / "esc50.csv").open("a") as file:
+        file.write(line + "\n")
+
+
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tones and noises, easy to tell apart, in three folds."""
@@ -51,7 +56,7 @@ def test_train_writes_a_bundle_and_prints_both_accuracies(toy: Path, tmp_path: P
     assert done.returncode == 0, done.stderr.decode()
     text = done.stdout.decode()
     assert "trained on folds 1, tested on folds 2, 3" in text
-    assert "% of clips" in text
+    assert "% of 12 clips" in text
     assert "% of windows" in text
     bundle = load_bundle(out)
     assert bundle.name == "set-mfcc-mlp"
@@ -111,6 +116,9 @@ def test_crossval_prints_the_tutorial_beside(toy: Path) -> None:
     [
         (lambda d: shutil.rmtree(d / "meta"), "has no meta/esc50.csv"),
         (lambda d: (d / "meta/esc50.csv").write_text("filename,fold\n"), "lacks the columns"),
+        (lambda d: (d / "meta/esc50.csv").write_bytes(b"\xff\xfe"), "as CSV in UTF-8"),
+        (lambda d: add_line(d, "tone1.wav,1"), "line 20 has too few columns"),
+        (lambda d: add_line(d, "tone1.wav,x,0,tone,True,t,A"), "fold is not a whole number"),
         (lambda d: (d / "audio/tone1.wav").unlink(), "lacks 1 of 18 clips, tone1.wav first"),
         (lambda d: (d / "audio/tone1.wav").write_text("x"), "can't read"),
     ],
@@ -132,6 +140,7 @@ def test_a_broken_data_set_is_named(toy: Path, tmp_path: Path, break_it, words: 
         (["--test-folds", "9"], "--test-folds 9 must name some, not all, of the folds 1, 2, 3"),
         (["--test-folds", "1,2,3"], "must name some, not all"),
         (["--out", "no/such/m.tflite"], "can't write 'no/such/m.tflite'"),
+        (["--out", "esc10-mfcc-mlp"], "must end in .tflite"),
         (["--card", "c.md"], "add --test-folds none"),
     ],
 )
@@ -190,6 +199,21 @@ def test_padding_is_not_learnt() -> None:
     assert 22050 <= end < 22050 + 221  # in steps of 10 ms
     windows = clip_windows([y], p, 4)
     assert 1 <= len(windows.x) <= 3
+
+
+@pytest.mark.parametrize("onset", [0.0, 0.02, 2.0, 4.85])
+def test_every_clip_has_windows_that_hold_its_sound(onset: float) -> None:
+    """However short it is, wherever it is, and wherever the pass starts."""
+    p = LIBROSA_DEFAULTS
+    y = np.zeros(22050 * 5, np.float32)
+    at = round(onset * 22050)
+    y[at : at + 2205] = noise(2205)
+    rng = np.random.default_rng(0)
+    windows = clip_windows([y], p, 4, gains_db=(0.0,) * 20, rng=rng)
+    assert len(windows.x) >= 20
+    silent = silence_windows(p, 1, rng)[0]
+    assert all(np.abs(x - silent).max() > 1.0 for x in windows.x)
+    assert len(clip_windows([y], p, 11).x) >= 1
 
 
 def test_a_gain_shifts_the_first_coefficient_only() -> None:

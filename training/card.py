@@ -7,7 +7,7 @@ from typing import Any
 from realtime.bundle import Bundle
 
 
-def model_card(bundle: Bundle, command: str, comparison: dict[str, Any]) -> str:
+def model_card(bundle: Bundle, command: str, tutorial: dict[str, Any] | None) -> str:
     """The card of a bundle in Markdown.
 
     Parameters
@@ -16,7 +16,7 @@ def model_card(bundle: Bundle, command: str, comparison: dict[str, Any]) -> str:
         Trained on all folds, with the figures of a cross-validation.
     command : str
         What reproduces it.
-    comparison : dict
+    tutorial : dict, optional
         The tutorial preset's figures under the same protocol, keyed like
         ``bundle.accuracy``.
     """
@@ -24,8 +24,9 @@ def model_card(bundle: Bundle, command: str, comparison: dict[str, Any]) -> str:
     origin = bundle.provenance
     versions = ", ".join(f"{k} {v}" for k, v in origin["versions"].items())
     by_fold = ", ".join(f"{a:.1%}" for a in accuracy["clip_by_fold"])
-    own = f"{_figure(accuracy, 'clip')} | {_figure(accuracy, 'window')}"
-    tutorial = f"{_figure(comparison, 'clip')} | {_figure(comparison, 'window')}"
+    rows = _accuracy_row(f"{origin['preset']} (this recipe)", accuracy)
+    if tutorial is not None:
+        rows += "\n" + _accuracy_row("tutorial, same protocol", tutorial)
     on, off = decision.on_thresholds[0], decision.off_thresholds[0]
     folds = ", ".join(map(str, origin["folds"]))
     return f"""# {bundle.name}
@@ -38,10 +39,9 @@ may be high. It was trained to answer silence with equal scores for all.
 
 {accuracy["protocol"]}.
 
-| | clips | windows |
-|---|---|---|
-| {origin["preset"]} (this recipe) | {own} |
-| tutorial, same protocol | {tutorial} |
+| | of clips | of windows | clips tested |
+|---|---|---|---|
+{rows}
 
 Mean ± standard deviation over the folds. By fold: {by_fold}.
 The shipped model was then trained with the same recipe on all folds; it has no test data
@@ -79,6 +79,11 @@ dated back by {decision.lag_seconds} s.
 Seed {origin["seed"]}, {origin["epochs"]} epochs, {versions}.
 SHA-256 of the file: `{bundle.sha256}`.
 """
+
+
+def _accuracy_row(name: str, accuracy: dict[str, Any]) -> str:
+    clip, window = _figure(accuracy, "clip"), _figure(accuracy, "window")
+    return f"| {name} | {clip} | {window} | {accuracy['clips']} |"
 
 
 def _figure(accuracy: dict[str, Any], kind: str) -> str:

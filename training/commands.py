@@ -32,10 +32,14 @@ def train(args: argparse.Namespace) -> int:
     test_folds = _test_folds(args.test_folds, dataset.folds)
     if args.out is None:
         args.out = f"{Path(args.dataset).resolve().name}-{recipe.name}.tflite"
+    if not args.out.endswith(".tflite"):
+        raise OticError(f"--out '{args.out}' must end in .tflite, as bundles do")
     for path in filter(None, (args.out, args.card)):
         folder = Path(path).absolute().parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise OticError(f"can't write '{path}': its folder is missing or can't be written")
+        if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
+            raise OticError(
+                f"can't write '{path}': its folder is missing or can't be written, or it is one"
+            )
     if args.card and test_folds:
         raise OticError("--card describes a model trained on all folds: add --test-folds none")
     _load_tensorflow()
@@ -59,10 +63,11 @@ def train(args: argparse.Namespace) -> int:
         accuracy = _figures(results, _protocol(dataset))
         say("training on all folds")
         model = fit(prepared, recipe, train_folds, args.seed, args.epochs)
-    origin = provenance(dataset, recipe, train_folds, args.seed, args.epochs)
+    tutorial = _tutorial_figures(args, dataset) if args.card else None
+    origin = provenance(prepared, dataset, recipe, train_folds, args.seed, args.epochs)
     bundle = export(args.out, model, dataset, recipe, accuracy, origin, prepared.test.x)
     if args.card:
-        _write_card(args, bundle, dataset)
+        _write_card(args, bundle, tutorial)
     print(f"{accuracy['protocol']}:")
     print(_line(recipe.name, accuracy))
     print(f"wrote {args.out} ({len(bundle.model) / 1000:.0f} kB)")
@@ -75,11 +80,9 @@ def crossval(args: argparse.Namespace) -> int:
     _load_tensorflow()
     figures = {recipe.name: _cross_validated(args, dataset, recipe)}
     if recipe.name != TUTORIAL:
-        # A comparison that can't be made (clips too short, say) does not spoil the answer.
-        try:
-            figures[TUTORIAL] = _cross_validated(args, dataset, preset(TUTORIAL))
-        except DatasetError as error:
-            say(f"no comparison with the tutorial: {error}")
+        tutorial = _tutorial_figures(args, dataset)
+        if tutorial is not None:
+            figures[TUTORIAL] = tutorial
     if args.json:
         print(json.dumps({"labels": list(dataset.labels), "presets": figures}, indent=2))
         return 0
@@ -115,12 +118,20 @@ def _cross_validated(args: argparse.Namespace, dataset: Dataset, recipe: Preset)
     return _figures(results, _protocol(dataset))
 
 
-def _write_card(args: argparse.Namespace, bundle: Bundle, dataset: Dataset) -> None:
+def _tutorial_figures(args: argparse.Namespace, dataset: Dataset) -> dict[str, Any] | None:
+    """The comparison; None where it can't be made (clips too short, say): no reason to fail."""
+    try:
+        return _cross_validated(args, dataset, preset(TUTORIAL))
+    except DatasetError as error:
+        say(f"no comparison with the tutorial: {error}")
+        return None
+
+
+def _write_card(args: argparse.Namespace, bundle: Bundle, tutorial: dict[str, Any] | None) -> None:
     from training.card import model_card
 
-    text = model_card(bundle, _command(args), _cross_validated(args, dataset, preset(TUTORIAL)))
     beside = Path(f"{args.card}.part")
-    beside.write_text(text, encoding="utf-8")
+    beside.write_text(model_card(bundle, _command(args), tutorial), encoding="utf-8")
     beside.replace(args.card)
 
 
@@ -141,8 +152,8 @@ def _test_folds(text: str | None, folds: tuple[int, ...]) -> list[int]:
 def _protocol(dataset: Dataset) -> str:
     return (
         f"{dataset.name}, {len(dataset.folds)} official folds, each held out in turn "
-        "(a recording is in one fold only); scores averaged over a clip's windows, "
-        "taken as live"
+        "(a recording is in one fold only); scores averaged over a clip's windows, taken "
+        "at the live pace, without those that are silent for more than half"
     )
 
 
@@ -152,6 +163,7 @@ def _figures(results: list[Tested], protocol: str) -> dict[str, Any]:
     ddof = 1 if len(results) > 1 else 0
     return {
         "protocol": protocol,
+        "clips": int(sum(r.confusion.sum() for r in results)),
         "clip_mean": round(float(clip.mean()), 4),
         "clip_sd": round(float(clip.std(ddof=ddof)), 4),
         "clip_by_fold": [round(float(a), 4) for a in clip],
@@ -167,7 +179,7 @@ def _line(name: str, accuracy: dict[str, Any]) -> str:
         f"{accuracy[f'{kind}_mean']:6.1%}" + (f" ± {accuracy[f'{kind}_sd']:.1%}" if several else "")
         for kind in ("clip", "window")
     )
-    return f"  {name:<12} {clip} of clips, {window} of windows"
+    return f"  {name:<12} {clip} of {accuracy['clips']} clips, {window} of windows"
 
 
 def _print_confusion(labels: tuple[str, ...], accuracy: dict[str, Any]) -> None:

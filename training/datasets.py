@@ -59,12 +59,18 @@ def load_dataset(folder: str) -> Dataset:
             f"'{folder}' has no meta/esc50.csv: give a folder in ESC-50's layout "
             "(meta/esc50.csv and audio/)"
         )
-    with meta.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = _ESC_COLUMNS - set(reader.fieldnames or [])
-        if missing:
-            raise DatasetError(f"'{meta}' lacks the columns {', '.join(sorted(missing))}")
-        rows = list(reader)
+    try:
+        with meta.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"can't read '{meta}' as CSV in UTF-8: {error}") from error
+    missing = _ESC_COLUMNS - set(reader.fieldnames or [])
+    if missing:
+        raise DatasetError(f"'{meta}' lacks the columns {', '.join(sorted(missing))}")
+    short = [number for number, row in enumerate(rows, 2) if None in row.values()]
+    if short:
+        raise DatasetError(f"'{meta}': line {short[0]} has too few columns")
     try:
         clips = tuple(
             Clip(root / "audio" / row["filename"], row["category"], int(row["fold"]))

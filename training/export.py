@@ -18,7 +18,7 @@ from realtime.errors import OticError
 from realtime.messages import hushed_libraries
 from realtime.version import __version__
 from training.datasets import Dataset
-from training.fitting import predict
+from training.fitting import Prepared, predict
 from training.presets import Preset
 
 if TYPE_CHECKING:
@@ -91,18 +91,23 @@ def export(
         save_bundle(trial, bundle)
         _check(load_bundle(trial), model, probe[:_CHECKED_WINDOWS])
     save_bundle(path, bundle)
-    return load_bundle(path)
+    return load_bundle(Path(path).absolute())
 
 
 def provenance(
-    dataset: Dataset, preset: Preset, folds: list[int], seed: int, epochs: int | None
+    prepared: Prepared,
+    dataset: Dataset,
+    preset: Preset,
+    folds: list[int],
+    seed: int,
+    epochs: int | None,
 ) -> dict[str, Any]:
     """Where a model comes from."""
     import tensorflow as tf
 
     return {
         "data": dataset.name,
-        "clips": sum(clip.fold in folds for clip in dataset.clips),
+        "clips": int(np.isin(prepared.fold, folds).sum()),
         "folds": folds,
         "preset": preset.name,
         "epochs": epochs or preset.epochs,

@@ -29,7 +29,7 @@ class Preset:
 
     Attributes
     ----------
-    name, summary : str
+    name : str
     features : FeatureParams
         What the model looks at, in training and live.
     inference_hop_frames : int
@@ -54,7 +54,6 @@ class Preset:
     """
 
     name: str
-    summary: str
     features: FeatureParams
     inference_hop_frames: int
     train_hop_frames: int
@@ -137,9 +136,9 @@ _LIBROSA_DEFAULTS = {
 }
 
 PRESETS = (
+    # Rolling statistics of 40 MFCCs over 2 s, 128-64 perceptron.
     Preset(
         name="mfcc-mlp",
-        summary="rolling statistics of 40 MFCCs over 2 s, 128-64 perceptron",
         features=FeatureParams.from_dict(
             {
                 **_LIBROSA_DEFAULTS,
@@ -158,9 +157,9 @@ PRESETS = (
         cosine=True,
         label_smoothing=0.05,
     ),
+    # The article's model: 40 mean MFCCs over 4 s, 256-256 perceptron.
     Preset(
         name="tutorial",
-        summary="the article's model: 40 mean MFCCs over 4 s, 256-256 perceptron",
         features=FeatureParams.from_dict(
             {**_LIBROSA_DEFAULTS, "window_frames": 169, "statistics": ("mean",)}
         ),

@@ -43,7 +43,7 @@ def read_clip(clip: Clip, sr: int) -> _F32:
     Raises
     ------
     DatasetError
-        If some of it is missing, NaN or infinite.
+        If some of it is NaN, infinite or absurdly large.
     SourceError
         If it can't be read.
     """
@@ -54,7 +54,9 @@ def read_clip(clip: Clip, sr: int) -> _F32:
         source.close()
     y = [chunk for chunk in chunks if chunk is not None and not isinstance(chunk, Lost)]
     if len(y) < len(chunks):
-        raise DatasetError(f"'{clip.path}' holds NaN or infinite samples: leave it out")
+        raise DatasetError(
+            f"'{clip.path}' holds NaN, infinite or absurdly large samples: leave it out"
+        )
     return np.concatenate(y)
 
 
@@ -80,19 +82,21 @@ def clip_windows(
 ) -> Windows:
     """Stream each clip through the front end and keep its windows.
 
-    A window counts where at least half of it is active, or where it holds all
-    of an active part that is shorter than that.
+    A window counts where at least half of it is active. Of a clip whose active
+    part is too short for that, those windows count that hold the most of it.
 
     Parameters
     ----------
     clips : list of float32 [n]
+        Each at least a window long.
     params : FeatureParams
     hop_frames : int
         Frames between two windows.
     gains_db : tuple of float
         One pass for each.
     rng : Generator, optional
-        With it, every pass starts at a random sample of the first hop.
+        With it, every pass starts at a random sample of the first hop, or
+        before a short active part.
     """
     frontend = Frontend(params)
     hop = hop_frames * params.hop_length
@@ -100,27 +104,31 @@ def clip_windows(
     index: list[int] = []
     for i, y in enumerate(clips):
         begin, end = active_part(y, params.sr)
-        needed = min(_MIN_ACTIVE_SHARE * params.window_samples, end - begin)
+        starts = min(hop, len(y) - params.window_samples + 1)
+        if end - begin < params.window_samples:
+            starts = min(starts, begin + 1)
         for gain_db in gains_db:
-            skip = int(rng.integers(0, min(hop, len(y) - params.window_samples + 1))) if rng else 0
+            skip = int(rng.integers(starts)) if rng else 0
             heard = y[skip:] * np.float32(10 ** (gain_db / 20))
-            found = _windows_of(frontend, heard, hop, begin - skip, end - skip, needed)
+            found = _windows_of(frontend, heard, hop, begin - skip, end - skip)
             x += found
             index += [i] * len(found)
     return Windows(np.stack(x), np.array(index, np.int64))
 
 
-def _windows_of(
-    frontend: Frontend, y: _F32, hop: int, begin: int, end: int, needed: float
-) -> list[_F32]:
+def _windows_of(frontend: Frontend, y: _F32, hop: int, begin: int, end: int) -> list[_F32]:
+    """Features of the windows that are active enough; always at least one."""
     window = frontend.params.window_samples
+    stops = range(window, len(y) + 1, hop)
+    active = [min(stop, end) - max(stop - window, begin) for stop in stops]
+    needed = min(_MIN_ACTIVE_SHARE * window, max(active))
     frontend.reset()
     found = []
     position = 0
-    for stop in range(window, len(y) + 1, hop):
+    for stop, n_active in zip(stops, active, strict=True):
         frontend.push(y[position:stop])
         position = stop
-        if min(stop, end) - max(stop - window, begin) >= needed:
+        if n_active >= needed:
             found.append(frontend.features())
     return found
 
