@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import stat
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from realtime.messages import hushed_libraries
 from realtime.pipeline import MAX_AMPLITUDE
 
 _WAIT_SECONDS = 0.1
-_UNKNOWN_LENGTH = 2**62  # frames; libsndfile's way of saying so is its largest number
+_UNKNOWN_LENGTH = 2**62  # frames; of a piped FLAC libsndfile gives its largest number
+_PIPED_WAV = 0x7FFFF000  # bytes; a WAV written into a pipe promises the most that it can
 
 
 class Source(Protocol):
@@ -138,9 +140,7 @@ class FileSource(_Unbuffered):
             raise SourceError(f"'{shown}': {error}") from error
 
     def chunks(self) -> Iterator[Chunk | None]:
-        expected = self._file.frames
-        if expected >= _UNKNOWN_LENGTH:  # a FLAC that was written into a pipe
-            expected = 0
+        expected = _expected_frames(self._file.frames, self._file.extra_info)
         read = 0
         while True:
             block, failure = self._read()
@@ -232,6 +232,22 @@ class PcmSource(_Unbuffered):
             raise SourceError(
                 f"can't read standard input ({error.strerror}): pipe raw s16le PCM into it"
             ) from error
+
+
+def _expected_frames(frames: int, parser_log: str) -> int:
+    """Frames that the file's header promises; 0 where it was written into a pipe and can't know.
+
+    Of a cut-off WAV libsndfile tells the frames that are there, and what the
+    header promised only in its log.
+    """
+    if frames >= _UNKNOWN_LENGTH:
+        return 0
+    sizes = re.search(r"^data : (\d+) \(should be (\d+)\)", parser_log, re.MULTILINE)
+    if sizes is None:
+        return frames
+    promised, there = int(sizes[1]), int(sizes[2])
+    cut_off = there < promised < _PIPED_WAV
+    return round(frames * promised / there) if cut_off else frames
 
 
 def _not_a_file(path: str) -> str:
