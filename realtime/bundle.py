@@ -66,6 +66,8 @@ class Bundle:
         The TFLite flatbuffer alone.
     sha256 : str
         Of the whole file, in hexadecimal; empty for a bundle not read from one.
+    origin : str
+        The name or path that it was read from, for messages.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Bundle:
     provenance: dict[str, Any]
     model: bytes = field(repr=False)
     sha256: str = ""
+    origin: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         hop = self.inference_hop_frames
@@ -85,11 +88,17 @@ class Bundle:
             raise ParameterError(f"inference_hop_frames={hop!r} must be a whole number above 0")
         if not self.labels or len(set(self.labels)) < len(self.labels) or not all(self.labels):
             raise ParameterError(f"labels {list(self.labels)} must be different and not empty")
-        if any("\n" in label for label in self.labels):
-            raise ParameterError(f"labels {list(self.labels)} must be one line each")
+        if not all(label.isprintable() for label in self.labels):
+            raise ParameterError(f"labels {list(self.labels)} must be printable, one line each")
+        if self.decision.lag_seconds > self.features.window_seconds:
+            raise ParameterError(
+                f"lag_seconds={self.decision.lag_seconds:g} must be at most the window's "
+                f"{self.features.window_seconds:g}"
+            )
         if len(self.decision.on_thresholds) != len(self.labels):
             raise ParameterError(
-                f"{len(self.decision.on_thresholds)} thresholds for {len(self.labels)} labels"
+                f"{len(self.labels)} labels, but thresholds for "
+                f"{len(self.decision.on_thresholds)}: one for each label is needed"
             )
 
     @property
@@ -203,7 +212,7 @@ def _parse(origin: str, content: bytes) -> Bundle:
         check_keys("bundle", values, _KEYS)
         return Bundle(
             name=str(values["name"]),
-            labels=tuple(members[_LABELS].decode().rstrip("\n").split("\n")),
+            labels=tuple(members[_LABELS].decode().removesuffix("\n").split("\n")),
             features=FeatureParams.from_dict(values["features"]),
             inference_hop_frames=values["inference_hop_frames"],
             decision=DecisionParams.from_dict(values["decision"]),
@@ -212,6 +221,7 @@ def _parse(origin: str, content: bytes) -> Bundle:
             provenance=_as_object("provenance", values["provenance"]),
             model=flatbuffer,
             sha256=hashlib.sha256(content).hexdigest(),
+            origin=origin,
         )
     except (ParameterError, ValueError, OverflowError, RecursionError) as error:
         raise BundleError(f"model '{origin}': {error}") from error

@@ -36,6 +36,7 @@ class Classifier:
     """
 
     def __init__(self, bundle: Bundle) -> None:
+        self._origin = bundle.origin or bundle.name
         try:
             with hushed_libraries():
                 interpreter_class = _interpreter_class()
@@ -44,13 +45,13 @@ class Classifier:
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BundleError(
-                f"model '{bundle.name}': the TFLite runtime can't load it: {reason}"
+                f"model '{self._origin}': the TFLite runtime can't load it: {reason}"
             ) from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         n_features, n_labels = bundle.features.n_features, len(bundle.labels)
-        self._input = _tensor_index(bundle.name, inputs, "input", n_features, "features")
-        self._output = _tensor_index(bundle.name, outputs, "output", n_labels, "labels")
+        self._input = _tensor_index(self._origin, inputs, "input", n_features, "features")
+        self._output = _tensor_index(self._origin, outputs, "output", n_labels, "labels")
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores for one feature vector.
@@ -63,10 +64,20 @@ class Classifier:
         -------
         float32 [n_labels]
             A copy, in the order of the bundle's labels.
+
+        Raises
+        ------
+        BundleError
+            If the model gives NaN or infinite scores.
         """
         self._interpreter.set_tensor(self._input, features[None, :])
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)[0]  # type: ignore[no-any-return]
+        scores: NDArray[np.float32] = self._interpreter.get_tensor(self._output)[0]
+        if not np.isfinite(scores).all():
+            raise BundleError(
+                f"model '{self._origin}' gives scores that are not finite: it is damaged"
+            )
+        return scores
 
 
 def _tensor_index(

@@ -274,7 +274,7 @@ def _speed(text: str) -> float | None:
 
 
 def _log_set(text: str) -> frozenset[str]:
-    names = frozenset(text.split(","))
+    names = frozenset(name.strip() for name in text.split(","))
     if not names <= set(_LOG_CHOICES):
         raise argparse.ArgumentTypeError(f"'{text}' must name scores, events or both")
     return names

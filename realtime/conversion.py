@@ -64,6 +64,8 @@ class Converter:
         self._received = 0  # samples so far at `rate`, lost ones included
         self._delivered = 0  # samples so far at `sr`, lost ones included
         self._pending = 0  # lost samples at `rate` whose run has not ended yet
+        self._broken = False  # a loss was reported, and no sample since
+        self._ahead = 0  # samples by which the model's clock is ahead since a loss
         self.unusable = 0
         """NaN, infinite and absurdly large samples so far, at the source's rate."""
 
@@ -102,14 +104,19 @@ class Converter:
     def _resume(self) -> list[Chunk]:
         """Report the run of lost samples that just ended, if any.
 
-        Its length is what brings the model's clock in step with the source's.
+        Its length is what brings the model's clock in step with the source's, but
+        at least a sample: a loss is never silent. Where that puts the model's
+        clock ahead, the next samples are taken as part of the loss.
         """
         if self._pending == 0:
             return []
         self._pending = 0
-        lost = max(1, round(self._received * self._sr / self._rate) - self._delivered)
+        due = round(self._received * self._sr / self._rate)
+        lost = max(0 if self._broken else 1, due - self._delivered)
         self._delivered += lost
-        return [Lost(lost)]
+        self._ahead = max(0, self._delivered - due)
+        self._broken = True
+        return [Lost(lost)] if lost else []
 
     def _end_stretch(self) -> list[Chunk]:
         """What the resampler still holds; it starts afresh behind that."""
@@ -122,7 +129,12 @@ class Converter:
     def _deliver(self, mono: NDArray[np.float32], last: bool) -> list[Chunk]:
         if self._resampler is not None:
             mono = self._resampler.resample_chunk(mono, last=last)
+        if self._ahead:
+            dropped = min(self._ahead, len(mono))
+            self._ahead -= dropped
+            mono = mono[dropped:]
         self._delivered += len(mono)
+        self._broken = self._broken and not len(mono)
         return [mono] if len(mono) else []
 
 

@@ -147,10 +147,11 @@ def _events(now: Snapshot, rows: int) -> list[Text]:
 
 
 def _health(now: Snapshot) -> Text:
+    """What matters most comes first: a narrow terminal cuts the rest."""
     return Text.assemble(
-        f"{now.real_time_factor:,.0f} × real time  inference p50 {now.inference_p50_ms:.3f} ms "
-        f"p99 {now.inference_p99_ms:.3f} ms  queue {now.queue_fill:.0%}  ",
         (f"lost {now.lost_samples:,}", "bold white on red" if now.lost_samples else "green"),
+        f"  queue {now.queue_fill:.0%}  {now.real_time_factor:,.0f} × real time  "
+        f"inference p50 {now.inference_p50_ms:.3f} ms p99 {now.inference_p99_ms:.3f} ms",
     )
 
 
@@ -171,4 +172,4 @@ def _rule(title: str, width: int) -> Text:
 
 
 def _db(value: float) -> str:
-    return "  -∞" if value <= SILENCE_DBFS else f"{value:4.0f}"
+    return "  -∞" if value <= SILENCE_DBFS else f"{round(value):4d}"

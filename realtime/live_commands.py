@@ -6,11 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from realtime.bundle import Bundle, load_bundle
-from realtime.errors import SourceError
+from realtime.errors import SinkError, SourceError
 from realtime.events import Event
 from realtime.messages import as_message, say
 from realtime.runner import Runner, Stop, stop_on_signals
@@ -75,22 +75,24 @@ def run_streams(
     show_dashboard = not args.no_dashboard and args.jsonl != "-" and _is_terminal()
     sinks: list[Sink] = list(extra_sinks)
     if args.jsonl is not None:
+        _refuse_to_overwrite(args)
         sinks.append(JsonlSink(args.jsonl, args.log))
     if not show_dashboard and args.jsonl is None:
         sinks.append(TextSink(sys.stderr))
 
-    runner = Runner(bundle, sinks)  # before the dashboard: it may have to compile
     failures: list[SourceError] = []
     notes: list[str] = []
-    with stop_on_signals() as stop, _dashboard(show_dashboard) as dashboard:
-        for open_source in openers:
-            if stop.requested:
-                break
-            try:
-                _run_one(open_source, runner, args, stop, dashboard, notes)
-            except SourceError as error:
-                failures.append(error)
-    runner.close()
+    with stop_on_signals() as stop:
+        runner = Runner(bundle, sinks)  # before the dashboard: it may have to compile
+        with _dashboard(show_dashboard) as dashboard:
+            for open_source in openers:
+                if stop.requested:
+                    break
+                try:
+                    _run_one(open_source, runner, args, stop, dashboard, notes)
+                except SourceError as error:
+                    failures.append(error)
+        runner.close()
     for note in notes:
         print(note, file=sys.stderr)
     for failure in failures[:-1]:
@@ -98,6 +100,16 @@ def run_streams(
     if failures:
         raise failures[-1]
     return 0
+
+
+def _refuse_to_overwrite(args: argparse.Namespace) -> None:
+    """The log must not be one of the files that are read, by whatever name."""
+    for name in (*getattr(args, "files", ()), args.model):
+        with suppress(OSError):  # one of them is not a file: then they are not the same
+            if os.path.samefile(name, args.jsonl):  # noqa: PTH121 - pathlib has no words for less
+                raise SinkError(
+                    f"--jsonl '{args.jsonl}' would overwrite '{name}': name another file"
+                )
 
 
 def _is_terminal() -> bool:
@@ -125,12 +137,12 @@ def _run_one(
         if dashboard is not None:
             notes += _heard(source, now)
         notes += [as_message(warning) for warning in source.warnings()]
-    if now.n_scores == 0:
+    if now.n_scores == 0 and not stop.requested:
         window = runner.bundle.features.window_seconds
         notes.append(
             as_message(
-                f"{source.name}: no stretch of its {now.seconds:.3f} s is as long as the model's "
-                f"window of {window:.3f} s: no window was filled, so there are no scores"
+                f"{source.name}: no stretch of its {now.seconds:.6f} s is as long as the model's "
+                f"window of {window:.6f} s: no window was filled, so there are no scores"
             )
         )
 

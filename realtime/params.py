@@ -227,10 +227,9 @@ def check_keys(what: str, values: Any, expected: list[str]) -> None:
     missing = [n for n in expected if n not in values]
     unknown = [n for n in values if n not in expected]
     if missing or unknown:
-        raise ParameterError(
-            f"{what}: missing keys {', '.join(missing) or 'none'}; "
-            f"unknown keys {', '.join(unknown) or 'none'}"
-        )
+        parts = [("missing", missing), ("unknown", unknown)]
+        named = "; ".join(f"{kind} keys {', '.join(keys)}" for kind, keys in parts if keys)
+        raise ParameterError(f"{what}: {named}")
 
 
 def _check_whole(name: str, value: Any) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from realtime.bundle import Bundle
 from realtime.classifier import Classifier
 from realtime.conversion import Chunk, Lost
+from realtime.errors import SinkError
 from realtime.events import Item
 from realtime.monitor import Monitor, TimedClassifier
 from realtime.pipeline import Pipeline
@@ -22,7 +23,9 @@ from realtime.sources import Source
 from realtime.version import __version__
 
 _NAP_SECONDS = 0.01  # how long to wait for a live source that has nothing yet
-_PATIENCE_SECONDS = 1.0  # before a second signal interrupts
+_SAME_WISH_SECONDS = 1.0
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PATIENCE_SECONDS = 3.0  # that a stop may take; then a blocked write is broken off
 _LONGEST_SLEEP_SECONDS = 0.05  # how soon a signal is noticed
 
 
@@ -35,25 +38,37 @@ class Stop:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """SIGINT and SIGTERM ask for an orderly stop; one that comes a second later interrupts.
+    """SIGINT, SIGTERM and SIGHUP ask for an orderly stop; one a second later interrupts.
 
     Sooner, it is the same wish twice: a service manager may signal both a process
     and its group.
+
+    Raises
+    ------
+    SinkError
+        Within the body, where the stop takes too long: then a reader of our
+        output has stalled, and nothing but an exception ends a blocked write.
     """
     stop = Stop()
     first = 0.0
+
+    def give_up(number: int, frame: FrameType | None) -> None:
+        raise SinkError("the reader of the log does not read: its end could not be written")
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal first
         if not stop.requested:
             stop.requested, first = True, time.monotonic()
-        elif time.monotonic() - first > _PATIENCE_SECONDS:
+            signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS)
+        elif time.monotonic() - first > _SAME_WISH_SECONDS:
             raise KeyboardInterrupt
 
-    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: signal.signal(n, handle) for n in _STOP_SIGNALS}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, give_up)
     try:
         yield stop
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -125,11 +140,16 @@ class Runner:
                 if chunk is None:
                     time.sleep(_NAP_SECONDS if source.live else 0.0)
                     continue
-                self._take(_cut(chunk, limit, self._pipeline.sample), source, monitor)
+                chunk = _cut(chunk, limit, self._pipeline.sample)
+                if speed is not None and not source.live:
+                    # A chunk is there when its last sample is, as it would be live.
+                    arrived = self._pipeline.sample + _length(chunk)
+                    _sleep_until(begin + arrived / sr / speed, stop)
+                    if stop.requested:
+                        break
+                self._take(chunk, source, monitor)
                 if limit is not None and self._pipeline.sample >= limit:
                     break
-                if speed is not None and not source.live:
-                    _sleep_until(begin + self._pipeline.sample / sr / speed, stop)
         finally:
             # Also where the source failed: what was heard is reported whole.
             self._emit(self._pipeline.flush(), monitor)
@@ -184,6 +204,10 @@ class Runner:
             for sink in self._sinks:
                 sink.write(item)
         monitor.heard_items(items)
+
+
+def _length(chunk: Chunk) -> int:
+    return chunk.samples if isinstance(chunk, Lost) else len(chunk)
 
 
 def _cut(chunk: Chunk, limit: int | None, sample: int) -> Chunk:

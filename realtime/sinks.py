@@ -134,8 +134,8 @@ class JsonlSink:
 
     def _unwritable(self, error: OSError) -> SinkError:
         return SinkError(
-            f"can't write '{self._target}': {error.strerror}: name a file that can be written "
-            "with --jsonl"
+            f"can't write {'standard output' if self._target == '-' else repr(self._target)}: "
+            f"{error.strerror}: name a file that can be written with --jsonl"
         )
 
 

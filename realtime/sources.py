@@ -116,6 +116,7 @@ class FileSource(_Unbuffered):
 
         # Names that are not UTF-8 reach us with surrogates, which nothing can print.
         shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        shown = "".join(c if c.isprintable() else "\ufffd" for c in shown)
         problem = _not_a_file(path)
         if problem:
             raise SourceError(f"can't read '{shown}': {problem}")
@@ -259,7 +260,7 @@ def _not_a_file(path: str) -> str:
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
     if stat.S_ISREG(mode):
-        return ""
+        return "" if os.access(path, os.R_OK) else "you may not read it (permission denied)"
     return "it is a folder" if stat.S_ISDIR(mode) else "it is no file; for a pipe use - and --rate"
 
 
@@ -271,4 +272,5 @@ def unusable_warning(name: str, converter: Converter) -> list[str]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    text = str(getattr(error, "error_string", "") or error)  # without soundfile's b'path'
+    return (text.splitlines() or [type(error).__name__])[0].rstrip(".")

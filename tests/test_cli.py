@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -159,7 +160,7 @@ def test_a_break_that_leaves_no_window_is_said_so(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", y, SR, subtype="FLOAT")
     done = otic("replay", tmp_path / "a.wav", "--speed", "max", "--jsonl", "-")
     assert done.returncode == 0
-    assert "no stretch of its 3.500 s is as long as the model's window" in done.stderr.decode()
+    assert "no stretch of its 3.500000 s is as long as the model's window" in done.stderr.decode()
 
 
 def test_a_file_name_that_is_not_utf_8(tmp_path: Path) -> None:
@@ -245,13 +246,56 @@ def test_an_unwritable_log(tmp_path: Path) -> None:
     assert "log.jsonl" in message
 
 
+def test_the_log_does_not_overwrite_what_is_read(tmp_path: Path) -> None:
+    path = wav(tmp_path / "a.wav")
+    before = path.read_bytes()
+    (tmp_path / "link").symlink_to(path)
+    for log in (path, tmp_path / "link"):
+        assert "would overwrite" in fails("replay", path, "--speed", "max", "--jsonl", log)
+    assert path.read_bytes() == before
+    model = tmp_path / "m.tflite"
+    save_bundle(model, bundled())
+    assert "would overwrite" in fails("replay", path, "--model", model, "--jsonl", model)
+
+
+def test_a_reader_that_stalls_does_not_keep_it_from_stopping(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log")  # nobody opens it for reading
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "realtime", "replay", str(wav(tmp_path / "a.wav"))),
+            *("--jsonl", str(tmp_path / "log")),
+        ],
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(3)
+    process.terminate()
+    _, stderr = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert "the reader of the log does not read" in one_line(stderr)
+
+
+def test_a_model_that_gives_nan(tmp_path: Path) -> None:
+    bundle = bundled()
+    model = bytearray(bundle.model)
+    at = len(model) // 2 // 4 * 4  # in the weights
+    model[at : at + 4096] = np.full(1024, np.nan, "<f4").tobytes()
+    save_bundle(tmp_path / "m.tflite", replace(bundle, model=bytes(model)))
+    done = otic(
+        *("replay", wav(tmp_path / "a.wav"), "--model", tmp_path / "m.tflite"),
+        *("--speed", "max", "--jsonl", "-"),
+    )
+    assert done.returncode == 1
+    assert b"NaN" not in done.stdout
+    assert "scores that are not finite" in one_line(done.stderr)
+
+
 def test_debug_shows_the_traceback() -> None:
     done = otic("replay", "nope.wav", "--debug")
     assert done.returncode == 1
     assert b"Traceback" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_close_events_and_complete_the_log(tmp_path: Path, number: signal.Signals) -> None:
     from realtime.soundscape import synthesise
 

@@ -80,7 +80,7 @@ def test_clipping_and_losses_are_marked(monitor: Monitor) -> None:
     monitor.heard_items([Gap(22052, 4410)])
     frame = lines(monitor, 80, 24)
     assert "CLIP" in frame[1]
-    assert frame[-1].endswith("lost 4,410")
+    assert frame[-1].startswith("lost 4,410 ")
     assert frame[14] == "4410 samples lost"
 
 
