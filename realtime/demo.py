@@ -18,6 +18,7 @@ class _Heard:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.seconds = 0.0
 
     def start(self, start: StreamStart) -> None:
         pass
@@ -27,7 +28,7 @@ class _Heard:
             self.events.append(item)
 
     def end(self, end: StreamEnd) -> None:
-        pass
+        self.seconds = end.seconds
 
     def close(self) -> None:
         pass
@@ -43,7 +44,8 @@ def demo(args: argparse.Namespace) -> int:
         args, bundle, [lambda: ArraySource("demo", y, sr, block_size(args))], [heard]
     )
     stream = sys.stderr if args.jsonl == "-" else sys.stdout
-    print("\n".join(_table(plan, heard.events)), file=stream)
+    played = [sound for sound in plan if sound.offset_seconds <= heard.seconds]
+    print("\n".join(_table(played, heard.events)), file=stream)
     return status
 
 

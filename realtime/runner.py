@@ -30,10 +30,14 @@ _LONGEST_SLEEP_SECONDS = 0.05  # how soon a signal is noticed
 
 
 class Stop:
-    """Set by a signal handler, looked at by the loop."""
+    """Set by a signal handler, looked at by the loop.
+
+    ``streaming`` is True from the first line of the log on.
+    """
 
     def __init__(self) -> None:
         self.requested = False
+        self.streaming = False
 
 
 @contextmanager
@@ -53,13 +57,16 @@ def stop_on_signals() -> Iterator[Stop]:
     first = 0.0
 
     def give_up(number: int, frame: FrameType | None) -> None:
+        if not stop.streaming:  # still compiling
+            raise KeyboardInterrupt
         raise SinkError("the reader of the log does not read: its end could not be written")
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal first
         if not stop.requested:
             stop.requested, first = True, time.monotonic()
-            signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS)
+            # Again and again: the log's end is a write that may block, too.
+            signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS, _PATIENCE_SECONDS)
         elif time.monotonic() - first > _SAME_WISH_SECONDS:
             raise KeyboardInterrupt
 
@@ -131,6 +138,7 @@ class Runner:
         sr = self.bundle.features.sr
         limit = None if duration_seconds is None else round(duration_seconds * sr)
         self._pipeline.reset()
+        stop.streaming = True
         self._start(source)
         begin = time.monotonic()
         try:

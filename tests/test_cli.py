@@ -274,6 +274,23 @@ def test_a_reader_that_stalls_does_not_keep_it_from_stopping(tmp_path: Path) -> 
     assert "the reader of the log does not read" in one_line(stderr)
 
 
+def test_a_full_pipe_does_not_keep_it_from_stopping(tmp_path: Path) -> None:
+    path = wav(tmp_path / "a.wav", 120.0)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "realtime", "replay", str(path)),
+            *("--speed", "max", "--jsonl", "-"),
+        ],
+        stdout=subprocess.PIPE,  # never read
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(3)
+    process.terminate()
+    assert process.wait(timeout=12) == 1
+    assert process.stderr is not None
+    assert "the reader of the log does not read" in one_line(process.stderr.read())
+
+
 def test_a_model_that_gives_nan(tmp_path: Path) -> None:
     bundle = bundled()
     model = bytearray(bundle.model)
