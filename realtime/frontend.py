@@ -63,14 +63,9 @@ class Frontend:
         ParameterError
             If ``y`` is not one-dimensional.
         """
-        samples = np.ascontiguousarray(y, dtype=np.float32)
-        if samples.ndim != 1:
-            raise ParameterError(
-                f"y has shape {samples.shape}: mono samples of shape [n] are needed"
-            )
         return int(
             kernels.push(
-                samples,
+                mono_samples(y),
                 self.params.hop_length,
                 self._counters,
                 self._frame,
@@ -151,3 +146,17 @@ class Frontend:
                 f"the window holds {self.n_frames} of {self.params.window_frames} frames: "
                 "push more samples first"
             )
+
+
+def mono_samples(y: ArrayLike) -> NDArray[np.float32]:
+    """``y`` as contiguous float32 [n]; a copy only where it must be.
+
+    Raises
+    ------
+    ParameterError
+        If ``y`` is not one-dimensional.
+    """
+    samples = np.ascontiguousarray(y, dtype=np.float32)
+    if samples.ndim != 1:
+        raise ParameterError(f"y has shape {samples.shape}: mono samples of shape [n] are needed")
+    return samples

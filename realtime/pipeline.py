@@ -14,9 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from realtime.bundle import Bundle
 from realtime.classifier import Classifier
-from realtime.errors import ParameterError
 from realtime.events import EventDetector, Gap, Item, Scores
-from realtime.frontend import Frontend
+from realtime.frontend import Frontend, mono_samples
 
 MAX_AMPLITUDE = 1e6
 """120 dB above full scale: no audio, but a file that is damaged or not scaled."""
@@ -88,11 +87,7 @@ class Pipeline:
         ParameterError
             If ``y`` is not one-dimensional.
         """
-        samples = np.ascontiguousarray(y, dtype=np.float32)
-        if samples.ndim != 1:
-            raise ParameterError(
-                f"y has shape {samples.shape}: mono samples of shape [n] are needed"
-            )
+        samples = mono_samples(y)
         items: list[Item] = []
         for start, stop, usable in usable_runs(samples):
             if usable:
