@@ -26,7 +26,7 @@ def portaudio() -> ModuleType:
     Raises
     ------
     DeviceError
-        If PortAudio is not installed.
+        If PortAudio is not installed or can't start.
     """
     try:
         with hushed_libraries():
