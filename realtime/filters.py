@@ -48,29 +48,32 @@ def mel_filterbank(params: FeatureParams) -> _F32:
     return weights
 
 
-def mel_bands(weights: _F32) -> tuple[_F32, NDArray[np.int64]]:
-    """Keep only the part of each filter that is not zero.
+def mel_bands(weights: _F32, lanes: int) -> tuple[_F32, NDArray[np.int64], int]:
+    """Keep only the part of each filter that is not zero, in chunks of ``lanes`` weights.
 
     Returns
     -------
-    packed : float32 [number of kept weights]
-        The filters' non-zero runs, one after the other.
-    bands : int64 [n_mels, 3]
-        For each filter its first bin, its number of bins (0 for an empty
-        filter) and where its weights start in ``packed``.
+    packed : float32 [lanes * number of chunks]
+        The filters' weights, one filter after the other, filled up with zeros.
+    bands : int64 [n_mels, 2]
+        For each filter the bin that its first weight is for, and its number of
+        chunks (0 for an empty filter).
+    n_bins : int
+        Bins that the chunks reach over: those of ``weights``, or a few more.
     """
-    bands = np.zeros((len(weights), 3), dtype=np.int64)
-    runs = []
-    offset = 0
+    bands = np.zeros((len(weights), 2), dtype=np.int64)
+    n_bins = weights.shape[1]
+    packed = [np.zeros(0, np.float32)]
     for i, row in enumerate(weights):
         bins = np.flatnonzero(row)
         if len(bins):
-            run = row[bins[0] : bins[-1] + 1]
-            bands[i] = bins[0], len(run), offset
-            runs.append(run)
-            offset += len(run)
-    packed = np.concatenate(runs) if runs else np.zeros(0, np.float32)
-    return np.ascontiguousarray(packed), bands
+            length = bins[-1] + 1 - bins[0]
+            bands[i] = bins[0], -(-length // lanes)
+            run = np.zeros(lanes * bands[i, 1], np.float32)
+            run[:length] = row[bins[0] : bins[-1] + 1]
+            packed.append(run)
+            n_bins = max(n_bins, bins[0] + len(run))
+    return np.concatenate(packed), bands, int(n_bins)
 
 
 def dct_basis(n_mfcc: int, n_mels: int) -> _F64:
@@ -85,10 +88,34 @@ def dct_basis(n_mfcc: int, n_mels: int) -> _F64:
     return basis
 
 
-def fft_twiddles(n_fft: int) -> _F32:
-    """Roots of unity ``exp(-2j pi k / n_fft)``, ``k < n_fft / 2``.
+def fft_shape(n_fft: int) -> tuple[int, int]:
+    """Rows and columns of :mod:`realtime.fft`'s matrix, ``n_fft / 2 = rows * columns``."""
+    n = n_fft // 2
+    rows = 1 << ((n.bit_length() - 1) // 2)
+    return rows, n // rows
 
-    float32 ``[2, n_fft // 2]``: the real parts, then the imaginary parts.
+
+def fft_tables(n_fft: int) -> tuple[_F32, _F32, _F32]:
+    """The complex factors of :mod:`realtime.fft`, each as all real and then all imaginary parts.
+
+    Returns
+    -------
+    roots : float32 [128]
+        ``exp(-2 pi i k / 64)``, for the passes down the columns.
+    inner_turns : float32 [n_fft]
+        ``exp(-2 pi i k j / n)`` for row ``k`` and column ``j``, with ``n = n_fft / 2``.
+    outer_turns : float32 [n_fft]
+        ``exp(-2 pi i k / n_fft)`` for ``k < n``.
     """
-    angle = -2.0 * np.pi * np.arange(n_fft // 2) / n_fft
-    return np.stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
+    n = n_fft // 2
+    rows, columns = fft_shape(n_fft)
+    return (
+        _turns(np.arange(64) / 64),
+        _turns(np.outer(np.arange(rows), np.arange(columns)) / n),
+        _turns(np.arange(n) / n_fft),
+    )
+
+
+def _turns(turns: _F64) -> _F32:
+    angle = -2.0 * np.pi * turns.ravel()
+    return np.concatenate([np.cos(angle), np.sin(angle)]).astype(np.float32)

@@ -1,237 +1,178 @@
-"""Every numba kernel, and nothing else that imports numba.
+"""The kernel that turns samples into log-mel frames.
 
 Kernels take arrays, write into arrays that the caller owns, and check nothing:
 the checks are in the classes that call them. They do not allocate.
+
+A call from Python costs 0.05 microseconds and as much again for each array, so
+there are three: the samples, ``plan`` (int64: counters, sizes, places) and
+``arena`` (float32: everything else). :mod:`realtime.frames` lays them out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import cache
 
-import numba
 import numpy as np
 
-# Sums may be reordered and fused, so that they vectorise; NaN and infinity keep their meaning.
-_FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+from realtime.compiling import Kernel, entry, inner
+from realtime.fft import (
+    power_spectrum_256,
+    power_spectrum_512,
+    power_spectrum_1024,
+    power_spectrum_2048,
+    power_spectrum_4096,
+)
+from realtime.simd import LANES, dot, section
 
-# Indices of the `counters` array that `push` keeps its position in.
-FILL, SKIP, FRAMES = 0, 1, 2
+# What is where in `plan`: first what changes,
+START = 0  # of the next frame in the audio buffer
+END = 1  # of the samples in the audio buffer
+SKIP = 2  # samples to drop before the next frame (where hop_length > n_fft)
+FRAMES = 3  # computed so far
+# then sizes,
+HOP_LENGTH, N_MELS, WINDOW_FRAMES, CAPACITY = 4, 5, 6, 7
+# then where in `arena` each part begins (see realtime.frames),
+AUDIO, HALF_WINDOW, ROOTS, INNER_TURNS, OUTER_TURNS, WORK, POWER = 8, 9, 10, 11, 12, 13, 14
+MEL_WEIGHTS, ENERGIES, RING, PEAKS, LOWS, STALE = 15, 16, 17, 18, 19, 20
+# and for each mel band its first bin and its number of chunks of eight weights.
+BANDS = 21
 
-_AMIN = np.float32(1e-10)  # librosa.power_to_db's floor, -100 dB
+_at = np.uint64  # see realtime.fft
+
+# Float32 numbers that are not negative have the order of their bits read as integers.
+_AMIN_BITS = np.float32(1e-10).view(np.int32)  # librosa.power_to_db's floor, -100 dB
+_INFINITY_BITS = np.float32(np.inf).view(np.int32)
+_FRACTION_MASK = np.int32(0x7FFFFF)
+_FRACTION_UNIT = np.float32(2.0**-23)
+_DB_PER_OCTAVE = np.float32(10.0 * np.log10(2.0))
+
+# (log2(1 + f) - f) / (f (1 - f)) on [0, 1], interpolated at the Chebyshev points.
+_Q0, _Q1, _Q2, _Q3, _Q4, _Q5, _Q6 = (
+    np.float32(q)
+    for q in (
+        0.4426940977573395,
+        -0.27855873107910156,
+        0.2006773203611374,
+        -0.14813797175884247,
+        0.09562836587429047,
+        -0.042739033699035645,
+        0.009088953956961632,
+    )
+)
 
 
-def _inner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel that only other kernels call (no wrapper, no cache file)."""
-    return numba.njit(fastmath=_FASTMATH, no_cpython_wrapper=True)(function)  # type: ignore[no-any-return]
+@inner
+def _decibels(bits):  # type: ignore[no-untyped-def]
+    """10 log10 of the positive float32 with these bits, to 4e-6 dB (float32's step is 8e-6).
 
-
-def _entry(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel that Python calls, and keep the machine code on disk.
-
-    Numba raises RuntimeError here where it finds no folder that it can write
-    (a read-only install without a home folder): then every start compiles anew.
+    The exponent is the whole part of the base-2 logarithm; a polynomial gives
+    log2(1 + f) for the fraction, exact at both ends. Needs no vector library
+    for logarithms, which numba has on x86 only.
     """
-    try:
-        return numba.njit(fastmath=_FASTMATH, cache=True, nogil=True)(function)  # type: ignore[no-any-return]
-    except RuntimeError:
-        return numba.njit(fastmath=_FASTMATH, nogil=True)(function)  # type: ignore[no-any-return]
+    exponent = np.float32(np.int32(bits >> 23) - 127)
+    f = np.float32(np.int32(bits & _FRACTION_MASK)) * _FRACTION_UNIT
+    q = (((((_Q6 * f + _Q5) * f + _Q4) * f + _Q3) * f + _Q2) * f + _Q1) * f + _Q0
+    return (exponent + f + f * (np.float32(1.0) - f) * q) * _DB_PER_OCTAVE
 
 
-@_inner
-def _complex_fft(work, twiddles):  # type: ignore[no-untyped-def]
-    """Radix-2 Stockham FFT: self-sorting, no bit reversal.
-
-    (P. N. Swarztrauber, "FFT algorithms for vector computers", 1984, and
-    C. Van Loan, "Computational Frameworks for the FFT", 1992, section 1.7.)
-
-    work : float32 [4, n], rows: real and imaginary part, and as much scratch.
-    twiddles : float32 [2, n]; of the 2 n-th roots of unity every second is used.
-
-    Returns the row at which the result's real part is (0 or 2).
-    """
-    n = work.shape[1]
-    half = n // 2
-    source, target = 0, 2
-    stride = 1  # butterflies that share a twiddle
-    while stride < n:
-        xr, xi = work[source], work[source + 1]
-        yr, yi = work[target], work[target + 1]
-        for p in range(half // stride):
-            wr = twiddles[0, 2 * p * stride]
-            wi = twiddles[1, 2 * p * stride]
-            i = p * stride
-            o = 2 * i
-            for q in range(stride):
-                ar, ai = xr[i + q], xi[i + q]
-                br, bi = xr[i + q + half], xi[i + q + half]
-                dr, di = ar - br, ai - bi
-                yr[o + q] = ar + br
-                yi[o + q] = ai + bi
-                yr[o + q + stride] = dr * wr - di * wi
-                yi[o + q + stride] = dr * wi + di * wr
-        source, target = target, source
-        stride *= 2
-    return source
+@inner
+def _mel_energies(power, weights, plan, energies):  # type: ignore[no-untyped-def]
+    """``mel @ power``; only the part of each row of ``mel`` that is not zero is stored."""
+    place = 0
+    for band in range(plan[N_MELS]):
+        first, chunks = plan[BANDS + 2 * band], plan[BANDS + 2 * band + 1]
+        energies[_at(band)] = dot(power, first, weights, place, chunks)
+        place += LANES * chunks
 
 
-@_inner
-def _power_spectrum(frame, window, twiddles, work, power):  # type: ignore[no-untyped-def]
-    """|rfft(frame * window)|**2 into power, float32 [n_fft // 2 + 1].
-
-    Even and odd samples are the real and imaginary part of one complex signal
-    z of half the length; with Z its transform and w the n_fft-th root of unity,
-    X[k] = (Z[k] + Z*[n - k]) / 2 - i w**k (Z[k] - Z*[n - k]) / 2.
-    (Press et al., Numerical Recipes, section 12.3.)
-    """
-    n = work.shape[1]
-    for k in range(n):
-        work[0, k] = frame[2 * k] * window[2 * k]
-        work[1, k] = frame[2 * k + 1] * window[2 * k + 1]
-    row = _complex_fft(work, twiddles)
-    zr, zi = work[row], work[row + 1]
-    power[0] = (zr[0] + zi[0]) ** 2
-    power[n] = (zr[0] - zi[0]) ** 2
-    half = np.float32(0.5)
-    for k in range(1, n):
-        even_r = half * (zr[k] + zr[n - k])
-        even_i = half * (zi[k] - zi[n - k])
-        odd_r = half * (zi[k] + zi[n - k])
-        odd_i = half * (zr[n - k] - zr[k])
-        wr, wi = twiddles[0, k], twiddles[1, k]
-        xr = even_r + odd_r * wr - odd_i * wi
-        xi = even_i + odd_r * wi + odd_i * wr
-        power[k] = xr * xr + xi * xi
+@inner
+def _log_mel(energies, out):  # type: ignore[no-untyped-def]
+    """10 log10(max(1e-10, energies)) into out; returns the bits of the least and the greatest."""
+    bits = energies.view(np.int32)
+    least, greatest = _INFINITY_BITS, _AMIN_BITS
+    for band in range(out.shape[0]):
+        b = max(bits[_at(band)], _AMIN_BITS)
+        least = min(least, b)
+        greatest = max(greatest, b)
+        out[_at(band)] = _decibels(b)
+    if greatest >= _INFINITY_BITS:  # only where the samples were not finite: say so
+        for band in range(out.shape[0]):
+            if bits[_at(band)] >= _INFINITY_BITS:
+                out[_at(band)] = energies[_at(band)]
+    return least, greatest
 
 
-@_inner
-def _log_mel(power, mel_weights, mel_bands, out):  # type: ignore[no-untyped-def]
-    """10 log10(max(1e-10, mel @ power)) into out, float32 [n_mels]; returns its maximum."""
-    loudest = np.float32(-np.inf)
-    for band in range(mel_bands.shape[0]):
-        first, length, offset = mel_bands[band]
-        energy = np.float32(0.0)
-        for j in range(length):
-            energy += mel_weights[offset + j] * power[first + j]
-        db = np.float32(10.0) * np.log10(max(_AMIN, energy))
-        out[band] = db
-        loudest = max(loudest, db)
-    return loudest
+@cache
+def make_push(n_fft: int) -> Kernel:
+    """The kernel ``push(y, plan, arena)`` for one frame length.
 
-
-@_entry
-def push(  # type: ignore[no-untyped-def]
-    y,
-    hop_length,
-    counters,
-    frame,
-    window,
-    twiddles,
-    work,
-    power,
-    mel_weights,
-    mel_bands,
-    ring,
-    peaks,
-):
-    """Take samples; compute every frame that they complete.
-
-    y : float32 [n], any n.
-    counters : int64 [3], at FILL the samples in `frame`, at SKIP the samples to
-        drop before the next frame (where hop_length > n_fft), at FRAMES the
-        frames computed so far.
-    frame : float32 [n_fft], the samples of the frame that is being filled.
-    window, twiddles, mel_weights, mel_bands : the tables of `filters`.
-    work, power : float32 [4, n_fft // 2] and [n_fft // 2 + 1], scratch.
-    ring : float32 [window_frames, n_mels], log-mel frames in dB; frame i is in
-        row i % window_frames.
-    peaks : float32 [window_frames], each row's maximum.
+    y : float32 [n], any n; may be read-only.
+    plan, arena : see above; changed.
 
     Returns the number of new frames.
     """
-    n_fft = frame.shape[0]
-    before = counters[FRAMES]
-    position = 0
-    while position < y.shape[0]:
-        if counters[SKIP] > 0:
-            step = min(counters[SKIP], y.shape[0] - position)
-            counters[SKIP] -= step
+
+    @entry("int64(Array(float32, 1, 'C', readonly=True), int64[::1], float32[::1])")
+    def push(y, plan, arena):  # type: ignore[no-untyped-def]
+        capacity = plan[CAPACITY]
+        hop_length = plan[HOP_LENGTH]
+        n_mels = plan[N_MELS]
+        audio = section(arena, plan[AUDIO], capacity)
+        half_window = section(arena, plan[HALF_WINDOW], n_fft)
+        roots = section(arena, plan[ROOTS], 128)
+        inner_turns = section(arena, plan[INNER_TURNS], n_fft)
+        outer_turns = section(arena, plan[OUTER_TURNS], n_fft)
+        work = section(arena, plan[WORK], 2 * n_fft)
+        power = section(arena, plan[POWER], n_fft // 2 + 1)
+        weights = section(arena, plan[MEL_WEIGHTS], arena.shape[0] - plan[MEL_WEIGHTS])
+        energies = section(arena, plan[ENERGIES], n_mels)
+
+        before = plan[FRAMES]
+        start, end = plan[START], plan[END]
+        position = 0
+        while position < y.shape[0]:
+            if plan[SKIP] > 0:
+                step = min(plan[SKIP], y.shape[0] - position)
+                plan[SKIP] -= step
+                position += step
+                continue
+            step = min(capacity - end, y.shape[0] - position)
+            for i in range(step):
+                audio[_at(end + i)] = y[_at(position + i)]
             position += step
-            continue
-        fill = counters[FILL]
-        step = min(n_fft - fill, y.shape[0] - position)
-        for i in range(step):
-            frame[fill + i] = y[position + i]
-        position += step
-        fill += step
-        if fill == n_fft:
-            row = counters[FRAMES] % ring.shape[0]
-            _power_spectrum(frame, window, twiddles, work, power)
-            peaks[row] = _log_mel(power, mel_weights, mel_bands, ring[row])
-            counters[FRAMES] += 1
-            fill = max(0, n_fft - hop_length)
-            for i in range(fill):
-                frame[i] = frame[i + hop_length]
-            counters[SKIP] = max(0, hop_length - n_fft)
-        counters[FILL] = fill
-    return counters[FRAMES] - before
+            end += step
+            while end - start >= n_fft:
+                if n_fft == 256:
+                    power_spectrum = power_spectrum_256
+                elif n_fft == 512:
+                    power_spectrum = power_spectrum_512
+                elif n_fft == 1024:
+                    power_spectrum = power_spectrum_1024
+                elif n_fft == 2048:
+                    power_spectrum = power_spectrum_2048
+                else:
+                    power_spectrum = power_spectrum_4096
+                power_spectrum(
+                    audio, start, half_window, roots, inner_turns, outer_turns, work, power
+                )
+                _mel_energies(power, weights, plan, energies)
+                row = plan[FRAMES] % plan[WINDOW_FRAMES]
+                out = section(arena, plan[RING] + row * n_mels, n_mels)
+                least, greatest = _log_mel(energies, out)
+                arena[_at(plan[LOWS] + row)] = _decibels(least)
+                arena[_at(plan[PEAKS] + row)] = _decibels(greatest)
+                arena[_at(plan[STALE] + row)] = 1.0
+                plan[FRAMES] += 1
+                start += hop_length
+            if start > end:
+                plan[SKIP] = start - end
+                start = end
+            if end == capacity:  # move what the next frame needs to the front
+                for i in range(end - start):
+                    audio[_at(i)] = audio[_at(start + i)]
+                end -= start
+                start = 0
+        plan[START], plan[END] = start, end
+        return plan[FRAMES] - before
 
-
-@_inner
-def _frame_mfcc(log_mel, floor, dct, out):  # type: ignore[no-untyped-def]
-    """MFCCs of one frame, clamped from below at floor, into out, float64 [n_mfcc]."""
-    out[:] = 0.0
-    for m in range(log_mel.shape[0]):
-        value = np.float64(max(log_mel[m], floor))
-        for c in range(out.shape[0]):
-            out[c] += dct[m, c] * value
-
-
-@_entry
-def rolling_statistics(ring, peaks, oldest, top_db, dct, mel_mean, mfcc, sums, with_frames):  # type: ignore[no-untyped-def]
-    """Statistics over the whole ring of the MFCCs, clamped at the window's maximum - top_db.
-
-    The clamp depends on every frame in the window, so nothing is carried over
-    from one call to the next: the result can't drift. The DCT is linear, so the
-    mean MFCC is the DCT of the mean clamped log-mel frame: one DCT. The other
-    statistics are not linear and need one for each frame.
-
-    Frames are added oldest first, so that the sums do not depend on where in
-    the ring the window begins. Sums are float64.
-
-    oldest : the row of the oldest frame.
-    dct : float64 [n_mels, n_mfcc].
-    mel_mean, mfcc : float64 [n_mels] and [2, n_mfcc], scratch.
-    sums : float64 [4, n_mfcc], filled with mean, standard deviation, mean
-        absolute and root mean square first difference; only the mean where
-        with_frames is False.
-    """
-    n_frames, n_mels = ring.shape
-    n_mfcc = dct.shape[1]
-    floor = np.max(peaks) - np.float32(top_db)
-
-    mel_mean[:] = 0.0
-    for i in range(n_frames):
-        row = oldest + i if oldest + i < n_frames else oldest + i - n_frames
-        for m in range(n_mels):
-            mel_mean[m] += np.float64(max(ring[row, m], floor))
-    sums[:] = 0.0
-    for m in range(n_mels):
-        for c in range(n_mfcc):
-            sums[0, c] += dct[m, c] * (mel_mean[m] / n_frames)
-    if not with_frames:
-        return
-
-    for i in range(n_frames):
-        row = oldest + i if oldest + i < n_frames else oldest + i - n_frames
-        now, last = mfcc[i % 2], mfcc[(i + 1) % 2]
-        _frame_mfcc(ring[row], floor, dct, now)
-        for c in range(n_mfcc):
-            sums[1, c] += (now[c] - sums[0, c]) ** 2
-            if i > 0:
-                sums[2, c] += abs(now[c] - last[c])
-                sums[3, c] += (now[c] - last[c]) ** 2
-    for c in range(n_mfcc):
-        sums[1, c] = np.sqrt(sums[1, c] / n_frames)
-        sums[2, c] /= max(1, n_frames - 1)
-        sums[3, c] = np.sqrt(sums[3, c] / max(1, n_frames - 1))
+    return push

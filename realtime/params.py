@@ -37,13 +37,18 @@ class FeatureParams:
     top_db : float
         Log-mel values are clamped at this many dB below the window's maximum.
     center : bool
-        librosa's zero padding at a clip's edges. A stream has no edges: only
-        ``False`` can be served exactly, and only that is accepted for now.
+        True for librosa's default, zero padding at the edges of each window, for
+        models that were trained on it; the frames at the edges are computed anew
+        for each prediction. False for models that are trained for a stream.
     window_frames : int
         Frames that one prediction looks at.
     statistics : tuple of str
         Which of ``mean``, ``std``, ``delta_mean`` (mean absolute first
         difference) and ``delta_rms`` make up the features, in this order.
+    tail_samples : int
+        With ``center=True`` only: samples of the window behind the centre of its
+        last frame, below ``hop_length``. A clip of ``n`` samples has
+        ``n // hop_length + 1`` frames and a tail of ``n % hop_length``.
 
     Raises
     ------
@@ -62,6 +67,7 @@ class FeatureParams:
     center: bool
     window_frames: int
     statistics: tuple[str, ...]
+    tail_samples: int = 0
 
     def __post_init__(self) -> None:
         for name in ("sr", "n_fft", "hop_length", "n_mels", "n_mfcc", "window_frames"):
@@ -88,10 +94,23 @@ class FeatureParams:
             )
         if self.top_db <= 0.0:
             raise ParameterError(f"top_db={self.top_db:g} must be above 0")
-        if self.center is not False:
+        if not isinstance(self.center, bool):
+            raise ParameterError(f"center={self.center!r} must be true or false")
+        self._check_tail()
+
+    def _check_tail(self) -> None:
+        tail = self.tail_samples
+        if isinstance(tail, bool) or not isinstance(tail, int):
+            raise ParameterError(f"tail_samples={tail!r} must be a whole number")
+        limit = self.hop_length if self.center else 1
+        if not 0 <= tail < limit:
             raise ParameterError(
-                f"center={self.center!r} can't be served exactly from a stream: "
-                "train on center=False windows"
+                f"tail_samples={tail} must be at least 0 and below "
+                f"{limit} with center={self.center}"
+            )
+        if self.window_samples == 0:
+            raise ParameterError(
+                "window_frames=1 with center=True and tail_samples=0 is a window without samples"
             )
 
     def _check_statistics(self) -> None:
@@ -120,6 +139,8 @@ class FeatureParams:
     @property
     def window_samples(self) -> int:
         """Samples that one full window spans."""
+        if self.center:
+            return (self.window_frames - 1) * self.hop_length + self.tail_samples
         return (self.window_frames - 1) * self.hop_length + self.n_fft
 
     @property
@@ -128,8 +149,11 @@ class FeatureParams:
         return self.window_samples / self.sr
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, in field order."""
-        return {**asdict(self), "statistics": list(self.statistics)}
+        """Plain values for JSON, in field order; ``tail_samples`` only with ``center``."""
+        values = {**asdict(self), "statistics": list(self.statistics)}
+        if not self.center:
+            del values["tail_samples"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FeatureParams:
@@ -140,7 +164,10 @@ class FeatureParams:
         ParameterError
             If a key is missing or unknown, or a value is outside its range.
         """
-        check_keys("feature parameters", values, [f.name for f in fields(cls)])
+        names = [f.name for f in fields(cls)]
+        if isinstance(values, dict) and values.get("center") is not True:
+            names.remove("tail_samples")
+        check_keys("feature parameters", values, names)
         return cls(**{**values, "statistics": _as_tuple("statistics", values["statistics"])})
 
 

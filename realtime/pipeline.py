@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from realtime.bundle import Bundle
 from realtime.classifier import Classifier
 from realtime.events import EventDetector, Gap, Item, Scores
-from realtime.frontend import Frontend, mono_samples
+from realtime.frames import mono_samples
+from realtime.frontend import Frontend
 
 MAX_AMPLITUDE = 1e6
 """120 dB above full scale: no audio, but a file that is damaged or not scaled."""

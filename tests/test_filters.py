@@ -11,7 +11,14 @@ import scipy.fft
 import scipy.signal
 
 from realtime import FeatureParams
-from realtime.filters import dct_basis, fft_twiddles, hann_window, mel_bands, mel_filterbank
+from realtime.filters import (
+    dct_basis,
+    fft_shape,
+    fft_tables,
+    hann_window,
+    mel_bands,
+    mel_filterbank,
+)
 from tests.helpers import LIBROSA_DEFAULTS, SMALL
 
 
@@ -42,11 +49,15 @@ def test_mel_filterbank_is_librosas_to_the_bit(params: FeatureParams) -> None:
 def test_mel_bands_lose_nothing() -> None:
     # 256 bands over 129 bins: some filters are empty.
     weights = mel_filterbank(replace(SMALL, n_mels=256))
-    packed, bands = mel_bands(weights)
-    restored = np.zeros_like(weights)
-    for row, (first, length, offset) in zip(restored, bands, strict=True):
-        row[first : first + length] = packed[offset : offset + length]
-    np.testing.assert_array_equal(restored, weights)
+    packed, bands, n_bins = mel_bands(weights, 8)
+    restored = np.zeros((len(weights), n_bins), np.float32)
+    place = 0
+    for row, (first, chunks) in zip(restored, bands, strict=True):
+        row[first : first + 8 * chunks] = packed[place : place + 8 * chunks]
+        place += 8 * chunks
+    assert place == len(packed)
+    np.testing.assert_array_equal(restored[:, :129], weights)
+    assert not restored[:, 129:].any()
     assert (bands[:, 1] == 0).any()
 
 
@@ -56,7 +67,18 @@ def test_dct_basis() -> None:
     np.testing.assert_allclose(dct_basis(40, 128) @ x, expected, rtol=0, atol=1e-12)
 
 
-def test_fft_twiddles() -> None:
-    expected = np.exp(-2j * np.pi * np.arange(128) / 256)
-    real, imaginary = fft_twiddles(256)
-    np.testing.assert_allclose(real + 1j * imaginary, expected, rtol=0, atol=1e-7)
+@pytest.mark.parametrize("n_fft", [256, 512, 1024, 2048, 4096])
+def test_fft_tables(n_fft: int) -> None:
+    rows, columns = fft_shape(n_fft)
+    assert 2 * rows * columns == n_fft
+    k, j = np.divmod(np.arange(n_fft // 2), columns)
+    roots, inner_turns, outer_turns = (
+        real + 1j * imaginary
+        for real, imaginary in (np.split(table, 2) for table in fft_tables(n_fft))
+    )
+    for table, turns in (
+        (roots, np.arange(64) / 64),
+        (inner_turns, k * j / (n_fft // 2)),
+        (outer_turns, np.arange(n_fft // 2) / n_fft),
+    ):
+        np.testing.assert_allclose(table, np.exp(-2j * np.pi * turns), rtol=0, atol=1e-7)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from realtime import FeatureParams, Frontend
 from realtime.errors import ParameterError
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, cut, noise
-from training.datasets import load_dataset
+from training.datasets import Clip, load_dataset
 from training.windows import read_clip
 
 TOLERANCE = 5e-4
@@ -33,7 +33,7 @@ def librosa_mfcc(y: F32, p: FeatureParams) -> F32:
         n_mels=p.n_mels,
         fmin=p.fmin,
         fmax=p.fmax,
-        center=False,
+        center=p.center,
     )
 
 
@@ -106,14 +106,18 @@ def test_log_mel_is_librosas() -> None:
     assert not (frontend.log_mel() == 0.0).all()
 
 
+def one_clip_a_class(esc10: Path) -> list[Clip]:
+    clips = load_dataset(str(esc10)).clips
+    chosen = list({clip.label: clip for clip in clips if clip.fold == 1}.values())
+    assert len(chosen) == 10
+    return chosen
+
+
 def test_every_window_of_ten_real_clips_is_librosas(esc10: Path) -> None:
     """Mean MFCC of every window, one hop apart, within 5e-4 of librosa."""
     p = replace(LIBROSA_DEFAULTS, statistics=("mean",))
-    clips = load_dataset(str(esc10)).clips
-    one_a_class = list({clip.label: clip for clip in clips if clip.fold == 1}.values())
-    assert len(one_a_class) == 10
     worst = 0.0
-    for clip in one_a_class:
+    for clip in one_clip_a_class(esc10):
         y = read_clip(clip, p.sr)
         frontend = Frontend(p)
         position = 0
@@ -127,14 +131,81 @@ def test_every_window_of_ten_real_clips_is_librosas(esc10: Path) -> None:
     assert worst <= TOLERANCE
 
 
+CENTERED = replace(LIBROSA_DEFAULTS, center=True, window_frames=173, tail_samples=136)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        CENTERED,
+        replace(CENTERED, statistics=("mean",)),
+        replace(CENTERED, window_frames=20, tail_samples=511),
+        replace(CENTERED, n_fft=4096, hop_length=441, window_frames=9, tail_samples=440),
+        # Frames that reach over both edges, one frame alone, and gaps between the frames.
+        replace(CENTERED, window_frames=3, tail_samples=0),
+        replace(SMALL, center=True, window_frames=1, tail_samples=99),
+        replace(SMALL, center=True, hop_length=700, window_frames=5, tail_samples=3),
+        replace(SMALL, center=True, hop_length=256),
+        replace(SMALL, center=True, hop_length=1, window_frames=300),
+    ],
+    ids=lambda p: f"{p.n_fft}-{p.hop_length}-{p.window_frames}-{p.tail_samples}",
+)
+@pytest.mark.parametrize("kind", ["noise", "sweep"])
+@pytest.mark.filterwarnings("ignore:n_fft")
+def test_centered_windows_are_librosas(params: FeatureParams, kind: str) -> None:
+    """Window after window: from its first sample, a multiple of hop_length, to the last pushed."""
+    n = params.window_samples
+    last = n + 5 * params.hop_length
+    y = noise(last) if kind == "noise" else sweep(last, params.sr)
+    frontend = Frontend(params)
+    position = 0
+    for stop in (n, n + params.hop_length, last):
+        frontend.push(y[position:stop])
+        position = stop
+        expected = librosa_features(y[stop - n : stop], params)
+        np.testing.assert_allclose(frontend.features(), expected, rtol=0, atol=TOLERANCE)
+        assert frontend.log_mel().shape == (params.window_frames, params.n_mels)
+
+
+def test_a_centered_window_ends_with_the_last_sample() -> None:
+    """Also off the grid: it has window_frames frames and begins at a multiple of hop_length."""
+    p = replace(CENTERED, tail_samples=0, statistics=("mean",))
+    y = noise(150_000)
+    frontend = Frontend(p)
+    position = 0
+    for stop in (88_200, 100_000, 100_001, 149_999):
+        frontend.push(y[position:stop])
+        position = stop
+        window = y[(stop // 512 - 172) * 512 : stop]
+        expected = librosa.feature.mfcc(y=window, sr=p.sr, n_mfcc=40).mean(axis=1)
+        np.testing.assert_allclose(frontend.features(), expected, rtol=0, atol=TOLERANCE)
+
+
+def test_centered_windows_of_real_clips_are_librosas(esc10: Path) -> None:
+    """The first 4 s of a clip of each class, with librosa's defaults throughout."""
+    p = replace(CENTERED, statistics=("mean",))
+    worst = 0.0
+    for clip in one_clip_a_class(esc10):
+        y = read_clip(clip, p.sr)[: p.window_samples]
+        frontend = Frontend(p)
+        frontend.push(y)
+        expected = librosa.feature.mfcc(y=y, sr=p.sr, n_mfcc=40).mean(axis=1)
+        worst = max(worst, float(np.abs(frontend.features() - expected).max()))
+    print(f"largest difference from librosa's defaults in any mean MFCC: {worst:.2e}")
+    assert worst <= TOLERANCE
+
+
 sizes = st.lists(st.integers(1, 900), min_size=1, max_size=20)
 
 
-@given(sizes=sizes, hop_length=st.sampled_from([1, 100, 255, 256, 257, 700]))
-@settings(deadline=None, max_examples=60)
-def test_any_cutting_gives_the_same_bits(sizes: list[int], hop_length: int) -> None:
+@given(sizes=sizes, hop_length=st.sampled_from([1, 100, 255, 256, 257, 700]), center=st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_any_cutting_gives_the_same_bits(sizes: list[int], hop_length: int, center: bool) -> None:
     params = replace(
-        SMALL, hop_length=hop_length, statistics=("mean", "std", "delta_mean", "delta_rms")
+        SMALL,
+        hop_length=hop_length,
+        statistics=("mean", "std", "delta_mean", "delta_rms"),
+        center=center,
     )
     y = noise(params.window_samples + 5 * hop_length + 17)
     whole, parts = Frontend(params), Frontend(params)

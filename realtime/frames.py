@@ -1,0 +1,140 @@
+"""A ring of log-mel frames, filled from a stream of samples."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from realtime import kernels
+from realtime.errors import ParameterError
+from realtime.filters import fft_tables, hann_window, mel_bands, mel_filterbank
+from realtime.params import FeatureParams
+from realtime.simd import LANES
+
+_ALIGNMENT = 16  # floats: 64 bytes, a cache line and the widest vector
+_CAPACITY = 4  # frames that the audio buffer holds, so that it is seldom moved
+
+
+class FrameRing:
+    """The latest ``n_frames`` log-mel frames of a stream.
+
+    All state lies in two arrays that are allocated here, once: :meth:`push`
+    allocates nothing. The frames' places are ``n_frames`` of the stream modulo
+    the ring's length.
+
+    Not thread safe: one thread owns an instance at a time.
+
+    Parameters
+    ----------
+    params : FeatureParams
+        What to compute.
+    length : int
+        Frames in the ring.
+    lead_in : int
+        Samples to drop before the first frame.
+    """
+
+    def __init__(self, params: FeatureParams, length: int, lead_in: int = 0) -> None:
+        n_fft, n_mels = params.n_fft, params.n_mels
+        window = 0.5 * hann_window(n_fft)
+        roots, inner_turns, outer_turns = fft_tables(n_fft)
+        weights, bands, n_bins = mel_bands(mel_filterbank(params), LANES)
+        parts = {
+            kernels.AUDIO: np.zeros(_CAPACITY * n_fft),
+            kernels.HALF_WINDOW: np.concatenate([window[0::2], window[1::2]]),
+            kernels.ROOTS: roots,
+            kernels.INNER_TURNS: inner_turns,
+            kernels.OUTER_TURNS: outer_turns,
+            kernels.WORK: np.zeros(2 * n_fft),
+            kernels.POWER: np.zeros(n_bins),
+            kernels.ENERGIES: np.zeros(n_mels),
+            kernels.RING: np.zeros(length * n_mels),
+            kernels.PEAKS: np.zeros(length),
+            kernels.LOWS: np.zeros(length),
+            kernels.STALE: np.zeros(length),
+            kernels.MEL_WEIGHTS: weights,  # last: what is behind the others is its own
+        }
+        starts = np.cumsum([0, *(_aligned(part.size) for part in parts.values())])
+        self.arena = _aligned_zeros(int(starts[-1]))
+        self.plan = np.zeros(kernels.BANDS + bands.size, np.int64)
+        for (index, part), start in zip(parts.items(), starts, strict=False):
+            self.plan[index] = start
+            self.arena[start : start + part.size] = part
+        self.plan[kernels.HOP_LENGTH] = params.hop_length
+        self.plan[kernels.N_MELS] = n_mels
+        self.plan[kernels.WINDOW_FRAMES] = length
+        self.plan[kernels.CAPACITY] = _CAPACITY * n_fft
+        self.plan[kernels.BANDS :] = bands.ravel()
+
+        self.log_mel = self._part(kernels.RING, length * n_mels).reshape(length, n_mels)
+        self.peaks = self._part(kernels.PEAKS, length)
+        self.lows = self._part(kernels.LOWS, length)
+        self.stale = self._part(kernels.STALE, length)
+        self._lead_in = lead_in
+        self._push = kernels.make_push(n_fft)
+        self.reset()
+
+    def _part(self, index: int, size: int) -> NDArray[np.float32]:
+        start = self.plan[index]
+        return self.arena[start : start + size]
+
+    @property
+    def n_frames(self) -> int:
+        """Frames computed since the start or the last :meth:`reset`."""
+        return int(self.plan[kernels.FRAMES])
+
+    @property
+    def ready(self) -> bool:
+        """True once the ring is full."""
+        return self.n_frames >= len(self.log_mel)
+
+    @property
+    def oldest_row(self) -> int:
+        """The row of the oldest frame in a full ring."""
+        return self.n_frames % len(self.log_mel)
+
+    def window(self) -> FrameRing:
+        """The ring with the window's frames: this one."""
+        return self
+
+    def push(self, y: ArrayLike) -> int:
+        """Take samples, compute every frame that they complete, and return their number."""
+        try:
+            return self._push(y, self.plan, self.arena)  # type: ignore[no-any-return]
+        except TypeError:  # not contiguous float32 [n]: found out by numba for nothing
+            return self._push(mono_samples(y), self.plan, self.arena)  # type: ignore[no-any-return]
+
+    def reset(self) -> None:
+        """Forget all samples; the next one starts a new stream."""
+        self.restart(0)
+        self.plan[kernels.SKIP] = self._lead_in
+
+    def restart(self, n_frames: int) -> None:
+        """Forget all samples, but not the frames; the next one is frame ``n_frames``."""
+        self.plan[[kernels.START, kernels.END, kernels.SKIP]] = 0
+        self.plan[kernels.FRAMES] = n_frames
+
+
+def mono_samples(y: ArrayLike) -> NDArray[np.float32]:
+    """``y`` as contiguous float32 [n]; a copy only where it must be.
+
+    Raises
+    ------
+    ParameterError
+        If ``y`` is not one-dimensional.
+    """
+    samples = np.ascontiguousarray(y, dtype=np.float32)
+    if samples.ndim != 1:
+        raise ParameterError(f"y has shape {samples.shape}: mono samples of shape [n] are needed")
+    return samples
+
+
+def _aligned(n: int) -> int:
+    return -(-n // _ALIGNMENT) * _ALIGNMENT
+
+
+def _aligned_zeros(n: int) -> NDArray[np.float32]:
+    """float32 [n] that begins at a multiple of 64 bytes."""
+    memory = np.zeros(n + _ALIGNMENT, np.float32)
+    skip = -(memory.ctypes.data // memory.itemsize) % _ALIGNMENT
+    return memory[skip : skip + n]
