@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from realtime.errors import BundleError, ParameterError
+from realtime.golden import GoldenCase
 from realtime.params import DecisionParams, FeatureParams, check_keys
 
 BUNDLE_FORMAT = 1
 MAX_BYTES = 256 * 2**20
-_JSON, _LABELS = "otic.json", "labels.txt"
+_JSON, _LABELS, _GOLDEN = "otic.json", "labels.txt", "golden.json"
 _KEYS = [
     "format",
     "name",
@@ -64,6 +65,8 @@ class Bundle:
         Data, folds, preset, epochs, seed and versions.
     model : bytes
         The TFLite flatbuffer alone.
+    golden : tuple of GoldenCase
+        For ``otic verify``; empty where the file has none.
     sha256 : str
         Of the whole file, in hexadecimal; empty for a bundle not read from one.
     origin : str
@@ -79,6 +82,7 @@ class Bundle:
     license: str
     provenance: dict[str, Any]
     model: bytes = field(repr=False)
+    golden: tuple[GoldenCase, ...] = field(default=(), repr=False)
     sha256: str = ""
     origin: str = field(default="", compare=False)
 
@@ -174,6 +178,9 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> Bundle:
         text = json.dumps(bundle.to_dict(), indent=1, ensure_ascii=False)
         archive.writestr(zipfile.ZipInfo(_JSON, _EPOCH), text + "\n")
         archive.writestr(zipfile.ZipInfo(_LABELS, _EPOCH), "\n".join(bundle.labels) + "\n")
+        if bundle.golden:
+            cases = json.dumps([case.to_dict() for case in bundle.golden])
+            archive.writestr(zipfile.ZipInfo(_GOLDEN, _EPOCH), cases + "\n")
     content = buffer.getvalue()
     beside = Path(f"{os.fspath(path)}.part")
     try:
@@ -220,11 +227,19 @@ def _parse(origin: str, content: bytes) -> Bundle:
             license=str(values["license"]),
             provenance=_as_object("provenance", values["provenance"]),
             model=flatbuffer,
+            golden=_golden_cases(members.get(_GOLDEN, b"[]")),
             sha256=hashlib.sha256(content).hexdigest(),
             origin=origin,
         )
     except (ParameterError, ValueError, OverflowError, RecursionError) as error:
         raise BundleError(f"model '{origin}': {error}") from error
+
+
+def _golden_cases(content: bytes) -> tuple[GoldenCase, ...]:
+    values = json.loads(content.decode())
+    if not isinstance(values, list):
+        raise ParameterError(f"golden cases must be a JSON list, not {type(values).__name__}")
+    return tuple(GoldenCase.from_dict(value) for value in values)
 
 
 def _as_object(name: str, value: Any) -> dict[str, Any]:
@@ -242,10 +257,11 @@ def _read_zip(origin: str, content: bytes) -> tuple[bytes, dict[str, bytes]]:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = {i.filename: i for i in archive.infolist()}
             if _JSON in members and _LABELS in members:
-                if max(members[n].file_size for n in (_JSON, _LABELS)) > 2**20:
+                wanted = [n for n in (_JSON, _LABELS, _GOLDEN) if n in members]
+                if max(members[n].file_size for n in wanted) > 2**20:
                     raise damaged
                 flatbuffer = content[: min(i.header_offset for i in members.values())]
-                return flatbuffer, {n: archive.read(n) for n in (_JSON, _LABELS)}
+                return flatbuffer, {n: archive.read(n) for n in wanted}
     except zipfile.BadZipFile as error:
         if _ZIP_MEMBER in content and _JSON.encode() in content:
             raise damaged from error

@@ -8,20 +8,18 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
-import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from realtime.arguments import LOG_CHOICES, block, log_set, positive, seed, speed, whole
 from realtime.errors import OticError
 from realtime.messages import say
 from realtime.version import __version__
 
 DEFAULT_MODEL = "esc10-mfcc-mlp"
-_LOG_CHOICES = ("scores", "events")
-_MAX_BLOCK = 2**20
 
 
 class _Parser(argparse.ArgumentParser):
@@ -117,9 +115,9 @@ def _parser() -> argparse.ArgumentParser:
         "--device", metavar="NAME|INDEX", help="input device (default: the system's)"
     )
     listen.add_argument(
-        "--duration", type=_positive, metavar="SECONDS", help="stop after this much audio"
+        "--duration", type=positive, metavar="SECONDS", help="stop after this much audio"
     )
-    listen.add_argument("--channel", type=_whole, metavar="N", help="use channel N; the first is 1")
+    listen.add_argument("--channel", type=whole, metavar="N", help="use channel N; the first is 1")
     listen.set_defaults(speed=1.0)
 
     replay = command(
@@ -132,9 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument(
         "files", nargs="+", metavar="FILE", help="audio files; - is raw s16le PCM on stdin"
     )
-    replay.add_argument("--rate", type=_whole, metavar="HZ", help="sampling rate of the PCM")
+    replay.add_argument("--rate", type=whole, metavar="HZ", help="sampling rate of the PCM")
     replay.add_argument(
-        "--channels", type=_whole, default=1, metavar="N", help="channels of the PCM (default 1)"
+        "--channels", type=whole, default=1, metavar="N", help="channels of the PCM (default 1)"
     )
     _add_speed(replay)
 
@@ -148,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("model", metavar="MODEL", help="a bundled name or a .tflite file")
     inspect.add_argument("--json", action="store_true", help="as JSON")
+
+    _add_check_commands(command)
 
     fit = command(
         "train",
@@ -182,6 +182,51 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_check_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    check = "realtime.check_commands"
+    verify = command(
+        "verify",
+        f"{check}:verify",
+        "prove that this machine computes what otic promises",
+        f"otic verify {DEFAULT_MODEL} --audio street.wav",
+    )
+    verify.add_argument(
+        "model",
+        nargs="?",
+        default=DEFAULT_MODEL,
+        metavar="MODEL",
+        help="a bundled name or a .tflite file (default %(default)s)",
+    )
+    verify.add_argument(
+        "--audio", metavar="FILE", help="check on this, its first ten minutes (default: synthetic)"
+    )
+    verify.add_argument("--json", action="store_true", help="as JSON")
+
+    warmup = command(
+        "warmup",
+        f"{check}:warmup",
+        "compile the kernels now, so that no later start has to (for images)",
+        "otic warmup",
+    )
+    warmup.add_argument(
+        "--model", metavar="NAME|PATH", help="for this model (default: all bundled ones)"
+    )
+
+    bench = command(
+        "bench",
+        "realtime.bench:bench",
+        "measure speed and memory on this machine",
+        "otic bench --json",
+    )
+    bench.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME|PATH",
+        help="bundled model or .tflite file (default %(default)s)",
+    )
+    bench.add_argument("--json", action="store_true", help="as JSON")
+
+
 def _add_live_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
@@ -197,14 +242,14 @@ def _add_live_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--log",
-        type=_log_set,
-        default=frozenset(_LOG_CHOICES),
+        type=log_set,
+        default=frozenset(LOG_CHOICES),
         metavar="scores,events",
         help="what the JSON lines hold (default: both)",
     )
     parser.add_argument(
         "--block",
-        type=_block,
+        type=block,
         metavar="N",
         help="samples a read; does not change the output (default 1024; 16384 at --speed max)",
     )
@@ -214,7 +259,7 @@ def _add_live_options(parser: argparse.ArgumentParser) -> None:
 def _add_speed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed",
-        type=_speed,
+        type=speed,
         default=1.0,
         metavar="X|max",
         help="times real time (default 1); max: as fast as it goes",
@@ -226,55 +271,11 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         "dataset", metavar="DATASET", help="folder in ESC-50's layout (meta/esc50.csv and audio/)"
     )
     parser.add_argument("--preset", default="mfcc-mlp", help="mfcc-mlp (default) or tutorial")
-    parser.add_argument("--epochs", type=_whole, help="in place of the preset's")
-    parser.add_argument("--seed", type=_seed, default=0, help="of everything random (default 0)")
+    parser.add_argument("--epochs", type=whole, help="in place of the preset's")
+    parser.add_argument("--seed", type=seed, default=0, help="of everything random (default 0)")
 
 
 def _check_replay(args: argparse.Namespace) -> None:
     if "-" in args.files and args.rate is None:
         say("replay -: raw PCM has no header: give --rate HZ (and --channels N)")
         sys.exit(2)
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number of at least 1")
-    return int(text)
-
-
-def _block(text: str) -> int:
-    if _whole(text) > _MAX_BLOCK:
-        raise argparse.ArgumentTypeError(f"'{text}' must be at most {_MAX_BLOCK}")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number from 0 to 2**32 - 1")
-    return int(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' must be a number above 0")
-    return value
-
-
-def _speed(text: str) -> float | None:
-    if text == "max":
-        return None
-    try:
-        return _positive(text)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"'{text}' must be a number above 0, or max") from None
-
-
-def _log_set(text: str) -> frozenset[str]:
-    names = frozenset(name.strip() for name in text.split(","))
-    if not names <= set(_LOG_CHOICES):
-        raise argparse.ArgumentTypeError(f"'{text}' must name scores, events or both")
-    return names

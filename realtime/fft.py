@@ -19,10 +19,11 @@ in arrays of their own. Only step 3 moves numbers across lanes.
 
 A transform down the columns is one or two passes of the Stockham algorithm (Van
 Loan, section 1.7: self-sorting, no bit reversal) with radix 4 or 8. A pass reads
-one pair of arrays and writes another.
-
-Sizes are compile-time constants, which is what lets LLVM see that the reads and
-writes of a pass do not overlap: :func:`realtime.kernels.make_push` fixes them.
+one place in the scratch array ``work`` and writes another. A matrix takes two
+neighbouring stretches of n numbers there: its real parts, then its imaginary
+parts. Places and sizes are compile-time constants, which is what lets LLVM see
+that the reads and writes of a pass do not overlap; so the kernels are made for
+one size each.
 
 The tables are built in :mod:`realtime.filters`; tests/test_fft.py has the plain
 reference implementation.
@@ -34,7 +35,7 @@ import numpy as np
 
 from realtime.compiling import Kernel, inner, leaf
 from realtime.filters import fft_shape
-from realtime.simd import LANES, section, transpose_block
+from realtime.simd import LANES, transpose_block
 
 _SQRT_HALF = np.float32(np.sqrt(0.5))
 
@@ -43,211 +44,189 @@ _at = np.uint64
 
 
 @leaf
-def _dft4(r0, i0, r1, i1, r2, i2, r3, i3):  # type: ignore[no-untyped-def]
-    """Four-point DFT: four complex numbers in, four out, each as real, imaginary."""
-    ar, ai, br, bi = r0 + r2, i0 + i2, r0 - r2, i0 - i2
-    cr, ci, dr, di = r1 + r3, i1 + i3, r1 - r3, i1 - i3
-    return ar + cr, ai + ci, br + di, bi - dr, ar - cr, ai - ci, br - di, bi + dr
+def _load(array, k, n):  # type: ignore[no-untyped-def]
+    """The complex number with its real part at ``k`` and its imaginary part ``n`` further on."""
+    return complex(array[_at(k)], array[_at(k + n)])
 
 
 @leaf
-def _dft8(r0, i0, r1, i1, r2, i2, r3, i3, r4, i4, r5, i5, r6, i6, r7, i7):  # type: ignore[no-untyped-def]
+def _store(array, k, n, z):  # type: ignore[no-untyped-def]
+    """Inverse of :func:`_load`."""
+    array[_at(k)] = z.real
+    array[_at(k + n)] = z.imag
+
+
+@leaf
+def _quarter_turn(z):  # type: ignore[no-untyped-def]
+    """``-i z``, without a multiplication."""
+    return complex(z.imag, -z.real)
+
+
+@leaf
+def _dft4(a, b, c, d):  # type: ignore[no-untyped-def]
+    """Four-point DFT."""
+    even, odd = a + c, b + d
+    even_difference, odd_difference = a - c, _quarter_turn(b - d)
+    return (
+        even + odd,
+        even_difference + odd_difference,
+        even - odd,
+        even_difference - odd_difference,
+    )
+
+
+@leaf
+def _dft8(a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
     """Eight-point DFT: of the sums, and of the differences turned by exp(-i pi k / 4)."""
-    e0r, e0i, e1r, e1i, e2r, e2i, e3r, e3i = _dft4(
-        r0 + r4, i0 + i4, r1 + r5, i1 + i5, r2 + r6, i2 + i6, r3 + r7, i3 + i7
-    )
-    ar, ai, br, bi = r1 - r5, i1 - i5, r3 - r7, i3 - i7
-    o0r, o0i, o1r, o1i, o2r, o2i, o3r, o3i = _dft4(
-        r0 - r4,
-        i0 - i4,
-        _SQRT_HALF * (ar + ai),
-        _SQRT_HALF * (ai - ar),
-        i2 - i6,
-        r6 - r2,
-        _SQRT_HALF * (bi - br),
-        -_SQRT_HALF * (br + bi),
-    )
-    return e0r, e0i, o0r, o0i, e1r, e1i, o1r, o1i, e2r, e2i, o2r, o2i, e3r, e3i, o3r, o3i
+    bf, dh = b - f, _quarter_turn(d - h)
+    bf_turned = complex(_SQRT_HALF * (bf.real + bf.imag), _SQRT_HALF * (bf.imag - bf.real))
+    dh_turned = complex(_SQRT_HALF * (dh.real + dh.imag), _SQRT_HALF * (dh.imag - dh.real))
+    y0, y2, y4, y6 = _dft4(a + e, b + f, c + g, d + h)
+    y1, y3, y5, y7 = _dft4(a - e, bf_turned, _quarter_turn(c - g), dh_turned)
+    return y0, y1, y2, y3, y4, y5, y6, y7
 
 
-@leaf
-def _root(roots, k):  # type: ignore[no-untyped-def]
-    """``exp(-2 pi i k / n)`` from the table of all n: real parts, then imaginary parts."""
-    return roots[_at(k)], roots[_at(k + roots.shape[0] // 2)]
-
-
-@leaf
-def _put(yr, yi, k, r, i, w):  # type: ignore[no-untyped-def]
-    """``y[k] = (r + i i) * w``."""
-    wr, wi = w
-    yr[_at(k)] = r * wr - i * wi
-    yi[_at(k)] = r * wi + i * wr
-
-
-def _make_pass4(length: int, stride: int) -> Kernel:
-    """One Stockham pass of radix 4.
+def _make_pass4(length: int, stride: int, x: int, y: int, n: int) -> Kernel:
+    """One Stockham pass of radix 4, from place ``x`` in ``work`` to place ``y``.
 
     ``x`` holds ``stride`` interleaved signals, of which the transforms of
     ``length`` points are wanted; ``y`` gets four times as many signals of a
     quarter of the length. roots : float32 [2 * 64], the 64th roots of unity.
+
+    In the last pass, of length 4, all factors are 1; leaving them out, and
+    fusing the turn below into it, was tried and saves nothing.
     """
     every = 64 // length
     span = length // 4 * stride
 
     @inner
-    def pass4(xr, xi, yr, yi, roots):  # type: ignore[no-untyped-def]
+    def pass4(work, roots):  # type: ignore[no-untyped-def]
         for p in range(length // 4):
-            w1 = _root(roots, every * p)
-            w2 = _root(roots, every * 2 * p)
-            w3 = _root(roots, every * 3 * p)
+            w1 = _load(roots, every * p, 64)
+            w2 = _load(roots, every * 2 * p, 64)
+            w3 = _load(roots, every * 3 * p, 64)
             for q in range(stride):
-                k, o = p * stride + q, 4 * p * stride + q
-                y0r, y0i, y1r, y1i, y2r, y2i, y3r, y3i = _dft4(
-                    xr[_at(k)],
-                    xi[_at(k)],
-                    xr[_at(k + span)],
-                    xi[_at(k + span)],
-                    xr[_at(k + 2 * span)],
-                    xi[_at(k + 2 * span)],
-                    xr[_at(k + 3 * span)],
-                    xi[_at(k + 3 * span)],
+                i = x + p * stride + q
+                o = y + 4 * p * stride + q
+                y0, y1, y2, y3 = _dft4(
+                    _load(work, i, n),
+                    _load(work, i + span, n),
+                    _load(work, i + 2 * span, n),
+                    _load(work, i + 3 * span, n),
                 )
-                yr[_at(o)] = y0r
-                yi[_at(o)] = y0i
-                _put(yr, yi, o + stride, y1r, y1i, w1)
-                _put(yr, yi, o + 2 * stride, y2r, y2i, w2)
-                _put(yr, yi, o + 3 * stride, y3r, y3i, w3)
+                _store(work, o, n, y0)
+                _store(work, o + stride, n, y1 * w1)
+                _store(work, o + 2 * stride, n, y2 * w2)
+                _store(work, o + 3 * stride, n, y3 * w3)
 
     return pass4
 
 
-def _make_pass8(length: int, stride: int) -> Kernel:
+def _make_pass8(length: int, stride: int, x: int, y: int, n: int) -> Kernel:
     """One Stockham pass of radix 8; as :func:`_make_pass4`."""
     every = 64 // length
     span = length // 8 * stride
 
     @inner
-    def pass8(xr, xi, yr, yi, roots):  # type: ignore[no-untyped-def]
+    def pass8(work, roots):  # type: ignore[no-untyped-def]
         for p in range(length // 8):
-            w1 = _root(roots, every * p)
-            w2 = _root(roots, every * 2 * p)
-            w3 = _root(roots, every * 3 * p)
-            w4 = _root(roots, every * 4 * p)
-            w5 = _root(roots, every * 5 * p)
-            w6 = _root(roots, every * 6 * p)
-            w7 = _root(roots, every * 7 * p)
+            w1 = _load(roots, every * p, 64)
+            w2 = _load(roots, every * 2 * p, 64)
+            w3 = _load(roots, every * 3 * p, 64)
+            w4 = _load(roots, every * 4 * p, 64)
+            w5 = _load(roots, every * 5 * p, 64)
+            w6 = _load(roots, every * 6 * p, 64)
+            w7 = _load(roots, every * 7 * p, 64)
             for q in range(stride):
-                k, o = p * stride + q, 8 * p * stride + q
-                y0r, y0i, y1r, y1i, y2r, y2i, y3r, y3i, y4r, y4i, y5r, y5i, y6r, y6i, y7r, y7i = (
-                    _dft8(
-                        xr[_at(k)],
-                        xi[_at(k)],
-                        xr[_at(k + span)],
-                        xi[_at(k + span)],
-                        xr[_at(k + 2 * span)],
-                        xi[_at(k + 2 * span)],
-                        xr[_at(k + 3 * span)],
-                        xi[_at(k + 3 * span)],
-                        xr[_at(k + 4 * span)],
-                        xi[_at(k + 4 * span)],
-                        xr[_at(k + 5 * span)],
-                        xi[_at(k + 5 * span)],
-                        xr[_at(k + 6 * span)],
-                        xi[_at(k + 6 * span)],
-                        xr[_at(k + 7 * span)],
-                        xi[_at(k + 7 * span)],
-                    )
+                i = x + p * stride + q
+                o = y + 8 * p * stride + q
+                y0, y1, y2, y3, y4, y5, y6, y7 = _dft8(
+                    _load(work, i, n),
+                    _load(work, i + span, n),
+                    _load(work, i + 2 * span, n),
+                    _load(work, i + 3 * span, n),
+                    _load(work, i + 4 * span, n),
+                    _load(work, i + 5 * span, n),
+                    _load(work, i + 6 * span, n),
+                    _load(work, i + 7 * span, n),
                 )
-                yr[_at(o)] = y0r
-                yi[_at(o)] = y0i
-                _put(yr, yi, o + stride, y1r, y1i, w1)
-                _put(yr, yi, o + 2 * stride, y2r, y2i, w2)
-                _put(yr, yi, o + 3 * stride, y3r, y3i, w3)
-                _put(yr, yi, o + 4 * stride, y4r, y4i, w4)
-                _put(yr, yi, o + 5 * stride, y5r, y5i, w5)
-                _put(yr, yi, o + 6 * stride, y6r, y6i, w6)
-                _put(yr, yi, o + 7 * stride, y7r, y7i, w7)
+                _store(work, o, n, y0)
+                _store(work, o + stride, n, y1 * w1)
+                _store(work, o + 2 * stride, n, y2 * w2)
+                _store(work, o + 3 * stride, n, y3 * w3)
+                _store(work, o + 4 * stride, n, y4 * w4)
+                _store(work, o + 5 * stride, n, y5 * w5)
+                _store(work, o + 6 * stride, n, y6 * w6)
+                _store(work, o + 7 * stride, n, y7 * w7)
 
     return pass8
 
 
-def _make_column_transforms(rows: int, columns: int) -> Kernel:
-    """In place: the transform of each column of ``x``, [rows, columns]; ``y`` is scratch."""
+def _make_column_transforms(rows: int, columns: int, x: int, y: int) -> Kernel:
+    """In place ``x``: the transform of each column of a matrix; place ``y`` is scratch."""
+    n = rows * columns
     if rows == 8:
-        only = _make_pass8(8, columns)
+        only = _make_pass8(8, columns, x, y, n)
 
         @inner
-        def one_pass(xr, xi, yr, yi, roots):  # type: ignore[no-untyped-def]
-            only(xr, xi, yr, yi, roots)
-            for k in range(rows * columns):
-                xr[_at(k)] = yr[_at(k)]
-                xi[_at(k)] = yi[_at(k)]
+        def one_pass(work, roots):  # type: ignore[no-untyped-def]
+            only(work, roots)
+            for k in range(2 * n):
+                work[_at(x + k)] = work[_at(y + k)]
 
         return one_pass
 
-    first_radix, second_radix = {16: (4, 4), 32: (4, 8), 64: (8, 8)}[rows]
+    first_radix, last_radix = {16: (4, 4), 32: (4, 8), 64: (8, 8)}[rows]
     make_pass = {4: _make_pass4, 8: _make_pass8}
-    first = make_pass[first_radix](rows, columns)
-    second = make_pass[second_radix](second_radix, first_radix * columns)
+    first = make_pass[first_radix](rows, columns, x, y, n)
+    last = make_pass[last_radix](last_radix, first_radix * columns, y, x, n)
 
     @inner
-    def two_passes(xr, xi, yr, yi, roots):  # type: ignore[no-untyped-def]
-        first(xr, xi, yr, yi, roots)
-        second(yr, yi, xr, xi, roots)
+    def two_passes(work, roots):  # type: ignore[no-untyped-def]
+        first(work, roots)
+        last(work, roots)
 
     return two_passes
 
 
-def _make_turn(n: int) -> Kernel:
-    """``x *= turns``; turns : float32 [2 * n], real parts, then imaginary parts."""
+def _make_turned_transpose(rows: int, columns: int, x: int, y: int) -> Kernel:
+    """The matrix at ``x`` times ``turns``, element by element, transposed to ``y``.
+
+    turns : float32 [2 * n], real parts, then imaginary parts.
+    """
+    n = rows * columns
 
     @inner
-    def turn(xr, xi, turns):  # type: ignore[no-untyped-def]
+    def turned_transpose(work, turns):  # type: ignore[no-untyped-def]
         for k in range(n):
-            r, i = xr[_at(k)], xi[_at(k)]
-            _put(xr, xi, k, r, i, _root(turns, k))
+            _store(work, x + k, n, _load(work, x + k, n) * _load(turns, k, n))
+        for part in range(2):
+            for i in range(rows // LANES):
+                for j in range(columns // LANES):
+                    source = x + part * n + LANES * (i * columns + j)
+                    target = y + part * n + LANES * (j * rows + i)
+                    transpose_block(work, source, columns, target, rows)
 
-    return turn
-
-
-def _make_transpose(rows: int, columns: int) -> Kernel:
-    """``y``, [columns, rows], is the transpose of ``x``, [rows, columns]."""
-
-    @inner
-    def transpose(x, y):  # type: ignore[no-untyped-def]
-        for i in range(rows // LANES):
-            for j in range(columns // LANES):
-                transpose_block(
-                    x,
-                    LANES * (i * columns + j),
-                    columns,
-                    y,
-                    LANES * (j * rows + i),
-                    rows,
-                )
-
-    return transpose
+    return turned_transpose
 
 
-def _make_real_power(n: int) -> Kernel:
-    """|X[k]|**2 of the real frame from Z / 2, the transform of its ``n`` packed numbers.
+def _make_real_power(n: int, z: int) -> Kernel:
+    """|X[k]|**2 of the real frame from Z / 2, the transform of its ``n`` packed numbers, at ``z``.
 
     X[k] = E + exp(-2 pi i k / n_fft) O, where E = (Z[k] + conj Z[n-k]) / 2 and
     O = (Z[k] - conj Z[n-k]) / 2i. turns : float32 [2 * n], the exponentials.
     """
 
     @inner
-    def real_power(zr, zi, turns, power):  # type: ignore[no-untyped-def]
+    def real_power(work, turns, power):  # type: ignore[no-untyped-def]
         for k in range(1, n):
-            er, ei = zr[_at(k)] + zr[_at(n - k)], zi[_at(k)] - zi[_at(n - k)]
-            odd_r, odd_i = zi[_at(k)] + zi[_at(n - k)], zr[_at(n - k)] - zr[_at(k)]
-            wr, wi = _root(turns, k)
-            r = er + odd_r * wr - odd_i * wi
-            i = ei + odd_r * wi + odd_i * wr
-            power[_at(k)] = r * r + i * i
-        two = np.float32(2.0)
-        power[0] = (two * (zr[0] + zi[0])) ** 2
-        power[n] = (two * (zr[0] - zi[0])) ** 2
+            a = _load(work, z + k, n)
+            b = _load(work, z + n - k, n).conjugate()
+            x = a + b + _quarter_turn(a - b) * _load(turns, k, n)
+            power[_at(k)] = x.real * x.real + x.imag * x.imag
+        z0, two = _load(work, z, n), np.float32(2.0)
+        power[0] = (two * (z0.real + z0.imag)) ** 2
+        power[n] = (two * (z0.real - z0.imag)) ** 2
 
     return real_power
 
@@ -262,25 +241,23 @@ def _make_power_spectrum(n_fft: int) -> Kernel:
     """
     rows, columns = fft_shape(n_fft)
     n = rows * columns
-    down_columns = _make_column_transforms(rows, columns)
-    turn = _make_turn(n)
-    transpose = _make_transpose(rows, columns)
-    down_rows = _make_column_transforms(columns, rows)
-    real_power = _make_real_power(n)
+    x, y = 0, 2 * n
+    down_columns = _make_column_transforms(rows, columns, x, y)
+    turned_transpose = _make_turned_transpose(rows, columns, x, y)
+    down_rows = _make_column_transforms(columns, rows, y, x)
+    real_power = _make_real_power(n, y)
 
     @inner
-    def power_spectrum(y, start, half_window, roots, inner_turns, outer_turns, work, power):  # type: ignore[no-untyped-def]
-        xr, xi = section(work, 0, n), section(work, n, n)
-        yr, yi = section(work, 2 * n, n), section(work, 3 * n, n)
+    def power_spectrum(  # type: ignore[no-untyped-def]
+        samples, start, half_window, roots, inner_turns, outer_turns, work, power
+    ):
         for k in range(n):
-            xr[_at(k)] = y[_at(start + 2 * k)] * half_window[_at(k)]
-            xi[_at(k)] = y[_at(start + 2 * k + 1)] * half_window[_at(n + k)]
-        down_columns(xr, xi, yr, yi, roots)
-        turn(xr, xi, inner_turns)
-        transpose(xr, yr)
-        transpose(xi, yi)
-        down_rows(yr, yi, xr, xi, roots)
-        real_power(yr, yi, outer_turns, power)
+            work[_at(x + k)] = samples[_at(start + 2 * k)] * half_window[_at(k)]
+            work[_at(x + n + k)] = samples[_at(start + 2 * k + 1)] * half_window[_at(n + k)]
+        down_columns(work, roots)
+        turned_transpose(work, inner_turns)
+        down_rows(work, roots)
+        real_power(work, outer_turns, power)
 
     return power_spectrum
 

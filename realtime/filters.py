@@ -48,32 +48,52 @@ def mel_filterbank(params: FeatureParams) -> _F32:
     return weights
 
 
-def mel_bands(weights: _F32, lanes: int) -> tuple[_F32, NDArray[np.int64], int]:
-    """Keep only the part of each filter that is not zero, in chunks of ``lanes`` weights.
+def pack_rows(matrix: _F32, lanes: int) -> tuple[_F32, NDArray[np.int64], int]:
+    """Pack a matrix for :func:`realtime.kernels.product`: only what is not zero in each row.
+
+    Rows are taken in groups of ``lanes``. Each row of a group has the same
+    number of chunks of ``lanes`` weights; they lie chunk by chunk, row by row.
+
+    Parameters
+    ----------
+    matrix : float32 [n_rows, n_columns]
+    lanes : int
 
     Returns
     -------
-    packed : float32 [lanes * number of chunks]
-        The filters' weights, one filter after the other, filled up with zeros.
-    bands : int64 [n_mels, 2]
-        For each filter the bin that its first weight is for, and its number of
-        chunks (0 for an empty filter).
-    n_bins : int
-        Bins that the chunks reach over: those of ``weights``, or a few more.
+    packed : float32
+        The weights, filled up with zeros.
+    groups : int64 [n_groups + n_groups * lanes]
+        The number of chunks of each group, then the column that each row's
+        first weight is for.
+    n_columns : int
+        Columns that the chunks reach over: those of ``matrix``, or a few more.
     """
-    bands = np.zeros((len(weights), 2), dtype=np.int64)
-    n_bins = weights.shape[1]
-    packed = [np.zeros(0, np.float32)]
-    for i, row in enumerate(weights):
-        bins = np.flatnonzero(row)
-        if len(bins):
-            length = bins[-1] + 1 - bins[0]
-            bands[i] = bins[0], -(-length // lanes)
-            run = np.zeros(lanes * bands[i, 1], np.float32)
-            run[:length] = row[bins[0] : bins[-1] + 1]
-            packed.append(run)
-            n_bins = max(n_bins, bins[0] + len(run))
-    return np.concatenate(packed), bands, int(n_bins)
+    n_groups = -(-len(matrix) // lanes)
+    firsts = np.zeros(n_groups * lanes, dtype=np.int64)
+    ends = np.zeros(n_groups * lanes, dtype=np.int64)
+    for i, row in enumerate(matrix):
+        kept = np.flatnonzero(row)
+        if len(kept):
+            firsts[i], ends[i] = kept[0], kept[-1] + 1
+    longest = (ends - firsts).reshape(n_groups, lanes).max(axis=1)
+    chunks = -(-longest // lanes)
+    reach = firsts + lanes * np.repeat(chunks, lanes)
+    n_columns = max(matrix.shape[1], int(reach.max()))
+
+    padded = np.zeros((n_groups * lanes, n_columns), np.float32)
+    padded[: len(matrix), : matrix.shape[1]] = matrix
+    packed = [
+        np.stack(
+            [
+                padded[i, firsts[i] : reach[i]].reshape(-1, lanes)
+                for i in range(start, start + lanes)
+            ],
+            axis=1,
+        ).ravel()
+        for start in range(0, n_groups * lanes, lanes)
+    ]
+    return np.concatenate(packed), np.concatenate([chunks, firsts]), n_columns
 
 
 def dct_basis(n_mfcc: int, n_mels: int) -> _F64:

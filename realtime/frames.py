@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from realtime import kernels
 from realtime.errors import ParameterError
-from realtime.filters import fft_tables, hann_window, mel_bands, mel_filterbank
+from realtime.filters import fft_tables, hann_window, mel_filterbank, pack_rows
 from realtime.params import FeatureParams
 from realtime.simd import LANES
 
@@ -18,7 +18,7 @@ _CAPACITY = 4  # frames that the audio buffer holds, so that it is seldom moved
 class FrameRing:
     """The latest ``n_frames`` log-mel frames of a stream.
 
-    All state lies in two arrays that are allocated here, once: :meth:`push`
+    All state lies in one array that is allocated here, once: :meth:`push`
     allocates nothing. The frames' places are ``n_frames`` of the stream modulo
     the ring's length.
 
@@ -38,7 +38,8 @@ class FrameRing:
         n_fft, n_mels = params.n_fft, params.n_mels
         window = 0.5 * hann_window(n_fft)
         roots, inner_turns, outer_turns = fft_tables(n_fft)
-        weights, bands, n_bins = mel_bands(mel_filterbank(params), LANES)
+        weights, groups, n_bins = pack_rows(mel_filterbank(params), LANES)
+        n_groups = len(groups) // (1 + LANES)
         parts = {
             kernels.AUDIO: np.zeros(_CAPACITY * n_fft),
             kernels.HALF_WINDOW: np.concatenate([window[0::2], window[1::2]]),
@@ -47,24 +48,26 @@ class FrameRing:
             kernels.OUTER_TURNS: outer_turns,
             kernels.WORK: np.zeros(2 * n_fft),
             kernels.POWER: np.zeros(n_bins),
-            kernels.ENERGIES: np.zeros(n_mels),
+            kernels.ENERGIES: np.zeros(n_groups * LANES),
             kernels.RING: np.zeros(length * n_mels),
             kernels.PEAKS: np.zeros(length),
             kernels.LOWS: np.zeros(length),
             kernels.STALE: np.zeros(length),
             kernels.MEL_WEIGHTS: weights,  # last: what is behind the others is its own
         }
-        starts = np.cumsum([0, *(_aligned(part.size) for part in parts.values())])
-        self.arena = _aligned_zeros(int(starts[-1]))
-        self.plan = np.zeros(kernels.BANDS + bands.size, np.int64)
+        head = _aligned(2 * (kernels.GROUPS + len(groups)))  # an int64 takes two float32
+        starts = np.cumsum([head, *(_aligned(part.size) for part in parts.values())])
+        self.state = _aligned_zeros(int(starts[-1]) // 2)
+        self._arena = self.state.view(np.float32)
         for (index, part), start in zip(parts.items(), starts, strict=False):
-            self.plan[index] = start
-            self.arena[start : start + part.size] = part
-        self.plan[kernels.HOP_LENGTH] = params.hop_length
-        self.plan[kernels.N_MELS] = n_mels
-        self.plan[kernels.WINDOW_FRAMES] = length
-        self.plan[kernels.CAPACITY] = _CAPACITY * n_fft
-        self.plan[kernels.BANDS :] = bands.ravel()
+            self.state[index] = start
+            self._arena[start : start + part.size] = part
+        self.state[kernels.HOP_LENGTH] = params.hop_length
+        self.state[kernels.N_MELS] = n_mels
+        self.state[kernels.WINDOW_FRAMES] = length
+        self.state[kernels.CAPACITY] = _CAPACITY * n_fft
+        self.state[kernels.N_GROUPS] = n_groups
+        self.state[kernels.GROUPS : kernels.GROUPS + len(groups)] = groups
 
         self.log_mel = self._part(kernels.RING, length * n_mels).reshape(length, n_mels)
         self.peaks = self._part(kernels.PEAKS, length)
@@ -75,13 +78,13 @@ class FrameRing:
         self.reset()
 
     def _part(self, index: int, size: int) -> NDArray[np.float32]:
-        start = self.plan[index]
-        return self.arena[start : start + size]
+        start = self.state[index]
+        return self._arena[start : start + size]
 
     @property
     def n_frames(self) -> int:
         """Frames computed since the start or the last :meth:`reset`."""
-        return int(self.plan[kernels.FRAMES])
+        return int(self.state[kernels.FRAMES])
 
     @property
     def ready(self) -> bool:
@@ -100,19 +103,19 @@ class FrameRing:
     def push(self, y: ArrayLike) -> int:
         """Take samples, compute every frame that they complete, and return their number."""
         try:
-            return self._push(y, self.plan, self.arena)  # type: ignore[no-any-return]
+            return self._push(y, self.state)  # type: ignore[no-any-return]
         except TypeError:  # not contiguous float32 [n]: found out by numba for nothing
-            return self._push(mono_samples(y), self.plan, self.arena)  # type: ignore[no-any-return]
+            return self._push(mono_samples(y), self.state)  # type: ignore[no-any-return]
 
     def reset(self) -> None:
         """Forget all samples; the next one starts a new stream."""
         self.restart(0)
-        self.plan[kernels.SKIP] = self._lead_in
+        self.state[kernels.SKIP] = self._lead_in
 
     def restart(self, n_frames: int) -> None:
         """Forget all samples, but not the frames; the next one is frame ``n_frames``."""
-        self.plan[[kernels.START, kernels.END, kernels.SKIP]] = 0
-        self.plan[kernels.FRAMES] = n_frames
+        self.state[[kernels.START, kernels.END, kernels.SKIP]] = 0
+        self.state[kernels.FRAMES] = n_frames
 
 
 def mono_samples(y: ArrayLike) -> NDArray[np.float32]:
@@ -133,8 +136,8 @@ def _aligned(n: int) -> int:
     return -(-n // _ALIGNMENT) * _ALIGNMENT
 
 
-def _aligned_zeros(n: int) -> NDArray[np.float32]:
-    """float32 [n] that begins at a multiple of 64 bytes."""
-    memory = np.zeros(n + _ALIGNMENT, np.float32)
-    skip = -(memory.ctypes.data // memory.itemsize) % _ALIGNMENT
+def _aligned_zeros(n: int) -> NDArray[np.int64]:
+    """int64 [n] that begins at a multiple of 64 bytes."""
+    memory = np.zeros(n + 8, np.int64)
+    skip = -(memory.ctypes.data // memory.itemsize) % 8
     return memory[skip : skip + n]

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from realtime.centered import CenteredFrames
 from realtime.errors import ParameterError
-from realtime.filters import dct_basis
+from realtime.filters import dct_basis, pack_rows
 from realtime.frames import FrameRing
 from realtime.params import STATISTICS, FeatureParams
 from realtime.simd import LANES
@@ -38,11 +38,11 @@ class Frontend:
             CenteredFrames(params) if params.center else FrameRing(params, params.window_frames)
         )
         basis = dct_basis(params.n_mfcc, params.n_mels)
-        padding = -params.n_mels % LANES
         self._dct = np.ascontiguousarray(basis.T)
-        self._basis = np.pad(basis, ((0, 0), (0, padding))).astype(np.float32).ravel()
-        self._clamped = np.zeros(params.n_mels + padding, np.float32)
-        self._mfcc = np.zeros((params.window_frames, params.n_mfcc), np.float32)
+        self._basis, self._groups, width = pack_rows(basis.astype(np.float32), LANES)
+        self._clamped = np.zeros(width, np.float32)
+        padded = -(-params.n_mfcc // LANES) * LANES
+        self._mfcc = np.zeros((params.window_frames, padded), np.float32)
         self._mel_sums = np.zeros(params.n_mels)
         self._sums = np.zeros((len(STATISTICS), params.n_mfcc))
         self._selected = np.array([STATISTICS.index(name) for name in params.statistics])
@@ -97,12 +97,12 @@ class Frontend:
         window = self._frames.window()
         features = np.empty(self.params.n_features, np.float32)
         self._rolling_statistics(
-            window.plan,
-            window.arena,
+            window.state,
             window.oldest_row,
             self.params.top_db,
             self._dct,
             self._basis,
+            self._groups,
             self._clamped,
             self._mfcc,
             self._mel_sums,

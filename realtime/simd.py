@@ -51,61 +51,77 @@ def _transpose_rows(builder: Any, rows: list[Any]) -> list[Any]:
 
 
 @intrinsic
-def transpose_block(  # type: ignore[no-untyped-def]
-    typing_context, source, source_start, source_stride, target, target_start, target_stride
-):
-    """``target[t + j * ts + i] = source[s + i * ss + j]`` for ``i, j < 8``; float32 arrays [n]."""
-    signature = types.void(source, source_start, source_stride, target, target_start, target_stride)
+def transpose_block(typing_context, array, source, source_stride, target, target_stride):  # type: ignore[no-untyped-def]
+    """``array[t + j * ts + i] = array[s + i * ss + j]`` for ``i, j < 8``; float32 [n]."""
+    signature = types.void(array, source, source_stride, target, target_stride)
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        source, start, stride, target, target_start, target_stride = arguments
+        array, source, source_stride, target, target_stride = arguments
 
-        def row(array_type: Any, array: Any, start: Any, stride: Any, i: int) -> Any:
+        def row(start: Any, stride: Any, i: int) -> Any:
             index = builder.add(start, builder.mul(stride, ir.Constant(stride.type, i)))
-            return _pointer(context, builder, array_type, array, index)
+            return _pointer(context, builder, signature.args[0], array, index)
 
         rows = [
-            builder.load(row(signature.args[0], source, start, stride, i), align=_FLOAT_ALIGNMENT)
+            builder.load(row(source, source_stride, i), align=_FLOAT_ALIGNMENT)
             for i in range(LANES)
         ]
         for i, values in enumerate(_transpose_rows(builder, rows)):
-            pointer = row(signature.args[3], target, target_start, target_stride, i)
-            builder.store(values, pointer, align=_FLOAT_ALIGNMENT)
+            builder.store(values, row(target, target_stride, i), align=_FLOAT_ALIGNMENT)
         return context.get_dummy_value()
 
     return signature, generate
 
 
 @intrinsic
-def dot(typing_context, x, x_start, y, y_start, chunks):  # type: ignore[no-untyped-def]
-    """Sum of ``x[x_start + i] * y[y_start + i]`` for ``i < 8 * chunks``; float32 arrays [n]."""
-    signature = types.float32(x, x_start, y, y_start, chunks)
+def eight_dots(typing_context, weights, place, x, firsts, k, chunks, out):  # type: ignore[no-untyped-def]
+    """Eight inner products at once, of eight stretches of ``x`` with weights of their own.
+
+    ``out[k + i]`` is the sum over ``c < chunks`` and ``j < 8`` of
+    ``weights[place + 64 * c + 8 * i + j] * x[firsts[k + i] + 8 * c + j]``.
+
+    weights, x, out : float32 [n].
+    firsts : int64 [n].
+    """
+    signature = types.void(weights, place, x, firsts, k, chunks, out)
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        x, x_start, y, y_start, chunks = arguments
-        total = cgutils.alloca_once(builder, _VECTOR)
-        builder.store(ir.Constant(_VECTOR, [0.0] * LANES), total)
+        weights, place, x, firsts, k, chunks, out = arguments
+
+        def number(i: int) -> Any:
+            return ir.Constant(k.type, i)
+
+        def eight(argument: int, array: Any, index: Any) -> Any:
+            pointer = _pointer(context, builder, signature.args[argument], array, index)
+            return builder.load(pointer, align=_FLOAT_ALIGNMENT)
+
+        first_data = context.make_array(signature.args[3])(context, builder, firsts).data
+        starts = [
+            builder.load(builder.gep(first_data, [builder.add(k, number(i))])) for i in range(LANES)
+        ]
+        totals = [cgutils.alloca_once(builder, _VECTOR) for _ in range(LANES)]
+        for total in totals:
+            builder.store(ir.Constant(_VECTOR, [0.0] * LANES), total)
         with cgutils.for_range(builder, chunks, intp=chunks.type) as loop:
-            step = builder.mul(loop.index, ir.Constant(chunks.type, LANES))
-
-            def eight(array_type: Any, array: Any, start: Any) -> Any:
-                index = builder.add(start, step)
-                pointer = _pointer(context, builder, array_type, array, index)
-                return builder.load(pointer, align=_FLOAT_ALIGNMENT)
-
-            product = builder.fmul(
-                eight(signature.args[0], x, x_start),
-                eight(signature.args[2], y, y_start),
-                flags=_FASTMATH,
-            )
-            builder.store(builder.fadd(builder.load(total), product, flags=_FASTMATH), total)
-        reduce = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.FloatType(), [ir.FloatType(), _VECTOR]),
-            f"llvm.vector.reduce.fadd.v{LANES}f32",
-        )
-        zero = ir.Constant(ir.FloatType(), -0.0)
-        return builder.call(reduce, [zero, builder.load(total)], fastmath=_FASTMATH)
+            step = builder.mul(loop.index, number(LANES))
+            for i, total in enumerate(totals):
+                offset = builder.mul(builder.add(step, number(i)), number(LANES))
+                product = builder.fmul(
+                    eight(0, weights, builder.add(place, offset)),
+                    eight(2, x, builder.add(starts[i], step)),
+                    flags=_FASTMATH,
+                )
+                builder.store(builder.fadd(builder.load(total), product, flags=_FASTMATH), total)
+        # The sums of eight rows are the sum of the eight columns, side by side.
+        columns = _transpose_rows(builder, [builder.load(total) for total in totals])
+        while len(columns) > 1:
+            columns = [
+                builder.fadd(columns[i], columns[i + 1], flags=_FASTMATH)
+                for i in range(0, len(columns), 2)
+            ]
+        pointer = _pointer(context, builder, signature.args[6], out, k)
+        builder.store(columns[0], pointer, align=_FLOAT_ALIGNMENT)
+        return context.get_dummy_value()
 
     return signature, generate
 

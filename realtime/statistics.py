@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 
 from realtime.compiling import Kernel, entry, inner
-from realtime.kernels import LOWS, N_MELS, PEAKS, RING, STALE, WINDOW_FRAMES
-from realtime.simd import LANES, dot, section
+from realtime.kernels import LOWS, N_MELS, PEAKS, RING, STALE, WINDOW_FRAMES, product
+from realtime.simd import LANES, section
 
 _at = np.uint64  # see realtime.fft
 
@@ -38,30 +38,28 @@ def _mean_mfcc(sums, n_frames, dct, mean):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _refresh(ring, stale, lows, floor, n_mels, basis, clamped, mfcc):  # type: ignore[no-untyped-def]
-    """Bring each frame's MFCCs up to date, in ``mfcc``, float32 [n_frames, n_mfcc].
+def _refresh(ring, stale, lows, floor, n_mels, basis, groups, clamped, mfcc):  # type: ignore[no-untyped-def]
+    """Bring each frame's MFCCs up to date, in ``mfcc``, float32 [n_frames, n_mfcc or more].
 
     They depend on the window only through the clamp, so a frame keeps those it
     has unless it is new (its entry in ``stale`` is 1) or is clamped, now or
     then (2). A frame's MFCCs never depend on what was kept.
     """
-    n_frames, n_mfcc = mfcc.shape
-    chunks = clamped.shape[0] // LANES
+    n_frames, n_groups = mfcc.shape[0], mfcc.shape[1] // LANES
     for row in range(n_frames):
         is_clamped = lows[_at(row)] < floor
         if stale[_at(row)] == 0.0 and not is_clamped:
             continue
         for m in range(n_mels):
             clamped[_at(m)] = max(ring[_at(row * n_mels + m)], floor)
-        for c in range(n_mfcc):
-            mfcc[_at(row), _at(c)] = dot(basis, c * LANES * chunks, clamped, 0, chunks)
+        product(basis, groups, n_groups, clamped, mfcc[_at(row)])
         stale[_at(row)] = 2.0 if is_clamped else 0.0
 
 
 @inner
 def _spread_and_differences(mfcc, oldest, sums):  # type: ignore[no-untyped-def]
     """Fill rows 1 to 3 of ``sums``, float64 [4, n_mfcc]; row 0 holds the mean."""
-    n_frames, n_mfcc = mfcc.shape
+    n_frames, n_mfcc = mfcc.shape[0], sums.shape[1]
     for c in range(n_mfcc):
         sums[1, _at(c)] = sums[2, _at(c)] = sums[3, _at(c)] = 0.0
     last = oldest
@@ -86,11 +84,23 @@ def make_rolling_statistics() -> Kernel:
     """The kernel ``rolling_statistics``: see its docstring."""
 
     @entry(
-        "void(int64[::1], float32[::1], int64, float64, float64[:, ::1], float32[::1],"
-        " float32[::1], float32[:, ::1], float64[::1], float64[:, ::1], int64[::1], float32[::1])"
+        "void(int64[::1], int64, float64, float64[:, ::1], float32[::1],"
+        " int64[::1], float32[::1], float32[:, ::1], float64[::1], float64[:, ::1],"
+        " int64[::1], float32[::1])"
     )
     def rolling_statistics(  # type: ignore[no-untyped-def]
-        plan, arena, oldest, top_db, dct, basis, clamped, mfcc, mel_sums, sums, selected, out
+        state,
+        oldest,
+        top_db,
+        dct,
+        basis,
+        groups,
+        clamped,
+        mfcc,
+        mel_sums,
+        sums,
+        selected,
+        out,
     ):
         """Statistics over the whole ring of the MFCCs, clamped at its maximum - top_db.
 
@@ -102,29 +112,29 @@ def make_rolling_statistics() -> Kernel:
         Frames are added oldest first, so that the sums do not depend on where in
         the ring the window begins. Sums are float64.
 
-        plan, arena : as `realtime.kernels` lays them out.
+        state : as in `realtime.kernels`.
         oldest : the row of the oldest frame.
         dct : float64 [n_mels, n_mfcc].
-        basis : float32 [n_mfcc * n_mels rounded up to LANES], the same for the
-            DCT of one frame, a coefficient's weights in a row.
-        clamped : float32 [n_mels rounded up to LANES], scratch, 0 behind n_mels.
-        mfcc : float32 [window_frames, n_mfcc], each frame's MFCCs, kept.
+        basis, groups : float32 and int64, its transpose from `filters.pack_rows`.
+        clamped : float32, scratch as wide as that reaches, 0 behind n_mels.
+        mfcc : float32 [window_frames, n_mfcc rounded up to LANES], kept from call to call.
         mel_sums, sums : float64 [n_mels] and [4, n_mfcc], scratch.
         selected : int64, the statistics wanted: 0 the mean, 1 the standard
             deviation, 2 the mean absolute and 3 the root mean square difference.
         out : float32 [len(selected) * n_mfcc], the result.
         """
-        n_frames, n_mels = plan[WINDOW_FRAMES], plan[N_MELS]
+        arena = state.view(np.float32)
+        n_frames, n_mels = state[WINDOW_FRAMES], state[N_MELS]
         n_mfcc = dct.shape[1]
-        ring = section(arena, plan[RING], n_frames * n_mels)
-        peaks = section(arena, plan[PEAKS], n_frames)
+        ring = section(arena, state[RING], n_frames * n_mels)
+        peaks = section(arena, state[PEAKS], n_frames)
         floor = np.float32(np.max(peaks) - top_db)
         _mel_sums(ring, n_frames, n_mels, oldest, floor, mel_sums)
         _mean_mfcc(mel_sums, n_frames, dct, sums[0])
         if selected.shape[0] > 1 or selected[0] != 0:
-            stale = section(arena, plan[STALE], n_frames)
-            lows = section(arena, plan[LOWS], n_frames)
-            _refresh(ring, stale, lows, floor, n_mels, basis, clamped, mfcc)
+            stale = section(arena, state[STALE], n_frames)
+            lows = section(arena, state[LOWS], n_frames)
+            _refresh(ring, stale, lows, floor, n_mels, basis, groups, clamped, mfcc)
             _spread_and_differences(mfcc, oldest, sums)
         for s in range(selected.shape[0]):
             for c in range(n_mfcc):

@@ -20,6 +20,7 @@ ORDER = [
     "realtime.messages",
     "realtime.params",
     "realtime.filters",
+    "realtime.reference",
     "realtime.compiling",
     "realtime.simd",
     "realtime.fft",
@@ -29,10 +30,12 @@ ORDER = [
     "realtime.frames",
     "realtime.centered",
     "realtime.frontend",
+    "realtime.golden",
     "realtime.bundle",
     "realtime.classifier",
     "realtime.events",
     "realtime.pipeline",
+    "realtime.verification",
     "realtime.conversion",
     "realtime.sources",
     "realtime.microphone",
@@ -44,6 +47,10 @@ ORDER = [
     "realtime.live_commands",
     "realtime.demo",
     "realtime.show_commands",
+    "realtime.check_commands",
+    "realtime.stages",
+    "realtime.bench",
+    "realtime.arguments",
     "realtime.cli",
     "realtime.__main__",
     "realtime",
@@ -114,7 +121,7 @@ def test_the_live_path_imports_nothing_heavy() -> None:
 
 def test_the_core_has_no_thread_clock_file_or_terminal() -> None:
     core = ["params", "filters", "simd", "fft", "kernels", "statistics", "frames", "centered"]
-    core += ["frontend", "events", "pipeline", "conversion"]
+    core += ["frontend", "events", "pipeline", "conversion", "reference", "golden", "verification"]
     outside = {"threading", "time", "datetime", "io", "os", "pathlib", "sys", "rich", "signal"}
     for name in core:
         tops = {i.split(".")[0] for i in imports(modules()[f"realtime.{name}"])}

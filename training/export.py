@@ -6,6 +6,7 @@ import io
 import platform
 import tempfile
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from realtime.bundle import Bundle, load_bundle, save_bundle
 from realtime.classifier import Classifier
 from realtime.errors import OticError
 from realtime.messages import hushed_libraries
+from realtime.verification import golden_cases
 from realtime.version import __version__
 from training.datasets import Dataset
 from training.fitting import Prepared, predict
@@ -85,6 +87,7 @@ def export(
         provenance=provenance,
         model=to_tflite(model),
     )
+    bundle = replace(bundle, golden=golden_cases(bundle))
     # Checked before it takes its place: a bundle that fails is never seen there.
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / Path(path).name

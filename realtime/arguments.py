@@ -1,0 +1,59 @@
+"""What the options of the command line take: text to value, or what is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+LOG_CHOICES = ("scores", "events")
+MAX_BLOCK = 2**20
+
+
+def whole(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number of at least 1")
+    return int(text)
+
+
+def block(text: str) -> int:
+    """A number of samples a read."""
+    if whole(text) > MAX_BLOCK:
+        raise argparse.ArgumentTypeError(f"'{text}' must be at most {MAX_BLOCK}")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A seed."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number from 0 to 2**32 - 1")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number above 0")
+    return value
+
+
+def speed(text: str) -> float | None:
+    """Times real time; None for ``max``."""
+    if text == "max":
+        return None
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number above 0, or max") from None
+
+
+def log_set(text: str) -> frozenset[str]:
+    """What a log holds."""
+    names = frozenset(name.strip() for name in text.split(","))
+    if not names <= set(LOG_CHOICES):
+        raise argparse.ArgumentTypeError(f"'{text}' must name scores, events or both")
+    return names

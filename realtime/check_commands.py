@@ -1,0 +1,136 @@
+"""``otic verify`` and ``otic warmup``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime import compiling
+from realtime.bundle import Bundle, bundled_names, load_bundle
+from realtime.classifier import Classifier
+from realtime.conversion import Lost
+from realtime.errors import SourceError
+from realtime.frontend import Frontend
+from realtime.messages import say
+from realtime.runner import Runner, Stop
+from realtime.sinks import JsonlSink
+from realtime.soundscape import synthesise
+from realtime.sources import ArraySource, FileSource, Source
+from realtime.verification import (
+    Check,
+    check_block_sizes,
+    check_golden_cases,
+    check_streaming_is_batch,
+)
+
+_MAX_SECONDS = 600.0  # of --audio that are looked at
+_REPLAY_BLOCKS = (512, 16384)
+_BOTH = frozenset({"scores", "events"})
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Prove that this machine computes what otic promises; exit code 1 where it does not."""
+    bundle = load_bundle(args.model)
+    y, name = _audio(args.audio, bundle)
+    checks = [
+        check_streaming_is_batch(bundle, y),
+        check_block_sizes(bundle, y),
+        _check_replay(bundle, args.audio, y),
+        check_golden_cases(bundle),
+    ]
+    passed = all(check.passed for check in checks)
+    if args.json:
+        outcome = {"model": bundle.name, "audio": name, "passed": passed}
+        print(json.dumps({**outcome, "checks": [asdict(c) for c in checks]}, indent=2))
+        return 0 if passed else 1
+    print(f"{bundle.name} on {name}, {len(y) / bundle.features.sr:.1f} s")
+    for check in checks:
+        print(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:<18} {check.text}")
+    if not passed:
+        say("this machine does not compute what otic promises: do not rely on it; please report")
+    return 0 if passed else 1
+
+
+def warmup(args: argparse.Namespace) -> int:
+    """Compile the kernels that the models need, so that no later start has to."""
+    names = [args.model] if args.model else bundled_names()
+    begin = time.perf_counter()
+    for name in names:
+        bundle = load_bundle(name)
+        Frontend(bundle.features)
+        Classifier(bundle)
+    seconds = time.perf_counter() - begin
+    if compiling.CACHE_PROBLEM:
+        say(compiling.CACHE_PROBLEM)
+        return 1
+    print(f"ready: {', '.join(names)} ({seconds:.1f} s), compiled kernels in")
+    print(compiling.CACHE_FOLDER)
+    return 0
+
+
+def _audio(path: str | None, bundle: Bundle) -> tuple[NDArray[np.float32], str]:
+    """What to check on: a file's first ten minutes, or the demo's soundscape."""
+    sr = bundle.features.sr
+    if path is None:
+        return synthesise(sr)[0], "a synthetic soundscape"
+    blocks: list[NDArray[np.float32]] = []
+    source = FileSource(path, sr, 65536)
+    try:
+        for chunk in source.chunks():
+            if isinstance(chunk, Lost):
+                raise SourceError(
+                    f"'{path}' holds samples that are no audio: give a file without them"
+                )
+            if chunk is not None:
+                blocks.append(chunk)
+            if sum(map(len, blocks)) >= _MAX_SECONDS * sr:
+                break
+    finally:
+        source.close()
+    y = np.concatenate([np.zeros(0, np.float32), *blocks])[: int(_MAX_SECONDS * sr)]
+    if len(y) < bundle.features.window_samples:
+        raise SourceError(
+            f"'{path}' has {len(y) / sr:.3f} s: at least the model's window of "
+            f"{bundle.features.window_seconds:.3f} s is needed"
+        )
+    return y, path
+
+
+def _check_replay(bundle: Bundle, path: str | None, y: NDArray[np.float32]) -> Check:
+    """The log of a replay has the same bytes, whatever the block size."""
+    sr = bundle.features.sr
+
+    def open_source(block: int) -> Source:
+        return (
+            ArraySource("soundscape", y, sr, block) if path is None else FileSource(path, sr, block)
+        )
+
+    logs = [_replay(bundle, open_source, block) for block in _REPLAY_BLOCKS]
+    return Check(
+        "replay",
+        logs[0] == logs[1],
+        f"the same log, byte for byte, at blocks of {' and '.join(map(str, _REPLAY_BLOCKS))}"
+        if logs[0] == logs[1]
+        else f"different logs at blocks of {' and '.join(map(str, _REPLAY_BLOCKS))}",
+    )
+
+
+def _replay(bundle: Bundle, open_source: Callable[[int], Source], block: int) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log.jsonl"
+        runner = Runner(bundle, [JsonlSink(str(log), _BOTH)])
+        source = open_source(block)
+        try:
+            runner.run(source, runner.monitor(source), Stop(), speed=None)
+        finally:
+            source.close()
+            runner.close()
+        return log.read_bytes()

@@ -1,0 +1,46 @@
+"""The features of one window in plain float64 NumPy: what the kernels are checked against.
+
+Not for use in a stream: some hundred times slower. The tests check it against
+librosa, and ``otic verify`` the kernels against it where librosa is not installed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from realtime.filters import dct_basis, hann_window, mel_filterbank
+from realtime.params import FeatureParams
+
+
+def reference_features(y: NDArray[np.float32], params: FeatureParams) -> NDArray[np.float64]:
+    """Statistics of a window's MFCCs, as :meth:`realtime.Frontend.features` defines them.
+
+    Parameters
+    ----------
+    y : float32 [params.window_samples]
+        The window's samples.
+    params : FeatureParams
+
+    Returns
+    -------
+    float64 [params.n_features]
+    """
+    signal = y.astype(np.float64)
+    if params.center:
+        signal = np.pad(signal, params.n_fft // 2)
+    frames = sliding_window_view(signal, params.n_fft)[:: params.hop_length]
+    spectrum = np.abs(np.fft.rfft(frames * hann_window(params.n_fft))) ** 2
+    mel = spectrum @ mel_filterbank(params).astype(np.float64).T
+    log_mel = 10.0 * np.log10(np.maximum(1e-10, mel))
+    clamped = np.maximum(log_mel, log_mel.max() - params.top_db)
+    mfcc = clamped @ dct_basis(params.n_mfcc, params.n_mels).T
+    steps = np.diff(mfcc, axis=0) if len(mfcc) > 1 else np.zeros((1, params.n_mfcc))
+    statistics = {
+        "mean": mfcc.mean(axis=0),
+        "std": mfcc.std(axis=0),
+        "delta_mean": np.abs(steps).mean(axis=0),
+        "delta_rms": np.sqrt((steps**2).mean(axis=0)),
+    }
+    return np.concatenate([statistics[name] for name in params.statistics])

@@ -1,0 +1,135 @@
+"""Proofs that this machine computes what otic promises; the core of ``otic verify``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime.bundle import Bundle
+from realtime.classifier import Classifier
+from realtime.events import Item
+from realtime.frontend import Frontend
+from realtime.golden import SOUNDS, GoldenCase, golden_sound
+from realtime.pipeline import Pipeline
+from realtime.reference import reference_features
+
+FEATURE_LIMIT = 5e-4
+"""Largest difference of any feature from the float64 batch result."""
+
+SCORE_LIMIT = 1e-4
+"""Largest difference of any score from a golden case's."""
+
+_WINDOWS = 200  # compared with the batch result, evenly spaced over the audio
+_BLOCKS = (17, 512, 65536)
+_SHORT_SECONDS = 2.0  # of audio behind the first window, for blocks of one sample
+
+
+@dataclass(frozen=True)
+class Check:
+    """One proof's outcome.
+
+    Attributes
+    ----------
+    name : str
+    passed : bool
+    text : str
+        What was compared, and how closely it agrees.
+    """
+
+    name: str
+    passed: bool
+    text: str
+
+
+def golden_cases(bundle: Bundle) -> tuple[GoldenCase, ...]:
+    """The golden cases of a model, with features computed in float64."""
+    p, classifier = bundle.features, Classifier(bundle)
+    cases = []
+    for sound in SOUNDS:
+        features = reference_features(golden_sound(sound, p.sr, p.window_samples), p)
+        scores = classifier.predict(features.astype(np.float32))
+        cases.append(GoldenCase(sound, tuple(features.tolist()), tuple(scores.tolist())))
+    return tuple(cases)
+
+
+def check_golden_cases(bundle: Bundle) -> Check:
+    """The bundle's golden sounds still give its golden features and scores."""
+    name = "golden cases"
+    if not bundle.golden:
+        return Check(name, True, "the model file has none: it was written by an older otic")
+    p, classifier = bundle.features, Classifier(bundle)
+    off_features = off_scores = 0.0
+    for case in bundle.golden:
+        frontend = Frontend(p)
+        frontend.push(golden_sound(case.sound, p.sr, p.window_samples))
+        features = frontend.features()
+        scores = classifier.predict(features)
+        off_features = max(off_features, _difference(features, np.array(case.features)))
+        off_scores = max(off_scores, _difference(scores, np.array(case.scores)))
+    return Check(
+        name,
+        off_features <= FEATURE_LIMIT and off_scores <= SCORE_LIMIT,
+        f"{len(bundle.golden)} sounds: features within {off_features:.1e} "
+        f"(limit {FEATURE_LIMIT:.0e}), scores within {off_scores:.1e} (limit {SCORE_LIMIT:.0e})",
+    )
+
+
+def check_streaming_is_batch(bundle: Bundle, y: NDArray[np.float32]) -> Check:
+    """Windows of the stream have the features that float64 NumPy gives for them alone."""
+    p, hop = bundle.features, bundle.inference_hop_samples
+    frontend = Frontend(p)
+    ends = np.arange(p.window_samples, len(y) + 1, hop)
+    chosen = ends[np.unique(np.linspace(0, len(ends) - 1, _WINDOWS).astype(int))]
+    worst, position = 0.0, 0
+    for end in chosen.tolist():
+        frontend.push(y[position:end])
+        position = end
+        expected = reference_features(y[end - p.window_samples : end], p)
+        worst = max(worst, _difference(frontend.features(), expected))
+    return Check(
+        "streaming = batch",
+        worst <= FEATURE_LIMIT,
+        f"{len(chosen)} of {len(ends)} windows: features within {worst:.1e} "
+        f"of float64 NumPy (limit {FEATURE_LIMIT:.0e})",
+    )
+
+
+def check_block_sizes(bundle: Bundle, y: NDArray[np.float32]) -> Check:
+    """The same scores and events, bit for bit, however the stream is cut."""
+    whole = _items(bundle, [y])
+    rng = np.random.default_rng(0)
+    at_random = np.split(y, np.cumsum(rng.integers(1, 4096, size=len(y) // 2048)))
+    cuttings = {str(size): _cut(y, size) for size in _BLOCKS}
+    different = [
+        name
+        for name, blocks in {**cuttings, "random": at_random}.items()
+        if _items(bundle, blocks) != whole
+    ]
+    start = y[: bundle.features.window_samples + int(_SHORT_SECONDS * bundle.features.sr)]
+    if _items(bundle, _cut(start, 1)) != _items(bundle, [start]):
+        different.insert(0, "1")
+    tried = f"blocks of 1, {', '.join(map(str, _BLOCKS))} and random sizes"
+    if different:
+        return Check("block sizes", False, f"{tried}: different at {', '.join(different)}")
+    return Check("block sizes", True, f"{tried}: the same {len(whole)} items, bit for bit")
+
+
+def _items(bundle: Bundle, blocks: Iterable[NDArray[np.float32]]) -> list[Item]:
+    pipeline = Pipeline(bundle)
+    items = [item for block in blocks for item in pipeline.process(block)]
+    return [*items, *pipeline.flush()]
+
+
+def _cut(y: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
+    return [y[i : i + size] for i in range(0, len(y), size)]
+
+
+def _difference(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """The largest; infinite where they can't be compared, so that no NaN passes."""
+    if a.shape != b.shape:
+        return float("inf")
+    worst = float(np.abs(a - b).max())
+    return worst if np.isfinite(worst) else float("inf")
