@@ -93,7 +93,7 @@ def product(weights, groups, n_groups, x, out):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _log_mel(energies, out):  # type: ignore[no-untyped-def]
+def log_mel(energies, out):  # type: ignore[no-untyped-def]
     """10 log10(max(1e-10, energies)) into out; returns the bits of the least and the greatest."""
     bits = energies.view(np.int32)
     least, greatest = _INFINITY_BITS, _AMIN_BITS
@@ -168,7 +168,7 @@ def make_push(n_fft: int) -> Kernel:
                 product(weights, groups, n_groups, power, energies)
                 row = state[FRAMES] % state[WINDOW_FRAMES]
                 out = section(arena, state[RING] + row * n_mels, n_mels)
-                least, greatest = _log_mel(energies, out)
+                least, greatest = log_mel(energies, out)
                 arena[_at(state[LOWS] + row)] = _decibels(least)
                 arena[_at(state[PEAKS] + row)] = _decibels(greatest)
                 arena[_at(state[STALE] + row)] = 1.0

@@ -49,6 +49,8 @@ ORDER = [
     "realtime.show_commands",
     "realtime.check_commands",
     "realtime.stages",
+    "realtime.measuring",
+    "realtime.machine",
     "realtime.bench",
     "realtime.arguments",
     "realtime.cli",

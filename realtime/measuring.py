@@ -1,0 +1,194 @@
+"""Measures one machine: what a hop, an inference, a stream and a start cost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from realtime.bundle import Bundle
+from realtime.classifier import Classifier
+from realtime.errors import OticError
+from realtime.frames import FrameRing
+from realtime.frontend import Frontend
+from realtime.pipeline import Pipeline
+from realtime.soundscape import synthesise
+from realtime.stages import LOG, MEL, SPECTRUM, make_repeat
+
+HOPS_A_CALL = (1, 8, 64)
+_ROUNDS = 15
+_CALLS = 10_000  # timed one by one, for the percentiles
+_LIVE_BLOCK = 1024
+_STREAM_SECONDS = 60.0
+
+
+def percentiles_us(seconds: NDArray[np.float64]) -> dict[str, float]:
+    """p50, p99, p99.9 and the greatest, in microseconds."""
+    p50, p99, p999 = np.percentile(seconds, (50.0, 99.0, 99.9))
+    named = {"p50": p50, "p99": p99, "p999": p999, "max": seconds.max()}
+    return {name: round(1e6 * float(value), 3) for name, value in named.items()}
+
+
+def call_by_call(call: Callable[[], object], n: int) -> NDArray[np.float64]:
+    """Seconds of each of n calls, 0.05 µs for looking at the clock included."""
+    marks = np.empty(n + 1)
+    marks[0] = time.perf_counter()
+    for i in range(n):
+        call()
+        marks[i + 1] = time.perf_counter()
+    return np.diff(marks)
+
+
+def each_call_us(call: Callable[[], object], n: int) -> float:
+    """Microseconds a call in the median of some rounds of n calls."""
+    rounds = []
+    for _ in range(_ROUNDS):
+        begin = time.perf_counter()
+        for _ in range(n):
+            call()
+        rounds.append((time.perf_counter() - begin) / n)
+    return round(1e6 * float(np.median(rounds)), 4)
+
+
+def measure_push(bundle: Bundle) -> list[dict[str, Any]]:
+    """The front end's cost a hop, and of each call against the time until the next."""
+    p = bundle.features
+    y = np.resize(synthesise(p.sr)[0], max(HOPS_A_CALL) * p.hop_length)
+    rows = []
+    for hops in HOPS_A_CALL:
+        frontend = Frontend(p)
+        block = y[: hops * p.hop_length].copy()
+        for _ in range(-(-p.window_samples // len(block))):
+            frontend.push(block)
+        calls = call_by_call(lambda f=frontend, b=block: f.push(b), _CALLS // hops)  # type: ignore[misc]
+        a_call = each_call_us(lambda f=frontend, b=block: f.push(b), 1 + 1000 // hops)  # type: ignore[misc]
+        deadline = 1e6 * len(block) / p.sr
+        rows.append(
+            {
+                "hops_a_call": hops,
+                "hop_us": round(a_call / hops, 4),
+                "call_us": percentiles_us(calls),
+                "deadline_us": round(deadline, 1),
+                "late_calls": int((1e6 * calls > deadline).sum()),
+            }
+        )
+    return rows
+
+
+def measure_stages(bundle: Bundle) -> dict[str, float]:
+    """Microseconds of each stage of a frame, repeated alone in machine code."""
+    p = bundle.features
+    ring = FrameRing(p, 1)
+    ring.push(np.resize(synthesise(p.sr)[0], p.n_fft))
+    repeat, times = make_repeat(p.n_fft), 1000
+    stages = {"spectrum": SPECTRUM, "mel": MEL, "log": LOG}
+    return {
+        name: round(each_call_us(lambda s=stage: repeat(s, times, ring.state), 1) / times, 4)  # type: ignore[misc]
+        for name, stage in stages.items()
+    }
+
+
+def measure_inference(bundle: Bundle) -> dict[str, dict[str, float]]:
+    """The window's features after the frames of one inference hop, and the model alone."""
+    p = bundle.features
+    y = synthesise(p.sr)[0]
+    frontend, classifier = Frontend(p), Classifier(bundle)
+    frontend.push(y[: p.window_samples])
+    features_seconds = []
+    for start in range(p.window_samples, len(y) - p.hop_length, bundle.inference_hop_samples):
+        frontend.push(y[start : start + bundle.inference_hop_samples])
+        begin = time.perf_counter()
+        features = frontend.features()
+        features_seconds.append(time.perf_counter() - begin)
+    model_seconds = call_by_call(lambda: classifier.predict(features), 2000)
+    return {
+        "features_us": percentiles_us(np.array(features_seconds)),
+        "model_us": percentiles_us(model_seconds),
+    }
+
+
+def measure_pipeline(bundle: Bundle) -> dict[str, float]:
+    """Seconds of audio a second of computing, in blocks as they come from a microphone."""
+    sr = bundle.features.sr
+    y = np.resize(synthesise(sr)[0], int(_STREAM_SECONDS * sr))
+    pipeline = Pipeline(bundle)
+    factors = []
+    for _ in range(5):
+        begin = time.process_time()
+        for start in range(0, len(y), _LIVE_BLOCK):
+            pipeline.process(y[start : start + _LIVE_BLOCK])
+        factors.append(_STREAM_SECONDS / (time.process_time() - begin))
+        pipeline.reset()
+    factor = float(np.median(factors))
+    return {"real_time_factor": round(factor, 1), "streams_a_core": int(factor)}
+
+
+def measure_start(bundle: Bundle, model: str) -> dict[str, float]:
+    """Seconds from the start of a process to its first scores, and its peak memory.
+
+    Raises
+    ------
+    OticError
+        If the process fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "short.wav"
+        sr = bundle.features.sr
+        y = np.resize(synthesise(sr)[0], bundle.features.window_samples + sr)
+        soundfile.write(path, y, sr, subtype="PCM_16")
+        command = [sys.executable, "-m", "realtime", "replay", str(path), "--model", model]
+        command += ["--speed", "max", "--jsonl", "-"]
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(Path(folder) / "cache")}
+        cold = _seconds_to_first_scores(command, environment)
+        warm = [_seconds_to_first_scores(command, environment) for _ in range(3)]
+        megabytes = _peak_megabytes(command, environment)
+    return {
+        "cold_seconds": round(cold, 3),
+        "warm_seconds": round(float(np.median(warm)), 3),
+        "peak_megabytes": round(megabytes, 1),
+    }
+
+
+def _seconds_to_first_scores(command: list[str], environment: dict[str, str]) -> float:
+    begin = time.perf_counter()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if b'"scores"' in line:
+                seconds = time.perf_counter() - begin
+                process.communicate()
+                return seconds
+        _, stderr = process.communicate()
+    message = stderr.decode(errors="replace").strip() or "no scores"
+    raise OticError(f"a start of otic could not be measured: {message}")
+
+
+# A process of its own, because Linux counts what the parent held at the fork as the child's.
+_PEAK_OF_CHILD = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def _peak_megabytes(command: list[str], environment: dict[str, str]) -> float:
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK_OF_CHILD, *command],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes on Linux
+    return int(done.stdout) / unit
