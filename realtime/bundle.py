@@ -105,6 +105,14 @@ class Bundle:
                 f"{len(self.decision.on_thresholds)}: one for each label is needed"
             )
 
+        for case in self.golden:
+            widths = len(case.features), len(case.scores)
+            if widths != (self.features.n_features, len(self.labels)):
+                raise ParameterError(
+                    f"golden case '{case.sound}' has {widths[0]} features and {widths[1]} scores: "
+                    f"{self.features.n_features} and {len(self.labels)} are needed"
+                )
+
     @property
     def inference_hop_samples(self) -> int:
         """Samples from one prediction to the next."""

@@ -16,7 +16,7 @@ from functools import cache
 
 import numpy as np
 
-from realtime.compiling import Kernel, entry, inner
+from realtime.compiling import Kernel, entry, inner, leaf
 from realtime.fft import (
     power_spectrum_256,
     power_spectrum_512,
@@ -63,7 +63,7 @@ _Q0, _Q1, _Q2, _Q3, _Q4, _Q5, _Q6 = (
 )
 
 
-@inner
+@leaf
 def _decibels(bits):  # type: ignore[no-untyped-def]
     """10 log10 of the positive float32 with these bits, to 4e-6 dB (float32's step is 8e-6).
 

@@ -16,6 +16,7 @@ import pytest
 from realtime import Bundle, load_bundle, save_bundle
 from realtime.bundle import bundled_names
 from realtime.errors import BundleError, ParameterError
+from realtime.golden import GoldenCase
 from tests.helpers import bundled, small_bundle
 
 
@@ -165,3 +166,30 @@ def test_an_unwritable_place_leaves_nothing(tmp_path: Path) -> None:
 def test_a_bundle_is_not_printed_whole() -> None:
     bundle: Bundle = small_bundle()
     assert "TFL3" not in repr(bundle)
+
+
+def test_golden_cases_travel_with_the_model(tmp_path: Path) -> None:
+    case = GoldenCase("sweep", (0.5,) * 16, (0.2, 0.3, 0.5))
+    save_bundle(tmp_path / "m.tflite", small_bundle(golden=(case,)))
+    assert load_bundle(tmp_path / "m.tflite").golden == (case,)
+    save_bundle(tmp_path / "m.tflite", small_bundle())
+    assert load_bundle(tmp_path / "m.tflite").golden == ()
+
+
+@pytest.mark.parametrize(
+    ("golden", "words"),
+    [
+        ("{}", "must be a JSON list, not dict"),
+        ("[1]", "golden case must be a JSON object, not int"),
+        ('[{"sound": "noise"}]', "missing keys features, scores"),
+        ('[{"sound": "howl", "features": [], "scores": []}]', "'howl' is none of noise"),
+        ('[{"sound": "noise", "features": [NaN], "scores": []}]', "finite numbers"),
+        ('[{"sound": "noise", "features": [1], "scores": [1]}]', "1 features and 1 scores: 16"),
+        ("not json", "Expecting value"),
+    ],
+)
+def test_damaged_golden_cases_are_named(tmp_path: Path, golden: str, words: str) -> None:
+    content = {**members(lambda values: None), "golden.json": golden}
+    path = write_raw(tmp_path / "m.tflite", small_bundle().model, content)
+    with pytest.raises(BundleError, match=words):
+        load_bundle(path)

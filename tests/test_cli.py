@@ -41,6 +41,7 @@ def fails(*arguments: str | Path, code: int = 1) -> str:
 def test_version_and_help() -> None:
     assert otic("--version").stdout.decode().strip() == f"otic {__version__}"
     commands = ["demo", "listen", "replay", "devices", "models", "inspect", "train", "crossval"]
+    commands += ["verify", "warmup", "bench"]
     overview = otic("--help").stdout.decode()
     for command in commands:
         assert command in overview

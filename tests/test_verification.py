@@ -1,0 +1,161 @@
+"""`otic verify` proves what it says, and fails where it should."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from realtime import FeatureParams, save_bundle, verification
+from realtime.events import Item, Scores
+from realtime.golden import SOUNDS, golden_sound
+from realtime.pipeline import Pipeline
+from realtime.reference import reference_features
+from tests.helpers import (
+    F32,
+    LIBROSA_DEFAULTS,
+    SMALL,
+    FakeClassifier,
+    bundled,
+    noise,
+    one_line,
+    otic,
+    small_bundle,
+)
+from tests.test_frontend import CENTERED, librosa_features
+
+SR = 22050
+
+
+@pytest.mark.parametrize("params", [LIBROSA_DEFAULTS, CENTERED, SMALL])
+@pytest.mark.parametrize("sound", SOUNDS)
+def test_the_reference_is_librosas(params: FeatureParams, sound: str) -> None:
+    y = golden_sound(sound, params.sr, params.window_samples)
+    expected = librosa_features(y, params)
+    np.testing.assert_allclose(reference_features(y, params), expected, rtol=0, atol=5e-4)
+
+
+def test_golden_sounds_are_the_same_for_good() -> None:
+    """A change would fail the golden cases of every model that there is."""
+    places = [100, 8200, 40000]
+    pinned = {
+        "noise": [0.0934296, 0.0852432, -0.0873777],
+        "sweep": [-0.0323086, -0.1364333, -0.0004837],
+        "pulses": [0.5693762, 0.6091255, -0.0],
+    }
+    for name in SOUNDS:
+        y = golden_sound(name, SR, 44032)
+        assert 0.01 < np.abs(y).max() <= 1.0
+        np.testing.assert_allclose(y[places], pinned[name], rtol=0, atol=1e-6)
+
+
+def test_the_command_passes_and_says_how_closely() -> None:
+    done = otic("verify")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.decode().splitlines()
+    assert lines[0] == "esc10-mfcc-mlp on a synthetic soundscape, 44.0 s"
+    names = ["streaming = batch", "block sizes", "replay", "golden cases"]
+    assert [line[6:24].strip() for line in lines[1:]] == names
+    assert all(line.startswith("ok ") for line in lines[1:])
+    assert "(limit 5e-04)" in lines[1]
+    assert "3 sounds" in lines[4]
+
+
+def test_on_a_recording_and_as_json(tmp_path: Path) -> None:
+    path = tmp_path / "street.wav"
+    soundfile.write(path, noise(3 * 44100 * 2).reshape(-1, 2), 44100)
+    done = otic("verify", "esc10-mfcc-mlp", "--audio", path, "--json")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert outcome["passed"] is True
+    assert outcome["audio"] == str(path)
+    assert len(outcome["checks"]) == 4
+    assert all(check["passed"] for check in outcome["checks"])
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (noise(SR), "has 1.000 s: at least the model's window of 1.997 s is needed"),
+        (np.where(np.arange(3 * SR) == SR, np.nan, 0.1), "samples that are no audio"),
+    ],
+)
+def test_audio_that_will_not_do(tmp_path: Path, y: F32, words: str) -> None:
+    soundfile.write(tmp_path / "y.wav", y, SR, subtype="FLOAT")
+    done = otic("verify", "--audio", tmp_path / "y.wav")
+    assert done.returncode == 1
+    assert words in one_line(done.stderr)
+
+
+def test_a_model_that_answers_differently_fails(tmp_path: Path) -> None:
+    bundle = bundled()
+    first = bundle.golden[0]
+    changed = replace(first, scores=(first.scores[0] + 2e-4, *first.scores[1:]))
+    save_bundle(tmp_path / "m.tflite", replace(bundle, golden=(changed, *bundle.golden[1:])))
+    done = otic("verify", tmp_path / "m.tflite")
+    assert done.returncode == 1
+    assert b"FAIL  golden cases" in done.stdout
+    assert b"scores within 2.0e-04 (limit 1e-04)" in done.stdout
+    assert "do not rely on it" in one_line(done.stderr)
+
+
+def test_a_model_without_golden_cases_says_so() -> None:
+    check = verification.check_golden_cases(replace(bundled(), golden=()))
+    assert check.passed
+    assert "has none" in check.text
+
+
+def test_features_that_differ_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = noise(4 * SMALL.window_samples)
+    bundle = small_bundle()
+    assert verification.check_streaming_is_batch(bundle, y).passed
+    centered = replace(bundle, features=replace(SMALL, center=True, tail_samples=7))
+    assert verification.check_streaming_is_batch(centered, y).passed
+
+    def off(window: F32, params: FeatureParams) -> F32:
+        features: F32 = reference_features(window, params) + np.eye(1, params.n_features)[0] * 1e-3
+        return features
+
+    monkeypatch.setattr(verification, "reference_features", off)
+    check = verification.check_streaming_is_batch(bundle, y)
+    assert not check.passed
+    assert "within 1.0e-03" in check.text
+
+    monkeypatch.setattr(verification, "reference_features", lambda y, p: np.full(16, np.nan))
+    assert not verification.check_streaming_is_batch(bundle, y).passed
+
+
+def test_output_that_depends_on_the_blocks_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forgetful(Pipeline):
+        """Gives its scores at the end of the block, wherever that is."""
+
+        def process(self, y: object) -> list[Item]:
+            items = super().process(y)  # type: ignore[arg-type]
+            return [
+                replace(item, sample=self.sample) if isinstance(item, Scores) else item
+                for item in items
+            ]
+
+    y = noise(20 * SMALL.window_samples)
+    for cls, expected in ((Pipeline, True), (Forgetful, False)):
+        monkeypatch.setattr(verification, "Pipeline", lambda b, cls=cls: cls(b, FakeClassifier()))
+        check = verification.check_block_sizes(small_bundle(), y)
+        assert check.passed == expected, check.text
+    assert "different at " in check.text
+
+
+def test_warmup_fills_the_cache(tmp_path: Path) -> None:
+    done = otic("warmup", env={"NUMBA_CACHE_DIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    first, folder = done.stdout.decode().splitlines()
+    assert first.startswith("ready: esc10-mfcc-mlp (")
+    assert Path(folder).parent == tmp_path
+    assert {p.suffix for p in Path(folder).glob("*/*")} == {".nbi", ".nbc"}
+    before = sorted(p.stat().st_mtime_ns for p in tmp_path.rglob("*.nb?"))
+    assert otic("warmup", "--model", "esc10-mfcc-mlp", env={"NUMBA_CACHE_DIR": str(tmp_path)})
+    assert sorted(p.stat().st_mtime_ns for p in tmp_path.rglob("*.nb?")) == before
+    assert otic("warmup", "--model", "nope").returncode == 1
