@@ -3,11 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_FLAGS ?=
 TEST_FLAGS ?=
 
-.PHONY: demo test lint format bench constraints golden clean
+.PHONY: demo test lint format bench peers aarch64 constraints golden clean
 
 demo: $(VENV)/.base
 	$(BIN)/otic demo $(DEMO_FLAGS)
@@ -24,9 +25,27 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The measurements behind the README's figures; alone on the machine, some minutes.
+# The measurements behind the README's figures; alone on the machine, some minutes each.
 bench: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/live.py
+	$(BIN)/python -m tests.benchmarks.long_run
+
+# Other MFCC front ends beside otic's; in an environment of its own, because some of them
+# change what numba loads.
+peers: $(PEERS)/.made
+	$(PEERS)/bin/python -m tests.benchmarks.peers --readme
+
+$(PEERS)/.made: constraints/peers.txt $(VENV)/.dev
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --quiet install --require-hashes -r constraints/base.txt
+	$(PEERS)/bin/python -m pip --quiet install --require-hashes -r constraints/dev.txt
+	$(PEERS)/bin/python -m pip --quiet install --require-hashes -r constraints/peers.txt
+	$(PEERS)/bin/python -m pip --quiet install --no-deps --no-build-isolation -e .
+	touch $@
+
+# The same output on 64-bit Arm, under emulation: three minutes the first time.
+aarch64: $(VENV)/.base
+	bash tests/aarch64/check.sh
 
 # Rewrite the expected outputs in tests/golden after an intended change; read the diff.
 golden: $(VENV)/.dev
@@ -52,6 +71,7 @@ constraints: $(VENV)/.base
 	$(UV) pyproject.toml --extra train --group dev -c constraints/limits.txt -o constraints/dev.txt
 	$(UV) pyproject.toml constraints/build.txt -c constraints/limits.txt -c constraints/dev.txt \
 	  -o constraints/base.txt
+	$(UV) --group peers -c constraints/dev.txt -o constraints/peers.txt
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(PEERS) .aarch64 build dist *.egg-info

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,12 +104,13 @@ class EventDetector:
         self._min_on = round(params.min_on_seconds * sr)
         self._min_off = round(params.min_off_seconds * sr)
         self._lag = round(params.lag_seconds * sr)
-        self._history: deque[NDArray[np.float32]] = deque(maxlen=params.smoothing_scores)
+        self._history = np.zeros((params.smoothing_scores, len(labels)), np.float32)
+        self._n_history = 0  # how many of its last rows are filled
         self._states = [_Label() for _ in labels]
 
     def start(self, sample: int) -> None:
         """Begin a stretch of unbroken audio at ``sample``; nothing is on."""
-        self._history.clear()
+        self._n_history = 0
         for state in self._states:
             state.clear(sample)
 
@@ -131,8 +131,11 @@ class EventDetector:
         events : list of Event
             In the order of the labels.
         """
-        self._history.append(scores)
-        smoothed: NDArray[np.float64] = np.stack(self._history).mean(axis=0, dtype=np.float64)
+        self._history[:-1] = self._history[1:]
+        self._history[-1] = scores
+        self._n_history = min(self._n_history + 1, len(self._history))
+        latest = self._history[-self._n_history :]
+        smoothed: NDArray[np.float64] = latest.mean(axis=0, dtype=np.float64)
         events = []
         for index, score in enumerate(smoothed.tolist()):
             event = self._step(index, sample, score)
