@@ -27,7 +27,7 @@ format: $(VENV)/.dev
 
 # The measurements behind the README's figures; alone on the machine, some minutes each.
 bench: $(VENV)/.dev
-	$(BIN)/python tests/benchmarks/live.py
+	$(BIN)/python -m tests.benchmarks.live
 	$(BIN)/python -m tests.benchmarks.long_run
 
 # Other MFCC front ends beside otic's; in an environment of its own, because some of them

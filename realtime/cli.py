@@ -10,7 +10,8 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.command == "replay":
             _check_replay(args)
-        code = int(getattr(importlib.import_module(module), function)(args))
+        with nullcontext() if module.startswith("training") else _without_scipy():
+            code = int(getattr(importlib.import_module(module), function)(args))
         sys.stdout.flush()  # here, where a reader that has left is dealt with
         return code
     except OticError as error:
@@ -62,6 +64,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+@contextmanager
+def _without_scipy() -> Iterator[None]:
+    """Where scipy is installed, numba imports its linear algebra to have matrix products.
+
+    otic has none, and that import is a third of its start-up. In a library this
+    would take them from everyone else in the process; a command is alone in it.
+    """
+    hidden = "scipy" not in sys.modules
+    if hidden:
+        sys.modules["scipy"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules["scipy"]
 
 
 def _drop_stdout() -> None:

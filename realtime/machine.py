@@ -6,8 +6,11 @@ import os
 import platform
 import subprocess
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from realtime.version import __version__
 
 _BOARD = Path("/proc/device-tree/model")
 _CPU = Path("/proc/cpuinfo")
@@ -21,11 +24,7 @@ _CONDITIONS = ("under-voltage", "frequency capped", "throttled", "soft temperatu
 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores, board and versions, by name."""
-    import numba
-    import numpy as np
     from llvmlite import binding
-
-    from realtime.version import __version__
 
     return {
         "processor": _processor(),
@@ -36,8 +35,8 @@ def describe_machine() -> dict[str, Any]:
         "versions": {
             "otic": __version__,
             "python": platform.python_version(),
-            "numpy": np.__version__,
-            "numba": numba.__version__,
+            "numpy": metadata.version("numpy"),
+            "numba": metadata.version("numba"),
         },
     }
 

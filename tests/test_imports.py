@@ -161,3 +161,15 @@ def test_help_answers_at_once() -> None:
 
     bare = best([sys.executable, "-c", "pass"])
     assert best([sys.executable, "-m", "realtime", "--help"]) <= 3 * bare + 0.1
+
+
+def test_a_live_command_does_not_load_scipy() -> None:
+    """Neither itself nor through numba, which would where it is installed."""
+    code = (
+        "import sys; from realtime.cli import main; main(['warmup']);"
+        "print(*(name for name in sys.modules if name.split('.')[0] == 'scipy'))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
+    ).stdout
+    assert out.splitlines()[-1] == ""

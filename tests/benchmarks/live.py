@@ -1,6 +1,7 @@
 """Measures the live path as a whole: replay speed, memory, start-up.
 
-    make bench
+    make bench                                        # or, with the ratio to bare FFTW:
+    .venv-peers/bin/python -m tests.benchmarks.live   # after `make peers`
 
 Run it alone on the machine. Everything runs as a person would run it, in
 processes of its own, pinned to one core; rounds alternate what is compared, and
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +70,29 @@ def write_soundscape(path: Path, rate: int, channels: int, seconds: int) -> Path
     return path
 
 
+def fftw_seconds() -> float | None:
+    """A bare real FFT of 2048 float32, a call; None where pyfftw is not installed."""
+    if find_spec("pyfftw") is None:
+        return None
+    import pyfftw
+
+    frame = pyfftw.empty_aligned(2048, "float32")
+    spectrum = pyfftw.empty_aligned(1025, "complex64")
+    execute = pyfftw.FFTW(frame, spectrum, flags=("FFTW_PATIENT",)).execute
+    rounds = []
+    for _ in range(ROUNDS):
+        begin = time.perf_counter()
+        for _ in range(20_000):
+            execute()
+        rounds.append((time.perf_counter() - begin) / 20_000)
+    return statistics.median(rounds)
+
+
 def replays(folder: Path) -> None:
     print("otic replay --speed max, one core, start-up, log and events included")
+    fftw = fftw_seconds()
+    if fftw is None:
+        print("  without the ratio to bare FFTW: pyfftw is not installed (make peers)")
     for rate, channels, seconds in [(22050, 1, 600), (22050, 1, 3600), (44100, 2, 3600)]:
         path = write_soundscape(folder / "hour.wav", rate, channels, seconds)
         log = folder / "log.jsonl"
@@ -81,6 +104,9 @@ def replays(folder: Path) -> None:
             f"  {seconds} s, {rate} Hz, {channels} ch: {median:.2f} s = "
             f"{seconds / median:.0f} × real time, peak {max(memory):.0f} MB, {n_events} events"
         )
+        if fftw is not None:
+            a_hop = median / (seconds * 22050 / 512)
+            print(f"    {1e6 * a_hop:.1f} µs a hop = {a_hop / fftw:.1f} × bare FFTW 2048")
 
 
 def ratio(name: str, of: list[float], to: list[float], limit: str) -> None:
