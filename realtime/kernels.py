@@ -44,6 +44,7 @@ _at = np.uint64  # see realtime.fft
 # Float32 numbers that are not negative have the order of their bits read as integers.
 _AMIN_BITS = np.float32(1e-10).view(np.int32)  # librosa.power_to_db's floor, -100 dB
 _INFINITY_BITS = np.float32(np.inf).view(np.int32)
+_SIGN_MASK = np.int32(0x7FFFFFFF)  # only a NaN may have a sign here
 _FRACTION_MASK = np.int32(0x7FFFFF)
 _FRACTION_UNIT = np.float32(2.0**-23)
 _DB_PER_OCTAVE = np.float32(10.0 * np.log10(2.0))
@@ -98,13 +99,13 @@ def log_mel(energies, out):  # type: ignore[no-untyped-def]
     bits = energies.view(np.int32)
     least, greatest = _INFINITY_BITS, _AMIN_BITS
     for band in range(out.shape[0]):
-        b = max(bits[_at(band)], _AMIN_BITS)
+        b = max(np.int32(bits[_at(band)] & _SIGN_MASK), _AMIN_BITS)
         least = min(least, b)
         greatest = max(greatest, b)
         out[_at(band)] = _decibels(b)
     if greatest >= _INFINITY_BITS:  # only where the samples were not finite: say so
         for band in range(out.shape[0]):
-            if bits[_at(band)] >= _INFINITY_BITS:
+            if bits[_at(band)] & _SIGN_MASK >= _INFINITY_BITS:
                 out[_at(band)] = energies[_at(band)]
     return least, greatest
 

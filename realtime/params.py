@@ -13,7 +13,10 @@ STATISTICS = ("mean", "std", "delta_mean", "delta_rms")
 
 MIN_N_FFT, MAX_N_FFT = 256, 4096
 MAX_N_MELS = 256
-MAX_WHOLE = 1_000_000  # of any number of samples or frames: a damaged file must not ask for more
+# A damaged file must not ask for more:
+MAX_WHOLE = 1_000_000  # of any number of samples or frames,
+MAX_WINDOW_SAMPLES = 2**26  # 50 minutes at 22050 Hz,
+MAX_WINDOW_CELLS = 2**26  # mel bands of all frames of a window.
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,23 @@ class FeatureParams:
         if not isinstance(self.center, bool):
             raise ParameterError(f"center={self.center!r} must be true or false")
         self._check_tail()
+        self._check_window()
+
+    def _check_window(self) -> None:
+        if self.window_samples == 0:
+            raise ParameterError(
+                "window_frames=1 with center=True and tail_samples=0 is a window without samples"
+            )
+        if self.window_samples > MAX_WINDOW_SAMPLES:
+            raise ParameterError(
+                f"window_frames={self.window_frames} with hop_length={self.hop_length} is a window "
+                f"of {self.window_samples} samples: at most {MAX_WINDOW_SAMPLES} are possible"
+            )
+        if self.window_frames * self.n_mels > MAX_WINDOW_CELLS:
+            raise ParameterError(
+                f"window_frames={self.window_frames} times n_mels={self.n_mels} "
+                f"must be at most {MAX_WINDOW_CELLS}"
+            )
 
     def _check_tail(self) -> None:
         tail = self.tail_samples
@@ -107,10 +127,6 @@ class FeatureParams:
             raise ParameterError(
                 f"tail_samples={tail} must be at least 0 and below "
                 f"{limit} with center={self.center}"
-            )
-        if self.window_samples == 0:
-            raise ParameterError(
-                "window_frames=1 with center=True and tail_samples=0 is a window without samples"
             )
 
     def _check_statistics(self) -> None:

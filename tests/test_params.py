@@ -33,6 +33,8 @@ def test_derived_sizes() -> None:
         ({"fmin": float("nan")}, ["fmin=nan"]),
         ({"fmin": -1.0}, ["fmin=-1"]),
         ({"top_db": 0.0}, ["top_db=0"]),
+        ({"window_frames": 10**6}, ["window_frames=1000000", "67108864"]),
+        ({"window_frames": 10**6, "n_mels": 128, "hop_length": 1}, ["n_mels=128", "67108864"]),
         ({"center": 1}, ["center=1", "true or false"]),
         ({"tail_samples": 5}, ["tail_samples=5", "center=False"]),
         ({"center": True, "tail_samples": 100}, ["tail_samples=100", "below 100"]),
