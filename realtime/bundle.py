@@ -105,14 +105,6 @@ class Bundle:
                 f"{len(self.decision.on_thresholds)}: one for each label is needed"
             )
 
-        for case in self.golden:
-            widths = len(case.features), len(case.scores)
-            if widths != (self.features.n_features, len(self.labels)):
-                raise ParameterError(
-                    f"golden case '{case.sound}' has {widths[0]} features and {widths[1]} scores: "
-                    f"{self.features.n_features} and {len(self.labels)} are needed"
-                )
-
     @property
     def inference_hop_samples(self) -> int:
         """Samples from one prediction to the next."""
@@ -225,7 +217,7 @@ def _parse(origin: str, content: bytes) -> Bundle:
                 f"this otic reads format {BUNDLE_FORMAT}; use the otic that wrote it or a newer one"
             )
         check_keys("bundle", values, _KEYS)
-        return Bundle(
+        bundle = Bundle(
             name=str(values["name"]),
             labels=tuple(members[_LABELS].decode().removesuffix("\n").split("\n")),
             features=FeatureParams.from_dict(values["features"]),
@@ -239,6 +231,8 @@ def _parse(origin: str, content: bytes) -> Bundle:
             sha256=hashlib.sha256(content).hexdigest(),
             origin=origin,
         )
+        _check_golden_cases(bundle)
+        return bundle
     except (ParameterError, ValueError, OverflowError, RecursionError) as error:
         raise BundleError(f"model '{origin}': {error}") from error
 
@@ -248,6 +242,16 @@ def _golden_cases(content: bytes) -> tuple[GoldenCase, ...]:
     if not isinstance(values, list):
         raise ParameterError(f"golden cases must be a JSON list, not {type(values).__name__}")
     return tuple(GoldenCase.from_dict(value) for value in values)
+
+
+def _check_golden_cases(bundle: Bundle) -> None:
+    for case in bundle.golden:
+        widths = len(case.features), len(case.scores)
+        if widths != (bundle.features.n_features, len(bundle.labels)):
+            raise ParameterError(
+                f"golden case '{case.sound}' has {widths[0]} features and {widths[1]} scores: "
+                f"{bundle.features.n_features} and {len(bundle.labels)} are needed"
+            )
 
 
 def _as_object(name: str, value: Any) -> dict[str, Any]:

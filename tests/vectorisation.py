@@ -66,8 +66,7 @@ def compile_for(processor: str) -> None:
     from realtime.kernels import make_push
     from realtime.statistics import make_rolling_statistics
 
-    make_push(2048)
-    make_push(512)
+    make_push(2048)  # the other sizes are made of the same loops
     make_rolling_statistics()
 
 
