@@ -245,6 +245,9 @@ def _golden_cases(content: bytes) -> tuple[GoldenCase, ...]:
 
 
 def _check_golden_cases(bundle: Bundle) -> None:
+    sounds = [case.sound for case in bundle.golden]
+    if len(set(sounds)) < len(sounds):
+        raise ParameterError(f"golden sounds {', '.join(sounds)} must be different")
     for case in bundle.golden:
         widths = len(case.features), len(case.scores)
         if widths != (bundle.features.n_features, len(bundle.labels)):

@@ -59,11 +59,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if args.debug:
             raise
-        say(f"{error.strerror or error}: {error.filename or 'standard output'}")
+        say(_os_error_text(error))
         _drop_stdout()
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _os_error_text(error: OSError) -> str:
+    """What failed, and on which file; without one it was printing, or a message of its own."""
+    if error.filename:
+        return f"{error.strerror}: {error.filename}"
+    printing = error.errno is not None and error.strerror == os.strerror(error.errno)
+    return f"{error.strerror}: standard output" if printing else str(error.strerror or error)
 
 
 @contextmanager

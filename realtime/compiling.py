@@ -10,10 +10,13 @@ kernels is kept on disk, in the first of these folders that can be written:
 
 Code found in an earlier one of them that can only be read (an image that was
 built with ``otic warmup``) is copied from there. Where none can be written, a
-temporary folder serves this process alone, and :data:`CACHE_PROBLEM` says so.
+temporary folder serves this process alone. Code that can't be read is thrown
+away and made anew. :func:`cache_problem` tells where each start compiles.
 
-Numba notices a change of the file that an entry kernel is in, but not of the
-files that it calls; so each version of the sources has a folder of its own.
+Numba would notice a change of the file that an entry kernel is in, but not of
+the files that it calls; so each version of the sources has a folder of its own. It
+does not lock its files; so each kernel has files of its own, and two starts at
+once write the same into them.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import atexit
 import os
 import shutil
 import tempfile
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -29,11 +33,16 @@ from typing import Any
 
 import numba
 
+from realtime.errors import RuntimeMissingError
+from realtime.version import __version__
+
 # Sums may be reordered and fused, so that they vectorise; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
-SOURCES = ("compiling.py", "fft.py", "kernels.py", "simd.py", "statistics.py")
+SOURCES = ("compiling.py", "filters.py", "fft.py", "kernels.py", "simd.py", "statistics.py")
 """The files that make up the kernels."""
+
+_PROBE = bytes(65536)  # a full disk takes an empty file, but not this
 
 Kernel = Callable[..., Any]
 
@@ -48,25 +57,67 @@ def inner(function: Kernel) -> Kernel:
     return _njit(no_cpython_wrapper=True)(function)
 
 
-def entry(signature: str) -> Callable[[Kernel], Kernel]:
+def entry(name: str, signature: str) -> Callable[[Kernel], Kernel]:
     """Compile a kernel that Python calls, for this signature alone, and keep its code.
 
     It happens here and now, or the code comes from disk; a call never compiles.
     A call with other types raises TypeError. It holds the GIL: live calls take
     microseconds, and to let go of it and get it back costs 3 % of a hop alone,
     and up to 5 ms where another thread is busy.
+
+    Parameters
+    ----------
+    name : str
+        Of the files with its code; no two kernels may share one.
+    signature : str
+        In numba's words.
+
+    Raises
+    ------
+    RuntimeMissingError
+        If numba was told not to compile.
     """
 
     def compile_now(function: Kernel) -> Kernel:
-        # Set for numba only while this kernel is compiled: it is the whole process's setting.
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(CACHE_FOLDER or "")
-        try:
-            return _njit(signature, cache=CACHE_FOLDER is not None)(function)
-        finally:
-            numba.config.CACHE_DIR = before
+        if numba.config.DISABLE_JIT:
+            raise RuntimeMissingError(
+                "NUMBA_DISABLE_JIT is set, but otic's kernels must be compiled"
+            )
+        function.__qualname__ = name
+        with _lock:
+            if _state.folder is not None:
+                try:
+                    return _compile_cached(function, signature)
+                except Exception:  # whatever a damaged file or a full disk may raise
+                    shutil.rmtree(_state.folder, ignore_errors=True)
+                try:
+                    return _compile_cached(function, signature)
+                except Exception as error:
+                    _state.problem = f"compiled kernels can't be kept in {_state.folder}: {error}"
+            return _njit(signature)(function)
 
     return compile_now
+
+
+def _compile_cached(function: Kernel, signature: str) -> Kernel:
+    kernel: Any = _njit()(function)
+    # Set for numba only while it looks for a place: it is the whole process's setting.
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(_state.folder)
+    try:
+        kernel.enable_caching()
+    finally:
+        numba.config.CACHE_DIR = before
+    # Numba takes code for stale where the source's time of change differs, as it does once an
+    # image was packed. The folder's name stands for the sources already.
+    files: Any = getattr(kernel._cache, "_cache_file", None)
+    if hasattr(files, "_source_stamp"):
+        files._source_stamp = "see the folder's name"
+    kernel.compile(signature)
+    kernel.disable_compile()
+    if _state.temporary and sum(kernel.stats.cache_misses.values()):
+        _state.problem = _NOWHERE
+    return kernel  # type: ignore[no-any-return]
 
 
 def _njit(*args: Any, **options: Any) -> Callable[[Kernel], Kernel]:
@@ -92,7 +143,8 @@ def _can_write(folder: Path) -> bool:
     """Find out by writing: root passes every check of permissions, but not a read-only disk."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(_PROBE)
             return True
     except OSError:
         return False
@@ -107,30 +159,67 @@ def _temporary_folder() -> Path | None:
     return Path(folder)
 
 
-def _choose_folder() -> tuple[Path | None, str | None]:
-    """Where to keep machine code; and, where there is no good place, why, in one line."""
-    sources = "".join((Path(__file__).parent / name).read_text("utf-8") for name in SOURCES)
-    version = f"otic-kernels-{zlib.crc32(sources.encode()):08x}"
-    candidates = [folder / version for folder in _candidates()]
-    chosen = next((folder for folder in candidates if _can_write(folder)), None)
-    read_only = candidates[: candidates.index(chosen)] if chosen else candidates
-    filled = next((folder for folder in read_only if any(folder.glob("*/*.nbi"))), None)
-    problem = None
-    if chosen is None:
-        chosen = _temporary_folder()
-        if filled is None:
-            problem = (
-                "no folder for compiled kernels can be written, so that each start compiles them "
-                "anew, for some seconds: set NUMBA_CACHE_DIR to a folder that can, "
-                "or run 'otic warmup' before the installation becomes read-only"
-            )
-    if filled is not None and chosen is not None:
-        try:
-            shutil.copytree(filled, chosen, dirs_exist_ok=True)
-        except OSError as error:
-            problem = f"compiled kernels in {filled} can't be used: {error}"
-    return chosen, problem
+def _version() -> str:
+    """Of the kernels' sources; without sources, of otic."""
+    here = Path(__file__).parent
+    try:
+        text = "".join((here / name).read_text("utf-8") for name in SOURCES)
+    except OSError:
+        text = __version__
+    return f"otic-kernels-{zlib.crc32(text.encode()):08x}"
 
 
-CACHE_FOLDER, CACHE_PROBLEM = _choose_folder()
-"""The folder, or None; and a line for the user where every start compiles anew, or None."""
+def _is_filled(folder: Path) -> bool:
+    return any(folder.glob("*/*.nbi"))
+
+
+def _copy_into(empty: Path, filled: Path) -> None:
+    """Copy files, but not their permissions, and all or none of them."""
+    beside = Path(tempfile.mkdtemp(prefix="otic-", dir=empty.parent))
+    try:
+        for file in filled.glob("*/*.nb?"):
+            (beside / file.parent.name).mkdir(exist_ok=True)
+            shutil.copyfile(file, beside / file.parent.name / file.name)
+        beside.rename(empty)  # fails where another start was quicker, which will do as well
+    except OSError:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+class _State:
+    """Where code is kept, and what is wrong with that."""
+
+    def __init__(self) -> None:
+        version = _version()
+        own = Path(__file__).parent / "__pycache__" / version
+        candidates = [folder / version for folder in _candidates()]
+        chosen = next((folder for folder in candidates if _can_write(folder)), None)
+        read_only = candidates[: candidates.index(chosen)] if chosen else candidates
+        filled = next((folder for folder in read_only if _is_filled(folder)), None)
+        self.temporary = chosen is None
+        self.folder = chosen or _temporary_folder()
+        self.problem = None if self.folder else _NOWHERE
+        if self.folder == own:
+            for other in own.parent.glob("otic-kernels-*"):
+                if other != own:  # of sources that are no longer there
+                    shutil.rmtree(other, ignore_errors=True)
+        if filled and self.folder and not _is_filled(self.folder):
+            _copy_into(self.folder, filled)
+
+
+_NOWHERE = (
+    "no folder for compiled kernels can be written, so that each start compiles them anew, for "
+    "some seconds: set NUMBA_CACHE_DIR to a folder that can, or run 'otic warmup' on such a "
+    "machine before the installation becomes read-only"
+)
+_lock = threading.RLock()
+_state = _State()
+
+
+def cache_folder() -> Path | None:
+    """Where compiled kernels are kept; None where only this process has them."""
+    return None if _state.temporary else _state.folder
+
+
+def cache_problem() -> str | None:
+    """Why each start compiles anew, in one line; None where it does not."""
+    return _state.problem

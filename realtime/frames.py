@@ -124,12 +124,17 @@ def mono_samples(y: ArrayLike) -> NDArray[np.float32]:
     Raises
     ------
     ParameterError
-        If ``y`` is not one-dimensional.
+        If ``y`` is not one-dimensional, or not of real numbers.
     """
-    samples = np.ascontiguousarray(y, dtype=np.float32)
+    try:
+        samples = np.asarray(y)
+    except ValueError as error:
+        raise ParameterError(f"y is no array: {error}") from error
+    if samples.dtype.kind not in "fiu":
+        raise ParameterError(f"y has dtype {samples.dtype}: samples in [-1, 1] are needed")
     if samples.ndim != 1:
         raise ParameterError(f"y has shape {samples.shape}: mono samples of shape [n] are needed")
-    return samples
+    return np.ascontiguousarray(samples, dtype=np.float32)
 
 
 def _aligned(n: int) -> int:

@@ -120,7 +120,7 @@ def make_push(n_fft: int) -> Kernel:
     Returns the number of new frames.
     """
 
-    @entry("int64(Array(float32, 1, 'C', readonly=True), int64[::1])")
+    @entry(f"push_{n_fft}", "int64(Array(float32, 1, 'C', readonly=True), int64[::1])")
     def push(y, state):  # type: ignore[no-untyped-def]
         arena = state.view(np.float32)
         capacity = state[CAPACITY]

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from realtime.bundle import Bundle, load_bundle
-from realtime.compiling import CACHE_PROBLEM
+from realtime.compiling import cache_problem
 from realtime.errors import SinkError, SourceError
 from realtime.events import Event
 from realtime.messages import as_message, say
@@ -85,8 +85,8 @@ def run_streams(
     notes: list[str] = []
     with stop_on_signals() as stop:
         runner = Runner(bundle, sinks)  # before the dashboard: it may have to compile
-        if CACHE_PROBLEM:
-            say(CACHE_PROBLEM)
+        if problem := cache_problem():
+            say(problem)
         with _dashboard(show_dashboard) as dashboard:
             for open_source in openers:
                 if stop.requested:

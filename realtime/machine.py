@@ -43,11 +43,11 @@ def describe_machine() -> dict[str, Any]:
 
 def health() -> dict[str, Any]:
     """Temperature in degrees Celsius, and what throttles a Raspberry Pi; None where unknown."""
-    temperature = _text(_TEMPERATURE)
-    throttled = _text(_THROTTLED) or _vcgencmd()
+    temperature = _number(_text(_TEMPERATURE), 10)
+    bits = _number(_text(_THROTTLED) or _vcgencmd(), 16)
     return {
-        "temperature_celsius": int(temperature) / 1000.0 if temperature else None,
-        "throttling": None if throttled is None else throttling(int(throttled, 16)),
+        "temperature_celsius": None if temperature is None else temperature / 1000.0,
+        "throttling": None if bits is None else throttling(bits),
     }
 
 
@@ -64,6 +64,12 @@ def _vcgencmd() -> str | None:
             ["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=True
         )
         return done.stdout.strip().removeprefix("throttled=") or None
+    return None
+
+
+def _number(text: str | None, base: int) -> int | None:
+    with suppress(ValueError):  # firmware that has failed answers in words
+        return None if text is None else int(text, base)
     return None
 
 

@@ -26,7 +26,8 @@ from realtime.stages import LOG, MEL, SPECTRUM, make_repeat
 
 HOPS_A_CALL = (1, 8, 64)
 _ROUNDS = 15
-_CALLS = 10_000  # timed one by one, for the percentiles
+_CALLS = 5_000  # timed one by one, for the percentiles
+_INFERENCES = 2_000
 _LIVE_BLOCK = 1024
 _STREAM_SECONDS = 60.0
 
@@ -85,27 +86,45 @@ def measure_push(bundle: Bundle) -> list[dict[str, Any]]:
 
 
 def measure_stages(bundle: Bundle) -> dict[str, float]:
-    """Microseconds of each stage of a frame, repeated alone in machine code."""
+    """Microseconds a frame of each stage, of all in blocks of 64 hops, and what is left.
+
+    The stages are repeated alone in machine code. Rounds alternate.
+    """
     p = bundle.features
-    ring = FrameRing(p, 1)
-    ring.push(np.resize(synthesise(p.sr)[0], p.n_fft))
-    repeat, times = make_repeat(p.n_fft), 1000
-    stages = {"spectrum": SPECTRUM, "mel": MEL, "log": LOG}
-    return {
-        name: round(each_call_us(lambda s=stage: repeat(s, times, ring.state), 1) / times, 4)  # type: ignore[misc]
-        for name, stage in stages.items()
+    y = np.resize(synthesise(p.sr)[0], 64 * p.hop_length)
+    ring, whole = FrameRing(p, 1), FrameRing(p, p.window_frames)
+    ring.push(np.resize(y, p.n_fft))
+    whole.push(np.resize(y, p.n_fft))
+    repeat, times = make_repeat(p.n_fft), 500
+    calls: dict[str, Callable[[], object]] = {
+        "spectrum": lambda: repeat(SPECTRUM, times, ring.state),
+        "mel": lambda: repeat(MEL, times, ring.state),
+        "log": lambda: repeat(LOG, times, ring.state),
+        "all": lambda: whole.push(y),
     }
+    frames = {"spectrum": times, "mel": times, "log": times, "all": 64}
+    rounds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(_ROUNDS * 5):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            rounds[name].append(1e6 * (time.perf_counter() - begin) / frames[name])
+    medians = {name: round(float(np.median(values)), 4) for name, values in rounds.items()}
+    stages = medians["spectrum"] + medians["mel"] + medians["log"]
+    return {**medians, "rest": round(medians["all"] - stages, 4)}
 
 
 def measure_inference(bundle: Bundle) -> dict[str, dict[str, float]]:
     """The window's features after the frames of one inference hop, and the model alone."""
     p = bundle.features
-    y = synthesise(p.sr)[0]
+    hop = bundle.inference_hop_samples
+    y = np.resize(synthesise(p.sr)[0], p.window_samples + _INFERENCES * hop)
     frontend, classifier = Frontend(p), Classifier(bundle)
     frontend.push(y[: p.window_samples])
+    features = frontend.features()
     features_seconds = []
-    for start in range(p.window_samples, len(y) - p.hop_length, bundle.inference_hop_samples):
-        frontend.push(y[start : start + bundle.inference_hop_samples])
+    for start in range(p.window_samples, len(y), hop):
+        frontend.push(y[start : start + hop])
         begin = time.perf_counter()
         features = frontend.features()
         features_seconds.append(time.perf_counter() - begin)
@@ -151,10 +170,13 @@ def measure_start(bundle: Bundle, model: str) -> dict[str, float]:
         cold = _seconds_to_first_scores(command, environment)
         warm = [_seconds_to_first_scores(command, environment) for _ in range(3)]
         megabytes = _peak_megabytes(command, environment)
+        environment["NUMBA_CACHE_DIR"] = str(Path(folder) / "another")
+        cold_megabytes = _peak_megabytes(command, environment)
     return {
         "cold_seconds": round(cold, 3),
         "warm_seconds": round(float(np.median(warm)), 3),
         "peak_megabytes": round(megabytes, 1),
+        "cold_peak_megabytes": round(cold_megabytes, 1),
     }
 
 
@@ -188,7 +210,9 @@ def _peak_megabytes(command: list[str], environment: dict[str, str]) -> float:
         capture_output=True,
         text=True,
         env=environment,
-        check=True,
+        check=False,
     )
+    if done.returncode != 0:
+        raise OticError(f"the memory of otic could not be measured: {done.stderr.strip()}")
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes on Linux
     return int(done.stdout) / unit

@@ -16,7 +16,8 @@ MAX_N_MELS = 256
 # A damaged file must not ask for more:
 MAX_WHOLE = 1_000_000  # of any number of samples or frames,
 MAX_WINDOW_SAMPLES = 2**26  # 50 minutes at 22050 Hz,
-MAX_WINDOW_CELLS = 2**26  # mel bands of all frames of a window.
+MAX_WINDOW_CELLS = 2**26  # mel bands of all frames of a window,
+MAX_SMOOTHING_SCORES = 1000  # scores that are kept.
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class FeatureParams:
             )
 
     def _check_statistics(self) -> None:
-        object.__setattr__(self, "statistics", tuple(self.statistics))
+        object.__setattr__(self, "statistics", _as_tuple("statistics", self.statistics))
         unknown = [s for s in self.statistics if s not in STATISTICS]
         if unknown or not self.statistics or len(set(self.statistics)) < len(self.statistics):
             raise ParameterError(
@@ -221,6 +222,10 @@ class DecisionParams:
 
     def __post_init__(self) -> None:
         _check_whole("smoothing_scores", self.smoothing_scores)
+        if self.smoothing_scores > MAX_SMOOTHING_SCORES:
+            raise ParameterError(
+                f"smoothing_scores={self.smoothing_scores} must be at most {MAX_SMOOTHING_SCORES}"
+            )
         for name in ("min_on_seconds", "min_off_seconds", "lag_seconds"):
             object.__setattr__(self, name, _as_float(name, getattr(self, name)))
             if getattr(self, name) < 0.0:

@@ -14,7 +14,9 @@ from realtime.filters import dct_basis, hann_window, mel_filterbank
 from realtime.params import FeatureParams
 
 
-def reference_features(y: NDArray[np.float32], params: FeatureParams) -> NDArray[np.float64]:
+def reference_features(
+    y: NDArray[np.float32], params: FeatureParams, noise_share: float = 0.0
+) -> NDArray[np.float64]:
     """Statistics of a window's MFCCs, as :meth:`realtime.Frontend.features` defines them.
 
     Parameters
@@ -22,6 +24,9 @@ def reference_features(y: NDArray[np.float32], params: FeatureParams) -> NDArray
     y : float32 [params.window_samples]
         The window's samples.
     params : FeatureParams
+    noise_share : float
+        Added to every bin of a frame, as a share of its loudest bin's power: what
+        the features would be over the noise of a less exact transform.
 
     Returns
     -------
@@ -32,6 +37,7 @@ def reference_features(y: NDArray[np.float32], params: FeatureParams) -> NDArray
         signal = np.pad(signal, params.n_fft // 2)
     frames = sliding_window_view(signal, params.n_fft)[:: params.hop_length]
     spectrum = np.abs(np.fft.rfft(frames * hann_window(params.n_fft))) ** 2
+    spectrum += noise_share * spectrum.max(axis=1, keepdims=True)
     mel = spectrum @ mel_filterbank(params).astype(np.float64).T
     log_mel = 10.0 * np.log10(np.maximum(1e-10, mel))
     clamped = np.maximum(log_mel, log_mel.max() - params.top_db)

@@ -1,6 +1,6 @@
-"""Two vector operations that LLVM does not find in plain loops, as numba intrinsics.
+"""Two vector operations that LLVM does not find in plain loops, and a view, as numba intrinsics.
 
-Both are written for eight float32: one register on AVX, half of one on AVX-512
+Both operations are written for eight float32: one register on AVX, half of one on AVX-512
 and two on NEON; LLVM fits them to the machine. Measured against the best plain
 loops on x86-64 with AVX-512: the transposition of a 32 x 32 matrix takes 1/7 of
 the time, the mel filterbank 1/3.

@@ -45,7 +45,7 @@ def make_repeat(n_fft: int) -> Kernel:
     and the logarithm (LOG). It spoils the ring's first row.
     """
 
-    @entry("void(int64, int64, int64[::1])")
+    @entry(f"repeat_{n_fft}", "void(int64, int64, int64[::1])")
     def repeat(stage, times, state):  # type: ignore[no-untyped-def]
         arena = state.view(np.float32)
         audio = section(arena, state[AUDIO], state[CAPACITY])

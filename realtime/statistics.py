@@ -84,9 +84,10 @@ def make_rolling_statistics() -> Kernel:
     """The kernel ``rolling_statistics``: see its docstring."""
 
     @entry(
+        "rolling_statistics",
         "void(int64[::1], int64, float64, float64[:, ::1], float32[::1],"
         " int64[::1], float32[::1], float32[:, ::1], float64[::1], float64[:, ::1],"
-        " int64[::1], float32[::1])"
+        " int64[::1], float32[::1])",
     )
     def rolling_statistics(  # type: ignore[no-untyped-def]
         state,

@@ -17,10 +17,18 @@ from realtime.pipeline import Pipeline
 from realtime.reference import reference_features
 
 FEATURE_LIMIT = 5e-4
-"""Largest difference of any feature from the float64 batch result."""
+"""Largest difference of any feature from the float64 batch result.
+
+More is allowed where the model's band, or ``top_db``, reaches below what float32
+can tell: see ``_ROUNDING``.
+"""
 
 SCORE_LIMIT = 1e-4
 """Largest difference of any score from a golden case's."""
+
+# A float32 FFT has noise of about this power beside its loudest bin. Where that is not far below
+# all that a model looks at (a loud hum under its fmin, say), it shows in the features.
+_ROUNDING = 1e-14
 
 _WINDOWS = 200  # compared with the batch result, evenly spaced over the audio
 _BLOCKS = (17, 512, 65536)
@@ -34,13 +42,14 @@ class Check:
     Attributes
     ----------
     name : str
-    passed : bool
+    passed : bool or None
+        None where there is nothing to check.
     text : str
         What was compared, and how closely it agrees.
     """
 
     name: str
-    passed: bool
+    passed: bool | None
     text: str
 
 
@@ -59,7 +68,9 @@ def check_golden_cases(bundle: Bundle) -> Check:
     """The bundle's golden sounds still give its golden features and scores."""
     name = "golden cases"
     if not bundle.golden:
-        return Check(name, True, "the model file has none: it was written by an older otic")
+        return Check(
+            name, None, "the model file has none: it was not made by 'otic train' of today"
+        )
     p, classifier = bundle.features, Classifier(bundle)
     off_features = off_scores = 0.0
     for case in bundle.golden:
@@ -83,18 +94,26 @@ def check_streaming_is_batch(bundle: Bundle, y: NDArray[np.float32]) -> Check:
     frontend = Frontend(p)
     ends = np.arange(p.window_samples, len(y) + 1, hop)
     chosen = ends[np.unique(np.linspace(0, len(ends) - 1, _WINDOWS).astype(int))]
-    worst, position = 0.0, 0
+    worst, blurred, passed, position = 0.0, 0, True, 0
     for end in chosen.tolist():
         frontend.push(y[position:end])
         position = end
-        expected = reference_features(y[end - p.window_samples : end], p)
-        worst = max(worst, _difference(frontend.features(), expected))
-    return Check(
-        "streaming = batch",
-        worst <= FEATURE_LIMIT,
+        window = y[end - p.window_samples : end]
+        expected = reference_features(window, p)
+        off = _difference(frontend.features(), expected)
+        worst = max(worst, off)
+        if off > FEATURE_LIMIT:
+            blur = _difference(reference_features(window, p, _ROUNDING), expected)
+            explained = off <= FEATURE_LIMIT + blur < float("inf")
+            blurred += explained
+            passed &= explained
+    text = (
         f"{len(chosen)} of {len(ends)} windows: features within {worst:.1e} "
-        f"of float64 NumPy (limit {FEATURE_LIMIT:.0e})",
+        f"of float64 NumPy (limit {FEATURE_LIMIT:.0e}"
     )
+    if blurred:
+        text += f"; more in {blurred} with sounds that float32 can't tell from rounding"
+    return Check("streaming = batch", passed, text + ")")
 
 
 def check_block_sizes(bundle: Bundle, y: NDArray[np.float32]) -> Check:

@@ -29,9 +29,11 @@ def test_a_hop(figures: Any) -> None:
         assert row["hop_us"] < row["deadline_us"] / 100
     one, _, many = figures["push"]
     assert many["hop_us"] < one["hop_us"]  # the cost of a call is shared
-    # The stages are parts of a hop; twice, because this machine may be busy with other tests.
-    assert 0.0 < sum(figures["stages_us"].values()) < 2 * many["hop_us"]
-    assert list(figures["stages_us"]) == ["spectrum", "mel", "log"]
+    stages = figures["stages_us"]
+    assert list(stages) == ["spectrum", "mel", "log", "all", "rest"]
+    parts = sum(stages[name] for name in ("spectrum", "mel", "log", "rest"))
+    assert parts == pytest.approx(stages["all"], abs=1e-3)
+    assert min(stages["spectrum"], stages["mel"], stages["log"]) > 0.0
 
 
 def test_an_inference_a_stream_and_a_start(figures: Any) -> None:
@@ -42,7 +44,7 @@ def test_an_inference_a_stream_and_a_start(figures: Any) -> None:
     assert pipeline["streams_a_core"] == int(pipeline["real_time_factor"])
     start = figures["start"]
     assert 0.0 < start["warm_seconds"] < start["cold_seconds"]
-    assert 30.0 < start["peak_megabytes"] < 400.0
+    assert 30.0 < start["peak_megabytes"] < start["cold_peak_megabytes"] < 500.0
     assert figures["machine"]["versions"].keys() == {"otic", "python", "numpy", "numba"}
 
 
@@ -102,5 +104,9 @@ def test_a_pi_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert machine.health()["throttling"] == ["under-voltage"]
+    program.write_text("#!/bin/sh\necho VCHI initialization failed\n")
+    assert machine.health()["throttling"] is None
+    (tmp_path / "temp").write_text("hot\n")
+    assert machine.health()["temperature_celsius"] is None
     program.unlink()
     assert machine.health()["throttling"] is None

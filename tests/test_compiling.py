@@ -6,20 +6,24 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
 from realtime import compiling
 from realtime.kernels import make_push
 from tests.conftest import ROOT
+from tests.helpers import one_line, otic
 
 # Says whether the kernel came from disk, and where it is kept.
 LOAD = """
 from realtime import compiling, kernels
 push = kernels.make_push(256)
-print(sum(push.stats.cache_hits.values()), compiling.CACHE_FOLDER, compiling.CACHE_PROBLEM, sep="|")
+hits = sum(push.stats.cache_hits.values())
+print(hits, compiling._state.folder, compiling.cache_problem(), sep="|")
 """
 
 
@@ -75,7 +79,10 @@ def test_beside_the_package_by_default(package: Path) -> None:
     assert first.problem is None
     second = Loaded(package, {})
     assert second.from_disk
-    # A kernel's files are its own: a change in a file that it calls into is noticed.
+    # Another time of change, as an image that was packed has, is no change,
+    os.utime(package / "realtime" / "kernels.py", (1e9, 1e9))
+    assert Loaded(package, {}).from_disk
+    # but one in a file that the kernel calls into is.
     with (package / "realtime" / "fft.py").open("a") as source:
         source.write("\n# changed\n")
     assert not Loaded(package, {}).from_disk
@@ -131,49 +138,142 @@ def test_a_command_says_so_on_one_line(package: Path, tmp_path: Path) -> None:
     assert "6 of 6" in done.stdout
 
 
+def test_each_kernel_has_files_of_its_own(package: Path) -> None:
+    """Numba does not lock an index that two starts write into."""
+    folder = Loaded(package, {}).folder
+    assert [p.name.split("-")[0] for p in folder.glob("*/*.nbi")] == ["kernels.push_256"]
+
+
+@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
+def test_damaged_code_is_made_anew(package: Path, ending: str) -> None:
+    folder = Loaded(package, {}).folder
+    (file,) = folder.glob(f"*/*{ending}")
+    file.write_bytes(b"")  # as after a power cut
+    loaded = Loaded(package, {})
+    assert not loaded.from_disk
+    assert loaded.problem is None
+    assert Loaded(package, {}).from_disk
+
+
+def test_code_of_former_sources_goes(package: Path) -> None:
+    former = package / "realtime" / "__pycache__" / "otic-kernels-00000000"
+    former.mkdir(parents=True)
+    loaded = Loaded(package, {})
+    assert not former.exists()
+    assert loaded.folder.exists()
+
+
+def state(monkeypatch: pytest.MonkeyPatch, writable: list[Path]) -> compiling._State:
+    """What a start would choose where only some folders can be written."""
+
+    def can_write(folder: Path) -> bool:
+        allowed = any(place in folder.parents for place in writable)
+        if allowed:
+            folder.mkdir(parents=True, exist_ok=True)
+        return allowed
+
+    monkeypatch.setattr(compiling, "_can_write", can_write)
+    return compiling._State()
+
+
+def fill(folder: Path | None) -> Path:
+    assert folder is not None
+    (folder / "realtime_1").mkdir(parents=True)
+    (folder / "realtime_1" / "push.nbi").write_text("compiled")
+    return folder
+
+
 def test_a_read_only_image_keeps_what_was_compiled_when_it_was_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, home = tmp_path / "image", tmp_path / "home"
     monkeypatch.setattr(compiling, "_candidates", lambda: [image, home])
-    built, _ = compiling._choose_folder()
-    assert built is not None
+    built = fill(state(monkeypatch, [image]).folder)
     assert built.parent == image
-    (built / "realtime_1").mkdir()
-    (built / "realtime_1" / "push.nbi").write_text("compiled")
+    for path in (built / "realtime_1" / "push.nbi", built / "realtime_1", built):
+        path.chmod(path.stat().st_mode & 0o555)  # as in Nix and many containers
 
-    def can_write(folder: Path) -> bool:
-        return image not in folder.parents and (folder.mkdir(parents=True) or True)
+    chosen = state(monkeypatch, [home])
+    assert chosen.folder is not None
+    assert chosen.folder.parent == home
+    copied = chosen.folder / "realtime_1" / "push.nbi"
+    assert copied.read_text() == "compiled"
+    for path in (copied, copied.parent, chosen.folder):
+        assert path.stat().st_mode & 0o200, "its permissions were copied too"
+    assert chosen.problem is None
 
-    monkeypatch.setattr(compiling, "_can_write", can_write)
-    chosen, problem = compiling._choose_folder()
-    assert chosen is not None
-    assert chosen.parent == home
-    assert (chosen / "realtime_1" / "push.nbi").read_text() == "compiled"
-    assert problem is None
+    # What is there is not overwritten: it may be newer, and another start may be reading it.
+    copied.write_text("newer")
+    assert state(monkeypatch, [home]).folder == chosen.folder
+    assert copied.read_text() == "newer"
 
     # Nothing can be written but the temporary folder: the copy serves from there.
-    monkeypatch.setattr(compiling, "_can_write", lambda folder: False)
-    chosen, problem = compiling._choose_folder()
-    assert chosen is not None
-    assert (chosen / "realtime_1" / "push.nbi").read_text() == "compiled"
-    assert problem is None
+    nowhere = state(monkeypatch, [])
+    assert nowhere.temporary
+    assert nowhere.folder is not None
+    assert (nowhere.folder / "realtime_1" / "push.nbi").read_text() == "compiled"
+    assert nowhere.problem is None
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["home", "image"]
 
 
 def test_not_even_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**options: object) -> str:
         raise OSError("read-only")
 
-    monkeypatch.setattr(compiling, "_can_write", lambda folder: False)
     monkeypatch.setattr(compiling, "_candidates", list)
     monkeypatch.setattr(compiling.tempfile, "mkdtemp", refuse)
-    chosen, problem = compiling._choose_folder()
-    assert chosen is None
-    assert problem is not None
-    monkeypatch.setattr(compiling, "CACHE_FOLDER", None)
+    nowhere = state(monkeypatch, [])
+    assert nowhere.folder is None
+    assert nowhere.problem is not None
+    monkeypatch.setattr(compiling, "_state", nowhere)
 
-    @compiling.entry("int64(int64)")
+    @compiling.entry("double", "int64(int64)")
     def double(n):  # type: ignore[no-untyped-def]
         return 2 * n
 
     assert double(21) == 42
+
+
+def test_a_disk_that_fills_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The kernel works, and a line says what is wrong."""
+
+    def full(function: object, signature: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    chosen = state(monkeypatch, [])
+    chosen.folder, chosen.problem = tmp_path / "full", None
+    monkeypatch.setattr(compiling, "_state", chosen)
+    monkeypatch.setattr(compiling, "_compile_cached", full)
+
+    @compiling.entry("triple", "int64(int64)")
+    def triple(n):  # type: ignore[no-untyped-def]
+        return 3 * n
+
+    assert triple(14) == 42
+    problem = compiling.cache_problem()
+    assert problem is not None
+    assert "No space left on device" in problem
+
+
+def test_numba_that_must_not_compile_is_one_line() -> None:
+    done = otic("demo", "--speed", "max", env={"NUMBA_DISABLE_JIT": "1"})
+    assert done.returncode == 1
+    assert "NUMBA_DISABLE_JIT is set" in one_line(done.stderr)
+
+
+def test_numbas_own_setting_is_left_alone() -> None:
+    before = numba.config.CACHE_DIR
+
+    def make(i: int) -> None:
+        @compiling.entry(f"made_{i}", "int64(int64)")
+        def made(n):  # type: ignore[no-untyped-def]
+            return n + i
+
+        assert made(1) == 1 + i
+
+    threads = [threading.Thread(target=make, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert before == numba.config.CACHE_DIR

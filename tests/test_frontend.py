@@ -180,11 +180,13 @@ CENTERED = replace(LIBROSA_DEFAULTS, center=True, window_frames=173, tail_sample
 def test_centered_windows_are_librosas(params: FeatureParams, kind: str) -> None:
     """Window after window: from its first sample, a multiple of hop_length, to the last pushed."""
     n = params.window_samples
-    last = n + 5 * params.hop_length
-    y = noise(last) if kind == "noise" else sweep(last, params.sr)
+    # For five windows on, in steps of a third of one: the history goes round and round.
+    step = -(-params.window_frames // 3) * params.hop_length
+    stops = [n, n + params.hop_length, *range(n + 2 * params.hop_length, n + 5 * n + step, step)]
+    y = noise(stops[-1]) if kind == "noise" else sweep(stops[-1], params.sr)
     frontend = Frontend(params)
     position = 0
-    for stop in (n, n + params.hop_length, last):
+    for stop in stops:
         frontend.push(y[position:stop])
         position = stop
         expected = librosa_features(y[stop - n : stop], params)
@@ -276,6 +278,9 @@ def test_ready_and_what_push_takes() -> None:
     assert frontend.features().shape == (SMALL.n_features,)
     with pytest.raises(ParameterError, match=r"shape \(3, 2\)"):
         frontend.push(np.zeros((3, 2), np.float32))
+    for nothing in (None, 1.0, "noise", [[1.0], [1.0, 2.0]], np.zeros(3, complex)):
+        with pytest.raises(ParameterError, match="y "):
+            frontend.push(nothing)
     # Other dtypes and strides are converted, not misread.
     y = noise(2 * SMALL.window_samples).astype(np.float64)[::2]
     one, other = Frontend(SMALL), Frontend(SMALL)

@@ -41,6 +41,8 @@ def test_derived_sizes() -> None:
         ({"center": True, "tail_samples": -1}, ["tail_samples=-1"]),
         ({"center": True, "window_frames": 1}, ["without samples"]),
         ({"statistics": ()}, ["statistics"]),
+        ({"statistics": None}, ["statistics=None must be a list"]),
+        ({"statistics": "mean"}, ["statistics='mean' must be a list"]),
         ({"statistics": ("median",)}, ["median", "delta_rms"]),
         ({"statistics": ("mean", "mean")}, ["at most once"]),
         ({"window_frames": 1, "statistics": ("delta_mean",)}, ["window_frames=1"]),

@@ -42,7 +42,7 @@ def train(args: argparse.Namespace) -> int:
             )
     if args.card and test_folds:
         raise OticError("--card describes a model trained on all folds: add --test-folds none")
-    _load_tensorflow()
+    load_tensorflow()
 
     from training.export import export, provenance
     from training.fitting import cross_validate, evaluate, fit, prepare
@@ -77,7 +77,7 @@ def train(args: argparse.Namespace) -> int:
 def crossval(args: argparse.Namespace) -> int:
     """The preset's figures over the official folds, the tutorial's beside them."""
     dataset, recipe = _begin(args)
-    _load_tensorflow()
+    load_tensorflow()
     figures = {recipe.name: _cross_validated(args, dataset, recipe)}
     if recipe.name != TUTORIAL:
         tutorial = _tutorial_figures(args, dataset)
@@ -103,7 +103,8 @@ def _begin(args: argparse.Namespace) -> tuple[Dataset, Preset]:
     return load_dataset(args.dataset), recipe
 
 
-def _load_tensorflow() -> None:
+def load_tensorflow() -> None:
+    """Import it, quietly, and so that the same seed gives the same model."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its sums depend on the machine
     with hushed_libraries():

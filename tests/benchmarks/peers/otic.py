@@ -42,6 +42,7 @@ from tests.benchmarks.peers.common import (
     each,
     librosa_log_mel,
     librosa_mfcc,
+    librosa_mfcc_by_blocks,
 )
 
 
@@ -76,6 +77,24 @@ def otic_inference(audio: Audio) -> Contestant:
         hops=SIGNAL_HOPS,
         output=otic_mean(audio, 1),
         expected=librosa_mfcc(audio.clip).mean(axis=0),
+    )
+
+
+def otic_frame_mfcc(audio: Audio) -> Contestant:
+    """Each frame's own MFCCs, a window of one frame: what the other libraries give."""
+    frontend = Frontend(replace(PARAMS, window_frames=1))
+
+    def mfcc(block: F32) -> F32:
+        frontend.push(block)
+        return frontend.features()
+
+    frontend.push(audio.clip[: N_FFT - HOP])
+    starts = range(N_FFT - HOP, CLIP_SAMPLES, HOP)
+    return Contestant(
+        run=partial(each, mfcc, audio.blocks(1)),
+        hops=SIGNAL_HOPS,
+        output=np.vstack([mfcc(audio.clip[start : start + HOP]) for start in starts]),
+        expected=librosa_mfcc_by_blocks(audio.clip, 1),
     )
 
 

@@ -13,6 +13,7 @@ from tests.benchmarks.peers.otic import (
     fftw,
     otic,
     otic_clip,
+    otic_frame_mfcc,
     otic_inference,
     otic_with_rocket_fft,
 )
@@ -36,6 +37,12 @@ FRONT_ENDS = [
     Peer("otic, 8 hops a call", "the same", "otic", partial(otic, n_hops=8)),
     Peer("otic, 64 hops a call", "the same", "otic", partial(otic, n_hops=64)),
     Peer(
+        "otic, 1 hop a call, its MFCCs",
+        f"{_EXACT} but for `top_db`, from each frame's maximum: `features()` of one frame",
+        "otic",
+        otic_frame_mfcc,
+    ),
+    Peer(
         "otic, 4 s a call, `features()`",
         f"{_EXACT}: all four statistics, so a DCT for each frame; batch",
         "otic",
@@ -43,7 +50,8 @@ FRONT_ENDS = [
     ),
     Peer(
         "otic on rocket-fft, 1 hop a call",
-        "otic's pipeline with rocket-fft's `scipy.fft.rfft` in place of its FFT",
+        "otic's pipeline with rocket-fft's `scipy.fft.rfft`, which allocates, in place of its FFT; "
+        "shifts a frame's samples",
         "rocket-fft",
         otic_with_rocket_fft,
     ),
@@ -112,7 +120,8 @@ FRONT_ENDS = [
     ),
     Peer(
         "aubio, 1 hop a call",
-        "nearest parameters: `pvoc`, `mfcc`; magnitudes, its own mel scale, no `top_db`",
+        "nearest parameters: `pvoc`, `mfcc`; magnitudes, its own mel scale, no `top_db`; "
+        "a build with Ooura's FFT",
         "aubio-ledfx",
         aubio,
     ),
@@ -125,7 +134,7 @@ FRONT_ENDS = [
     Peer(
         "openSMILE, 4 s a call",
         "nearest parameters: int16 samples, HTK's mel scale, natural logarithms, no `top_db`; "
-        "sets itself up in each call; not live",
+        "sets itself up in each call, which is half of it; not live",
         "opensmile",
         opensmile,
     ),
