@@ -205,6 +205,9 @@ def _parser() -> argparse.ArgumentParser:
         "otic crossval ESC-50-master --preset mfcc-mlp",
     )
     _add_training_options(crossval)
+    crossval.add_argument(
+        "--show-leak", action="store_true", help="also a random split's figure, which is a leak"
+    )
     crossval.add_argument("--json", action="store_true", help="as JSON")
     return parser
 
@@ -295,8 +298,17 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "dataset", metavar="DATASET", help="folder in ESC-50's layout (meta/esc50.csv and audio/)"
+        "dataset",
+        metavar="DATASET",
+        help="folder in UrbanSound8K's or ESC-50's layout, or with a folder for each class",
     )
+    parser.add_argument(
+        "--group-regex",
+        metavar="REGEX",
+        help="for class folders: what in a file's name tells its recording; "
+        "clips of one recording share a fold",
+    )
+    parser.add_argument("--subset", choices=["esc10"], help="of ESC-50: ESC-10's clips only")
     parser.add_argument("--preset", default="mfcc-mlp", help="mfcc-mlp (default) or tutorial")
     parser.add_argument("--epochs", type=whole, help="in place of the preset's")
     parser.add_argument("--seed", type=seed, default=0, help="of everything random (default 0)")

@@ -20,10 +20,18 @@ from tests.helpers import one_line, otic
 
 # Says whether the kernel came from disk, and where it is kept.
 LOAD = """
-from realtime import compiling, kernels
-push = kernels.make_push(256)
-hits = sum(push.stats.cache_hits.values())
+from realtime import compiling
+from realtime.probe import probe
+hits = sum(probe.stats.cache_hits.values())
 print(hits, compiling._state.folder, compiling.cache_problem(), sep="|")
+"""
+# A kernel that is compiled in no time.
+PROBE = """
+from realtime.compiling import entry
+
+@entry("probe", "int64(int64)")
+def probe(n):
+    return n + 1
 """
 
 
@@ -53,6 +61,7 @@ def package(tmp_path: Path) -> Path:
     shutil.copytree(
         ROOT / "realtime", copy / "realtime", ignore=shutil.ignore_patterns("__pycache__")
     )
+    (copy / "realtime" / "probe.py").write_text(PROBE)
     return copy
 
 
@@ -80,7 +89,7 @@ def test_beside_the_package_by_default(package: Path) -> None:
     second = Loaded(package, {})
     assert second.from_disk
     # Another time of change, as an image that was packed has, is no change,
-    os.utime(package / "realtime" / "kernels.py", (1e9, 1e9))
+    os.utime(package / "realtime" / "probe.py", (1e9, 1e9))
     assert Loaded(package, {}).from_disk
     # but one in a file that the kernel calls into is.
     with (package / "realtime" / "fft.py").open("a") as source:
@@ -141,7 +150,7 @@ def test_a_command_says_so_on_one_line(package: Path, tmp_path: Path) -> None:
 def test_each_kernel_has_files_of_its_own(package: Path) -> None:
     """Numba does not lock an index that two starts write into."""
     folder = Loaded(package, {}).folder
-    assert [p.name.split("-")[0] for p in folder.glob("*/*.nbi")] == ["kernels.push_256"]
+    assert [p.name.split("-")[0] for p in folder.glob("*/*.nbi")] == ["probe.probe"]
 
 
 @pytest.mark.parametrize("ending", [".nbi", ".nbc"])

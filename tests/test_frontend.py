@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from realtime import FeatureParams, Frontend
 from realtime.errors import ParameterError
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, cut, noise
-from training.datasets import Clip, load_dataset
+from training.datasets import Clip
+from training.layouts import load_dataset
 from training.windows import read_clip
 
 TOLERANCE = 5e-4

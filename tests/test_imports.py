@@ -59,6 +59,7 @@ ORDER = [
     "models",
     "training",
     "training.datasets",
+    "training.layouts",
     "training.presets",
     "training.windows",
     "training.fitting",

@@ -19,7 +19,7 @@ import soundfile
 from tests import virtual_microphone
 from tests.helpers import of_type, one_line, otic, records
 from tests.terminal import Terminal
-from training.datasets import load_dataset
+from training.layouts import load_dataset
 
 
 @pytest.fixture(scope="module")

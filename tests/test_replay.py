@@ -16,7 +16,7 @@ import soxr
 
 from realtime.soundscape import synthesise
 from tests.helpers import F32, noise, of_type, otic, records
-from training.datasets import load_dataset
+from training.layouts import load_dataset
 
 SR = 22050
 

@@ -15,7 +15,8 @@ from realtime import Frontend, load_bundle
 from realtime.errors import OticError
 from tests.conftest import ROOT
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, noise, one_line, otic
-from training.datasets import DatasetError, load_dataset
+from training.datasets import DatasetError
+from training.layouts import load_dataset
 from training.presets import PRESETS, preset
 from training.windows import active_part, clip_windows, read_clip, silence_windows
 
@@ -114,13 +115,20 @@ def test_crossval_prints_the_tutorial_beside(toy: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
-        (lambda d: shutil.rmtree(d / "meta"), "has no meta/esc50.csv"),
+        (
+            lambda d: shutil.rmtree(d / "meta"),
+            "has neither metadata/UrbanSound8K.csv nor meta/esc50.csv",
+        ),
         (lambda d: (d / "meta/esc50.csv").write_text("filename,fold\n"), "lacks the columns"),
         (lambda d: (d / "meta/esc50.csv").write_bytes(b"\xff\xfe"), "as CSV in UTF-8"),
         (lambda d: add_line(d, "tone1.wav,1"), "line 20 has too few columns"),
-        (lambda d: add_line(d, "tone1.wav,x,0,tone,True,t,A"), "fold is not a whole number"),
+        (
+            lambda d: add_line(d, "tone1.wav,x,0,tone,True,t,A"),
+            "fold 'x' is not a whole number",
+        ),
         (lambda d: (d / "audio/tone1.wav").unlink(), "lacks 1 of 18 clips, tone1.wav first"),
-        (lambda d: (d / "audio/tone1.wav").write_text("x"), "can't read"),
+        (lambda d: add_line(d, "tone1.wav,3,0,tone,True,tone1.wav,A"), "is in folds 2 and 3"),
+        (lambda d: add_line(d, "tone1.wav,2,0,odd,True,tone1.wav,A"), "'odd' has one recording"),
     ],
 )
 def test_a_broken_data_set_is_named(toy: Path, tmp_path: Path, break_it, words: str) -> None:  # type: ignore[no-untyped-def]
@@ -165,7 +173,27 @@ def test_clips_that_are_too_short_are_named(tmp_path: Path) -> None:
     done = otic("crossval", write_dataset(tmp_path / "set", rows))
     assert done.returncode == 1
     last = done.stderr.decode().splitlines()[-1]
-    assert "all clips of 'a' in fold 1 are shorter than mfcc-mlp's window of 2.00 s" in last
+    assert "all clips of 'a' in fold 1 had to be left out" in last
+    assert "shorter than mfcc-mlp's window of 2.00 s" in last
+    assert done.stderr.decode().count("has 1.00 s, less than the window of 2.00 s") == 4
+
+
+def test_what_can_not_be_read_is_listed_and_left_out(toy: Path, tmp_path: Path) -> None:
+    shutil.copytree(toy, tmp_path / "set")
+    (tmp_path / "set" / "audio" / "tone1.wav").write_text("x")
+    done = otic("train", tmp_path / "set", "--out", tmp_path / "m.tflite", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    listed = [line for line in done.stderr.decode().splitlines() if "left out" in line]
+    assert len(listed) == 2
+    assert "tone1.wav" in listed[0]
+    assert "1 of 18 clips are left out" in listed[1]
+
+
+def test_the_leak_is_named_as_one(toy: Path) -> None:
+    options = ("--epochs", "1", "--preset", "tutorial", "--show-leak")
+    as_json = json.loads(otic("crossval", toy, *options, "--json", timeout=300).stdout)
+    assert "LEAKS" in as_json["leak"]["protocol"]
+    assert np.sum(as_json["leak"]["confusion"]) == 18
 
 
 def test_one_label_or_fold_is_not_enough(tmp_path: Path) -> None:

@@ -66,9 +66,10 @@ def compile_for(processor: str) -> None:
     from realtime.kernels import make_push
     from realtime.statistics import make_rolling_statistics
 
-    make_push(2048)  # 32 x 32: passes of radix 4 and then 8
-    make_push(4096)  # 32 x 64: of radix 8 and 8
-    make_push(256)  # 8 x 16: of radix 8 alone, and of radix 4 and 4
+    # These two hold every pass: 8 x 16 of radix 8 alone, and of 4 and 4; 32 x 64 of 4 and 8, and
+    # of 8 and 8.
+    make_push(256)
+    make_push(4096)
     make_rolling_statistics()
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,13 @@ import numpy as np
 
 from realtime.errors import OticError, RuntimeMissingError
 from realtime.messages import hushed_libraries, say
-from training.datasets import Dataset, DatasetError, load_dataset
+from training.datasets import Dataset, DatasetError
+from training.layouts import load_dataset
 from training.presets import Preset, preset
 
 if TYPE_CHECKING:
     from realtime.bundle import Bundle
-    from training.fitting import Tested
+    from training.fitting import Prepared, Tested
 
 TUTORIAL = "tutorial"
 
@@ -78,17 +80,26 @@ def crossval(args: argparse.Namespace) -> int:
     """The preset's figures over the official folds, the tutorial's beside them."""
     dataset, recipe = _begin(args)
     load_tensorflow()
-    figures = {recipe.name: _cross_validated(args, dataset, recipe)}
+
+    from training.fitting import prepare
+
+    prepared = prepare(dataset, recipe, args.seed, say)
+    figures = {recipe.name: _cross_validated(prepared, args, dataset, recipe)}
+    leak = _leak_figures(prepared, args, recipe) if args.show_leak else None
     if recipe.name != TUTORIAL:
         tutorial = _tutorial_figures(args, dataset)
         if tutorial is not None:
             figures[TUTORIAL] = tutorial
     if args.json:
-        print(json.dumps({"labels": list(dataset.labels), "presets": figures}, indent=2))
+        outcome = {"labels": list(dataset.labels), "presets": figures}
+        print(json.dumps({**outcome, "leak": leak} if leak else outcome, indent=2))
         return 0
     print(f"{_protocol(dataset)}:")
     for name, accuracy in figures.items():
         print(_line(name, accuracy))
+    if leak is not None:
+        print(f"{leak['protocol']}:")
+        print(_line(recipe.name, leak))
     _print_confusion(dataset.labels, figures[recipe.name])
     return 0
 
@@ -100,7 +111,10 @@ def _begin(args: argparse.Namespace) -> tuple[Dataset, Preset]:
             "training needs tensorflow, which is not installed: pip install 'otic[train]'"
         )
     recipe = preset(args.preset)
-    return load_dataset(args.dataset), recipe
+    dataset = load_dataset(args.dataset, args.group_regex, args.subset)
+    for warning in dataset.warnings:
+        say(warning)
+    return dataset, recipe
 
 
 def load_tensorflow() -> None:
@@ -111,18 +125,36 @@ def load_tensorflow() -> None:
         importlib.import_module("tensorflow")
 
 
-def _cross_validated(args: argparse.Namespace, dataset: Dataset, recipe: Preset) -> dict[str, Any]:
-    from training.fitting import cross_validate, prepare
+def _cross_validated(
+    prepared: Prepared, args: argparse.Namespace, dataset: Dataset, recipe: Preset
+) -> dict[str, Any]:
+    from training.fitting import cross_validate
 
-    prepared = prepare(dataset, recipe, args.seed, say)
     results = cross_validate(prepared, recipe, args.seed, args.epochs, say)
     return _figures(results, _protocol(dataset))
 
 
+def _leak_figures(prepared: Prepared, args: argparse.Namespace, recipe: Preset) -> dict[str, Any]:
+    """The same on folds drawn at random, as many papers and tutorials do."""
+    from training.fitting import cross_validate
+
+    say("and with a random split")
+    mixed = np.random.default_rng(args.seed).permutation(prepared.fold)
+    results = cross_validate(replace(prepared, fold=mixed), recipe, args.seed, args.epochs, say)
+    return _figures(
+        results,
+        "a random split, which LEAKS: clips of one recording are trained and tested on; "
+        "not a figure to rely on",
+    )
+
+
 def _tutorial_figures(args: argparse.Namespace, dataset: Dataset) -> dict[str, Any] | None:
     """The comparison; None where it can't be made (clips too short, say): no reason to fail."""
+    from training.fitting import prepare
+
     try:
-        return _cross_validated(args, dataset, preset(TUTORIAL))
+        prepared = prepare(dataset, preset(TUTORIAL), args.seed, say)
+        return _cross_validated(prepared, args, dataset, preset(TUTORIAL))
     except DatasetError as error:
         say(f"no comparison with the tutorial: {error}")
         return None
@@ -151,9 +183,11 @@ def _test_folds(text: str | None, folds: tuple[int, ...]) -> list[int]:
 
 
 def _protocol(dataset: Dataset) -> str:
+    sure = not dataset.warnings
     return (
-        f"{dataset.name}, {len(dataset.folds)} official folds, each held out in turn "
-        "(a recording is in one fold only); scores averaged over a clip's windows, taken "
+        f"{dataset.name}, {len(dataset.folds)} {dataset.protocol}, each held out in turn "
+        f"({'a recording is in one fold only' if sure else 'a file is taken for a recording'}); "
+        "scores averaged over a clip's windows, taken "
         "at the live pace, without those that are silent for more than half"
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime.errors import OticError
 from training.datasets import Dataset, DatasetError
 from training.presets import Preset
 from training.windows import Windows, clip_windows, read_clip, silence_windows
@@ -46,29 +47,40 @@ class Tested:
 
 
 def prepare(dataset: Dataset, preset: Preset, seed: int, tell: Callable[[str], None]) -> Prepared:
-    """Read all clips and take their windows.
+    """Read all clips and take their windows; what has to be left out is told, clip by clip.
 
     Raises
     ------
     OticError
-        If a clip can't be read, or a label has only clips shorter than the window in some fold.
+        If a label has no clip in some fold that can be read and is as long as the window.
     """
     features = preset.features
     tell(f"reading {len(dataset.clips)} clips of {dataset.name}")
-    clips = [read_clip(clip, features.sr) for clip in dataset.clips]
-    # A clip shorter than the window can't fill it live either; it is left out and counted.
-    enough = [len(y) >= features.window_samples for y in clips]
-    if not all(enough):
-        tell(f"{enough.count(False)} clips are shorter than the window and are left out")
-    kept = [clip for clip, ok in zip(dataset.clips, enough, strict=True) if ok]
+    kept, clips = [], []
+    for clip in dataset.clips:
+        try:
+            y = read_clip(clip, features.sr)
+        except OticError as error:
+            tell(f"left out: {error}")
+            continue
+        # A clip shorter than the window can't fill it live either.
+        if len(y) < features.window_samples:
+            tell(
+                f"left out: '{clip.path}' has {len(y) / features.sr:.2f} s, "
+                f"less than the window of {features.window_seconds:.2f} s"
+            )
+            continue
+        kept.append(clip)
+        clips.append(y)
+    if len(kept) < len(dataset.clips):
+        tell(f"{len(dataset.clips) - len(kept)} of {len(dataset.clips)} clips are left out")
     absent = {(c.label, c.fold) for c in dataset.clips} - {(c.label, c.fold) for c in kept}
     if absent:
         label, fold = min(absent)
         raise DatasetError(
-            f"all clips of '{label}' in fold {fold} are shorter than {preset.name}'s window of "
-            f"{features.window_seconds:.2f} s: longer recordings are needed"
+            f"all clips of '{label}' in fold {fold} had to be left out: they can't be read, or "
+            f"are shorter than {preset.name}'s window of {features.window_seconds:.2f} s"
         )
-    clips = [y for y, ok in zip(clips, enough, strict=True) if ok]
     tell("computing features")
     rng = np.random.default_rng(seed)
     train = clip_windows(clips, features, preset.train_hop_frames, preset.gains_db, rng)

@@ -1,0 +1,142 @@
+"""Every layout of labelled audio keeps its folds, and no recording is on both sides."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import DATA
+from tests.helpers import noise
+from training.datasets import Dataset, DatasetError
+from training.layouts import _make_folds, load_dataset
+
+
+def write(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, noise(100), 22050)
+
+
+def class_folders(root: Path, names: dict[str, list[str]]) -> Path:
+    for label, files in names.items():
+        for name in files:
+            write(root / label / name)
+    return root
+
+
+def urban(root: Path, rows: list[tuple[str, int, str]]) -> Path:
+    """Rows of (fsID, fold, class); a slice each."""
+    lines = ["slice_file_name,fsID,start,end,salience,fold,classID,class"]
+    for i, (recording, fold, label) in enumerate(rows):
+        name = f"{recording}-3-0-{i}.wav"
+        write(root / "audio" / f"fold{fold}" / name)
+        lines.append(f"{name},{recording},0.0,4.0,1,{fold},3,{label}")
+    (root / "metadata").mkdir()
+    (root / "metadata" / "UrbanSound8K.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def assert_no_leak(dataset: Dataset) -> None:
+    for recording in {clip.recording for clip in dataset.clips}:
+        assert len({c.fold for c in dataset.clips if c.recording == recording}) == 1
+
+
+def test_the_real_sets_keep_their_folds(esc10: Path) -> None:
+    dataset = load_dataset(str(esc10))
+    assert (dataset.name, len(dataset.clips), dataset.folds) == ("ESC-10", 400, (1, 2, 3, 4, 5))
+    assert dataset.protocol == "official folds"
+    assert set(Counter((c.label, c.fold) for c in dataset.clips).values()) == {8}
+    assert_no_leak(dataset)
+    dataset = load_dataset(str(DATA / "urbansound8k"))
+    assert (dataset.name, len(dataset.clips), dataset.folds) == ("UrbanSound8K", 1761, (1, 2))
+    assert len(dataset.labels) == 10
+    assert "non-commercial" in dataset.license
+    assert_no_leak(dataset)
+
+
+def test_urbansound8k(tmp_path: Path) -> None:
+    rows = [("11", 1, "siren"), ("11", 1, "siren"), ("12", 2, "siren")]
+    rows += [("21", 1, "drilling"), ("22", 2, "drilling")]
+    dataset = load_dataset(str(urban(tmp_path / "set", rows)))
+    assert dataset.labels == ("drilling", "siren")
+    assert dataset.folds == (1, 2)
+    assert [c.recording for c in dataset.clips] == ["11", "11", "12", "21", "22"]
+    with pytest.raises(DatasetError, match="official folds, which are kept"):
+        load_dataset(str(tmp_path / "set"), group_regex=".*")
+    with pytest.raises(DatasetError, match="--subset esc10 is for ESC-50"):
+        load_dataset(str(tmp_path / "set"), subset="esc10")
+
+
+def test_esc10_of_esc50(tmp_path: Path) -> None:
+    root = tmp_path / "ESC-50"
+    lines = ["filename,fold,target,category,esc10,src_file,take"]
+    for i in range(8):
+        write(root / "audio" / f"{i}.wav")
+        label = ("dog", "rain", "cat", "hen")[i % 4]
+        lines.append(f"{i}.wav,{i // 4 + 1},0,{label},{label in ('dog', 'rain')},{i},A")
+    (root / "meta").mkdir()
+    (root / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
+    whole, part = load_dataset(str(root)), load_dataset(str(root), subset="esc10")
+    assert (whole.name, len(whole.clips)) == ("ESC-50", 8)
+    assert (part.name, part.labels) == ("ESC-10", ("dog", "rain"))
+
+
+def test_class_folders_by_recording(tmp_path: Path) -> None:
+    files = [f"rec{r}_{part}.wav" for r in range(10) for part in range(3)]
+    root = class_folders(tmp_path / "mine", {"a": files, "b": [f"b{n}" for n in files]})
+    (root / "a" / "notes.txt").write_text("no audio")
+    (root / "b" / "more").mkdir()
+    write(root / "b" / "more" / "rec99_0.FLAC")
+    dataset = load_dataset(str(root), group_regex=r"(rec\d+)_")
+    assert dataset.name == "mine"
+    assert dataset.labels == ("a", "b")
+    assert dataset.folds == (1, 2, 3, 4, 5)
+    assert dataset.warnings == ()
+    assert dataset.protocol == "folds made by recording"
+    assert len(dataset.clips) == 61
+    assert_no_leak(dataset)
+    assert load_dataset(str(root), group_regex=r"rec\d+").clips == dataset.clips
+    # Without the recordings' names each file is one, and a line says what that may mean.
+    alone = load_dataset(str(root))
+    assert len({c.recording for c in alone.clips}) == 61
+    assert alone.protocol == "folds made by file"
+    assert "the figures leak" in alone.warnings[0]
+    assert "--group-regex" in alone.warnings[0]
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers(1, 4), min_size=5, max_size=60))
+def test_made_folds_are_even(sizes: dict[str, int]) -> None:
+    clips = [("label", recording) for recording, n in sizes.items() for _ in range(n)]
+    folds = _make_folds(clips)
+    assert folds == _make_folds(clips[::-1])
+    filled = Counter(folds[recording] for _, recording in clips)
+    assert len(filled) == 5
+    assert max(filled.values()) - min(filled.values()) <= max(sizes.values())
+
+
+@pytest.mark.parametrize(
+    ("names", "regex", "words"),
+    [
+        ({}, None, "0 folders with audio files"),
+        ({"a": ["1.wav", "2.wav"]}, None, "1 folders with audio files"),
+        ({"a": ["1.wav", "2.wav"], "b": ["3.wav"]}, None, "'b' has one recording only"),
+        ({"a": ["1.wav", "2.wav"], "b": ["3.wav", "4.wav"]}, "(", "no regular expression"),
+        ({"a": ["1.wav", "2.wav"], "b": ["3.wav", "x.wav"]}, r"\d+", "does not match 'x.wav'"),
+    ],
+)
+def test_class_folders_that_will_not_do(
+    tmp_path: Path, names: dict[str, list[str]], regex: str | None, words: str
+) -> None:
+    (tmp_path / "set").mkdir()
+    with pytest.raises(DatasetError) as caught:
+        load_dataset(str(class_folders(tmp_path / "set", names)), regex)
+    assert words in str(caught.value)
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="is no folder"):
+        load_dataset(str(tmp_path / "nope"))

@@ -1,0 +1,219 @@
+"""The layouts of labelled audio that can be read, and what folds they have."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from training.datasets import Clip, Dataset, DatasetError
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
+MADE_FOLDS = 5
+_ESC_META, _URBAN_META = Path("meta") / "esc50.csv", Path("metadata") / "UrbanSound8K.csv"
+_ESC_COLUMNS = ("filename", "fold", "category", "esc10", "src_file")
+_URBAN_COLUMNS = ("slice_file_name", "fsID", "fold", "class")
+
+_ESC_SOURCE = 'K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM MM 2015'
+_URBAN_SOURCE = (
+    'J. Salamon, C. Jacoby, J. P. Bello, "A Dataset and Taxonomy for Urban Sound Research", '
+    "ACM MM 2014"
+)
+ESC10 = (
+    "ESC-10",
+    f"model: Apache-2.0; trained on ESC-10 (CC BY 3.0): {_ESC_SOURCE}; recordings by the "
+    "freesound.org users that the data set credits",
+)
+ESC50 = (
+    "ESC-50",
+    f"model: non-commercial use only; trained on ESC-50 (CC BY-NC 3.0): {_ESC_SOURCE}",
+)
+URBAN = (
+    "UrbanSound8K",
+    f"model: non-commercial use only; trained on UrbanSound8K (CC BY-NC 3.0): {_URBAN_SOURCE}",
+)
+_OFFICIAL = "official folds"
+_BY_RECORDING, _BY_FILE = "folds made by recording", "folds made by file"
+
+
+def load_dataset(folder: str, group_regex: str | None = None, subset: str | None = None) -> Dataset:
+    """Read a folder in UrbanSound8K's layout, in ESC-50's, or with a folder for each class.
+
+    Parameters
+    ----------
+    folder : str
+    group_regex : str, optional
+        For class folders: what in a file's name tells its recording, the first
+        group or all that matches. Without it each file is a recording of its own.
+    subset : str, optional
+        ``esc10``: of ESC-50, the clips of ESC-10 only.
+
+    Raises
+    ------
+    DatasetError
+        If the folder or its metadata is missing or incomplete, a clip is
+        missing, a recording is in two folds, a label has one recording only, or
+        there are fewer than two labels or folds.
+    """
+    root = Path(folder)
+    official = (root / _URBAN_META).is_file() or (root / _ESC_META).is_file()
+    if official and group_regex is not None:
+        raise DatasetError(
+            f"'{folder}' has official folds, which are kept: leave --group-regex out"
+        )
+    if subset is not None and not (root / _ESC_META).is_file():
+        raise DatasetError(f"--subset {subset} is for ESC-50, which '{folder}' is not")
+    if (root / _URBAN_META).is_file():
+        dataset = _read_urbansound8k(root)
+    elif (root / _ESC_META).is_file():
+        dataset = _read_esc50(root, subset)
+    else:
+        dataset = _read_class_folders(root, group_regex)
+    _check(folder, dataset)
+    return dataset
+
+
+def _read_esc50(root: Path, subset: str | None) -> Dataset:
+    rows = _rows(root / _ESC_META, _ESC_COLUMNS)
+    if subset == "esc10":
+        rows = [row for row in rows if row["esc10"] == "True"]
+    clips = tuple(
+        Clip(root / "audio" / row["filename"], row["category"], int(row["fold"]), row["src_file"])
+        for row in rows
+    )
+    only_esc10 = bool(rows) and all(row["esc10"] == "True" for row in rows)
+    return Dataset(*(ESC10 if only_esc10 else ESC50), clips, _OFFICIAL)
+
+
+def _read_urbansound8k(root: Path) -> Dataset:
+    clips = tuple(
+        Clip(
+            root / "audio" / f"fold{row['fold']}" / row["slice_file_name"],
+            row["class"],
+            int(row["fold"]),
+            row["fsID"],
+        )
+        for row in _rows(root / _URBAN_META, _URBAN_COLUMNS)
+    )
+    return Dataset(*URBAN, clips, _OFFICIAL)
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"can't read '{path}' as CSV in UTF-8: {error}") from error
+    missing = set(columns) - set(reader.fieldnames or [])
+    if missing:
+        raise DatasetError(f"'{path}' lacks the columns {', '.join(sorted(missing))}")
+    for line, row in enumerate(rows, 2):
+        if None in row.values():
+            raise DatasetError(f"'{path}': line {line} has too few columns")
+        if not row["fold"].isdecimal():
+            raise DatasetError(f"'{path}': line {line}: fold '{row['fold']}' is not a whole number")
+    return rows
+
+
+def _read_class_folders(root: Path, group_regex: str | None) -> Dataset:
+    """Each folder is a class; folds are made so that no recording is in two of them."""
+    try:
+        pattern = None if group_regex is None else re.compile(group_regex)
+    except re.error as error:
+        raise DatasetError(
+            f"--group-regex '{group_regex}' is no regular expression: {error}"
+        ) from error
+    if not root.is_dir():
+        raise DatasetError(f"'{root}' is no folder")
+    found = [
+        (path, folder.name)
+        for folder in sorted(p for p in root.iterdir() if p.is_dir())
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
+    ]
+    n_labels = len({label for _, label in found})
+    if n_labels < 2:
+        raise DatasetError(
+            f"'{root}' has neither {_URBAN_META} nor {_ESC_META}, and {n_labels} folders with "
+            "audio files: give a data set in UrbanSound8K's or ESC-50's layout, or with a folder "
+            "for each of two classes or more"
+        )
+    recordings = [_recording(path, root, pattern) for path, _ in found]
+    folds = _make_folds([(label, r) for (_, label), r in zip(found, recordings, strict=True)])
+    clips = tuple(
+        Clip(path, label, folds[recording], recording)
+        for (path, label), recording in zip(found, recordings, strict=True)
+    )
+    warnings: tuple[str, ...] = ()
+    if pattern is None:
+        warnings = (
+            "each file is taken for a recording of its own: where clips were cut from one "
+            "recording, the figures leak; name the part of the file name that tells it "
+            "with --group-regex",
+        )
+    protocol = _BY_FILE if pattern is None else _BY_RECORDING
+    return Dataset(root.resolve().name, "model: as its data", clips, protocol, warnings)
+
+
+def _recording(path: Path, root: Path, pattern: re.Pattern[str] | None) -> str:
+    if pattern is None:
+        return str(path.relative_to(root))
+    match = pattern.search(path.name)
+    if match is None:
+        raise DatasetError(
+            f"--group-regex '{pattern.pattern}' does not match '{path.name}': "
+            "every file needs a recording"
+        )
+    return match[1] if pattern.groups and match[1] is not None else match[0]
+
+
+def _make_folds(clips: list[tuple[str, str]]) -> dict[str, int]:
+    """A fold for each recording, from (label, recording) of each clip; labels spread evenly.
+
+    The order is that of a hash, so that a file more or less moves few others.
+    """
+    label_of: dict[str, str] = {}
+    size: Counter[str] = Counter()
+    for label, recording in clips:
+        label_of.setdefault(recording, label)
+        size[recording] += 1
+    filled: dict[str, Counter[int]] = defaultdict(Counter)
+    folds = {}
+    for recording in sorted(size, key=lambda r: hashlib.sha256(r.encode()).digest()):
+        counts = filled[label_of[recording]]
+        fold = min(range(1, MADE_FOLDS + 1), key=lambda f: (counts[f], f))
+        counts[fold] += size[recording]
+        folds[recording] = fold
+    return folds
+
+
+def _check(folder: str, dataset: Dataset) -> None:
+    absent = [clip.path.name for clip in dataset.clips if not clip.path.is_file()]
+    if absent:
+        raise DatasetError(
+            f"'{folder}' lacks {len(absent)} of {len(dataset.clips)} clips, {absent[0]} first"
+        )
+    if len(dataset.labels) < 2 or len(dataset.folds) < 2:
+        raise DatasetError(
+            f"'{folder}' has {len(dataset.labels)} labels and {len(dataset.folds)} folds: "
+            "at least two of each are needed"
+        )
+    fold_of: dict[str, int] = {}
+    recordings: dict[str, set[str]] = defaultdict(set)
+    for clip in dataset.clips:
+        recordings[clip.label].add(clip.recording)
+        other = fold_of.setdefault(clip.recording, clip.fold)
+        if other != clip.fold:
+            raise DatasetError(
+                f"'{folder}': recording {clip.recording} is in folds {other} and {clip.fold}: "
+                "figures would leak; it must be in one"
+            )
+    single = sorted(label for label, found in recordings.items() if len(found) < 2)
+    if single:
+        raise DatasetError(
+            f"'{folder}': '{single[0]}' has one recording only: at least two are needed, "
+            "one to train on and one to test on"
+        )
