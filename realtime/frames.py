@@ -16,11 +16,10 @@ _CAPACITY = 4  # frames that the audio buffer holds, so that it is seldom moved
 
 
 class FrameRing:
-    """The latest ``n_frames`` log-mel frames of a stream.
+    """The latest ``length`` log-mel frames of a stream.
 
     All state lies in one array that is allocated here, once: :meth:`push`
-    allocates nothing. The frames' places are ``n_frames`` of the stream modulo
-    the ring's length.
+    allocates nothing. Frame ``i`` of the stream is in row ``i % length``.
 
     Not thread safe: one thread owns an instance at a time.
 
