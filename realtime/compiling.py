@@ -52,9 +52,31 @@ def leaf(function: Kernel) -> Kernel:
     return _njit(no_cpython_wrapper=True, forceinline=True)(function)
 
 
-def inner(function: Kernel) -> Kernel:
-    """Compile a kernel that only other kernels call: no wrapper, no file on disk."""
-    return _njit(no_cpython_wrapper=True)(function)
+def inner(*sizes: int) -> Callable[[Kernel], Kernel]:
+    """Compile a kernel that only other kernels call: no wrapper, no file on disk.
+
+    Parameters
+    ----------
+    sizes : int
+        What the function depends on besides its arguments; part of its name. Code kept by
+        different processes is linked by name, and numba tells functions of one name
+        apart by a number that each process begins anew.
+
+    Raises
+    ------
+    ValueError
+        If there is a kernel of that name already: the one could run in the other's place.
+    """
+
+    def compile_later(function: Kernel) -> Kernel:
+        function.__qualname__ = "_".join([function.__name__, *map(str, sizes)])
+        name = (function.__module__, function.__qualname__)
+        if name in _inner_names:
+            raise ValueError(f"there is a kernel {name[1]} in {name[0]} already")
+        _inner_names.add(name)
+        return _njit(no_cpython_wrapper=True)(function)
+
+    return compile_later
 
 
 def entry(name: str, signature: str) -> Callable[[Kernel], Kernel]:
@@ -211,6 +233,7 @@ _NOWHERE = (
     "some seconds: set NUMBA_CACHE_DIR to a folder that can, or run 'otic warmup' on such a "
     "machine before the installation becomes read-only"
 )
+_inner_names: set[tuple[str, str]] = set()
 _lock = threading.RLock()
 _state = _State()
 

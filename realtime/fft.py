@@ -99,7 +99,7 @@ def _make_pass4(length: int, stride: int, x: int, y: int, n: int) -> Kernel:
     every = 64 // length
     span = length // 4 * stride
 
-    @inner
+    @inner(length, stride, x, y, n)
     def pass4(work, roots):  # type: ignore[no-untyped-def]
         for p in range(length // 4):
             w1 = _load(roots, every * p, 64)
@@ -127,7 +127,7 @@ def _make_pass8(length: int, stride: int, x: int, y: int, n: int) -> Kernel:
     every = 64 // length
     span = length // 8 * stride
 
-    @inner
+    @inner(length, stride, x, y, n)
     def pass8(work, roots):  # type: ignore[no-untyped-def]
         for p in range(length // 8):
             w1 = _load(roots, every * p, 64)
@@ -168,7 +168,7 @@ def _make_column_transforms(rows: int, columns: int, x: int, y: int) -> Kernel:
     if rows == 8:
         only = _make_pass8(8, columns, x, y, n)
 
-        @inner
+        @inner(rows, columns, x, y)
         def one_pass(work, roots):  # type: ignore[no-untyped-def]
             only(work, roots)
             for k in range(2 * n):
@@ -181,7 +181,7 @@ def _make_column_transforms(rows: int, columns: int, x: int, y: int) -> Kernel:
     first = make_pass[first_radix](rows, columns, x, y, n)
     last = make_pass[last_radix](last_radix, first_radix * columns, y, x, n)
 
-    @inner
+    @inner(rows, columns, x, y)
     def two_passes(work, roots):  # type: ignore[no-untyped-def]
         first(work, roots)
         last(work, roots)
@@ -196,7 +196,7 @@ def _make_turned_transpose(rows: int, columns: int, x: int, y: int) -> Kernel:
     """
     n = rows * columns
 
-    @inner
+    @inner(rows, columns, x, y)
     def turned_transpose(work, turns):  # type: ignore[no-untyped-def]
         for k in range(n):
             _store(work, x + k, n, _load(work, x + k, n) * _load(turns, k, n))
@@ -217,7 +217,7 @@ def _make_real_power(n: int, z: int) -> Kernel:
     O = (Z[k] - conj Z[n-k]) / 2i. turns : float32 [2 * n], the exponentials.
     """
 
-    @inner
+    @inner(n, z)
     def real_power(work, turns, power):  # type: ignore[no-untyped-def]
         for k in range(1, n):
             a = _load(work, z + k, n)
@@ -247,7 +247,7 @@ def _make_power_spectrum(n_fft: int) -> Kernel:
     down_rows = _make_column_transforms(columns, rows, y, x)
     real_power = _make_real_power(n, y)
 
-    @inner
+    @inner(n_fft)
     def power_spectrum(  # type: ignore[no-untyped-def]
         samples, start, half_window, roots, inner_turns, outer_turns, work, power
     ):

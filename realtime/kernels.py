@@ -78,7 +78,7 @@ def _decibels(bits):  # type: ignore[no-untyped-def]
     return (exponent + f + f * (np.float32(1.0) - f) * q) * _DB_PER_OCTAVE
 
 
-@inner
+@inner()
 def product(weights, groups, n_groups, x, out):  # type: ignore[no-untyped-def]
     """``out = matrix @ x`` for a matrix from :func:`realtime.filters.pack_rows`.
 
@@ -93,7 +93,7 @@ def product(weights, groups, n_groups, x, out):  # type: ignore[no-untyped-def]
         place += LANES * LANES * chunks
 
 
-@inner
+@inner()
 def log_mel(energies, out):  # type: ignore[no-untyped-def]
     """10 log10(max(1e-10, energies)) into out; returns the bits of the least and the greatest."""
     bits = energies.view(np.int32)

@@ -13,7 +13,7 @@ from realtime.simd import LANES, section
 _at = np.uint64  # see realtime.fft
 
 
-@inner
+@inner()
 def _mel_sums(ring, n_frames, n_mels, oldest, floor, sums):  # type: ignore[no-untyped-def]
     """Sum over the frames, oldest first, of the clamped log-mel values, in float64."""
     for m in range(n_mels):
@@ -25,7 +25,7 @@ def _mel_sums(ring, n_frames, n_mels, oldest, floor, sums):  # type: ignore[no-u
             sums[_at(m)] += np.float64(max(frame[_at(m)], floor))
 
 
-@inner
+@inner()
 def _mean_mfcc(sums, n_frames, dct, mean):  # type: ignore[no-untyped-def]
     """DCT of the mean frame; dct : float64 [n_mels, n_mfcc]."""
     n_mels, n_mfcc = dct.shape
@@ -37,7 +37,7 @@ def _mean_mfcc(sums, n_frames, dct, mean):  # type: ignore[no-untyped-def]
             mean[_at(c)] += dct[_at(m), _at(c)] * value
 
 
-@inner
+@inner()
 def _refresh(ring, stale, lows, floor, n_mels, basis, groups, clamped, mfcc):  # type: ignore[no-untyped-def]
     """Bring each frame's MFCCs up to date, in ``mfcc``, float32 [n_frames, n_mfcc or more].
 
@@ -56,7 +56,7 @@ def _refresh(ring, stale, lows, floor, n_mels, basis, groups, clamped, mfcc):  #
         stale[_at(row)] = 2.0 if is_clamped else 0.0
 
 
-@inner
+@inner()
 def _spread_and_differences(mfcc, oldest, sums):  # type: ignore[no-untyped-def]
     """Fill rows 1 to 3 of ``sums``, float64 [4, n_mfcc]; row 0 holds the mean."""
     n_frames, n_mfcc = mfcc.shape[0], sums.shape[1]

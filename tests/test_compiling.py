@@ -286,3 +286,50 @@ def test_numbas_own_setting_is_left_alone() -> None:
     for thread in threads:
         thread.join()
     assert before == numba.config.CACHE_DIR
+
+
+def test_no_two_kernels_may_share_a_name() -> None:
+    def twice() -> None:
+        pass
+
+    compiling.inner(1, 2)(twice)
+    compiling.inner(1, 3)(twice)
+    with pytest.raises(ValueError, match="there is a kernel twice_1_2 in tests.test_compiling"):
+        compiling.inner(1, 2)(twice)
+
+
+COMPILE = "import sys; from realtime.kernels import make_push; make_push(int(sys.argv[1]))"
+BOTH = """
+import numpy as np
+from dataclasses import replace
+from realtime import Frontend
+from realtime.reference import reference_features
+from tests.helpers import SMALL, noise
+
+for n_fft in (256, 512):
+    params = replace(SMALL, n_fft=n_fft)
+    frontend, y = Frontend(params), noise(params.window_samples)
+    frontend.push(y)
+    print(np.abs(frontend.features() - reference_features(y, params)).max())
+"""
+
+
+def test_kernels_compiled_in_different_processes_do_not_mix(tmp_path: Path) -> None:
+    """Numba numbers functions anew in each process: unless names differ, the linker mixes them.
+
+    Names hold numba's fast-math flags too, in the order of a set of strings: in one run of
+    many, two processes agree in it. The fixed hash seed makes them agree.
+    """
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONHASHSEED": "0"}
+    for arguments in (["-c", COMPILE, "256"], ["-c", COMPILE, "512"], ["-c", BOTH]):
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+            env=environment,
+        )
+    errors = [float(line) for line in done.stdout.splitlines()]
+    assert len(errors) == 2
+    assert max(errors) < 5e-4
