@@ -15,9 +15,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from realtime.arguments import LOG_CHOICES, block, log_set, positive, seed, speed, whole
+from realtime.arguments import LOG_CHOICES, block, log_set, positive, speed, whole
 from realtime.errors import OticError
 from realtime.messages import say
+from realtime.training_options import add_training_commands
 from realtime.version import __version__
 
 DEFAULT_MODEL = "esc10-mfcc-mlp"
@@ -120,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
             _add_live_options(added)
         return added
 
-    live, show, train = "realtime.live_commands", "realtime.show_commands", "training.commands"
+    live, show = "realtime.live_commands", "realtime.show_commands"
 
     demo = command(
         "demo",
@@ -176,39 +177,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_check_commands(command)
 
-    fit = command(
-        "train",
-        f"{train}:train",
-        "train a model on a folder of labelled audio (extra 'train')",
-        "otic train ESC-50-master --preset mfcc-mlp --out my.tflite",
-    )
-    _add_training_options(fit)
-    fit.add_argument(
-        "--out",
-        metavar="MODEL.tflite",
-        help="the bundle to write (default: FOLDER-PRESET.tflite in the current folder)",
-    )
-    fit.add_argument(
-        "--test-folds",
-        metavar="N,…|none",
-        help="folds to hold out and test on (default: the last); none: train on all "
-        "folds, after a cross-validation that measures the recipe",
-    )
-    fit.add_argument(
-        "--card", metavar="FILE.md", help="write a model card (with --test-folds none)"
-    )
-
-    crossval = command(
-        "crossval",
-        f"{train}:crossval",
-        "train and test on each official fold in turn (extra 'train')",
-        "otic crossval ESC-50-master --preset mfcc-mlp",
-    )
-    _add_training_options(crossval)
-    crossval.add_argument(
-        "--show-leak", action="store_true", help="also a random split's figure, which is a leak"
-    )
-    crossval.add_argument("--json", action="store_true", help="as JSON")
+    add_training_commands(command)
     return parser
 
 
@@ -294,24 +263,6 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
         metavar="X|max",
         help="times real time (default 1); max: as fast as it goes",
     )
-
-
-def _add_training_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "dataset",
-        metavar="DATASET",
-        help="folder in UrbanSound8K's or ESC-50's layout, or with a folder for each class",
-    )
-    parser.add_argument(
-        "--group-regex",
-        metavar="REGEX",
-        help="for class folders: what in a file's name tells its recording; "
-        "clips of one recording share a fold",
-    )
-    parser.add_argument("--subset", choices=["esc10"], help="of ESC-50: ESC-10's clips only")
-    parser.add_argument("--preset", default="mfcc-mlp", help="mfcc-mlp (default) or tutorial")
-    parser.add_argument("--epochs", type=whole, help="in place of the preset's")
-    parser.add_argument("--seed", type=seed, default=0, help="of everything random (default 0)")
 
 
 def _check_replay(args: argparse.Namespace) -> None:

@@ -294,7 +294,7 @@ def test_no_two_kernels_may_share_a_name() -> None:
 
     compiling.inner(1, 2)(twice)
     compiling.inner(1, 3)(twice)
-    with pytest.raises(ValueError, match="there is a kernel twice_1_2 in tests.test_compiling"):
+    with pytest.raises(ValueError, match="there is a kernel twice_1_2 in tests"):
         compiling.inner(1, 2)(twice)
 
 

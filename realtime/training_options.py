@@ -1,0 +1,175 @@
+"""The options of the commands that need the extra ``train``; what they do is in ``training``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from realtime.arguments import seed, whole
+
+PRESETS = ("mfcc-mlp", "logmel-cnn", "tiny", "fused", "tutorial")
+DOWNLOADS = ("esc50", "urbansound8k")
+TRACKERS = ("none", "tensorboard", "comet")
+
+AddCommand = Callable[..., argparse.ArgumentParser]
+
+
+def add_training_commands(command: AddCommand) -> None:
+    """Add ``download``, ``explore``, ``train``, ``crossval``, ``evaluate`` and ``search``."""
+    _add_data_commands(command)
+    _add_train(command)
+    _add_crossval(command)
+    _add_evaluate(command)
+    _add_search(command)
+
+
+def _add_data_commands(command: AddCommand) -> None:
+    download = command(
+        "download",
+        "training.downloads:download",
+        "fetch a data set and check it (extra 'train')",
+        "otic download esc50 --to data",
+    )
+    download.add_argument("dataset", choices=DOWNLOADS, help="which")
+    download.add_argument(
+        "--to", default=".", metavar="DIR", help="where its folder goes (default: here)"
+    )
+
+    explore = command(
+        "explore",
+        "training.explore:explore",
+        "show what a data set holds, as one HTML page (extra 'train')",
+        "otic explore ESC-50-master --subset esc10 --report esc10-report",
+    )
+    _add_dataset_options(explore)
+    explore.add_argument(
+        "--report", required=True, metavar="DIR", help="folder for the page, index.html"
+    )
+
+
+def _add_train(command: AddCommand) -> None:
+    fit = command(
+        "train",
+        "training.commands:train",
+        "train a model on a folder of labelled audio (extra 'train')",
+        "otic train ESC-50-master --preset mfcc-mlp --out my.tflite",
+    )
+    _add_dataset_options(fit)
+    _add_recipe_options(fit)
+    fit.add_argument(
+        "--out",
+        metavar="MODEL.tflite",
+        help="the bundle to write (default: FOLDER-PRESET.tflite in the current folder)",
+    )
+    fit.add_argument(
+        "--int8", action="store_true", help="also write it with 8-bit weights, MODEL-int8.tflite"
+    )
+    fit.add_argument(
+        "--test-folds",
+        metavar="N,…|none",
+        help="folds to hold out and test on (default: the last); none: train on all "
+        "folds, after a cross-validation that measures the recipe",
+    )
+    fit.add_argument(
+        "--card", metavar="FILE.md", help="write a model card (with --test-folds none)"
+    )
+    _add_report(fit)
+    fit.add_argument(
+        "--tracker",
+        choices=TRACKERS,
+        default="tensorboard",
+        help="keeps figures, pictures and sounds of the run (default %(default)s, in runs/)",
+    )
+
+
+def _add_crossval(command: AddCommand) -> None:
+    crossval = command(
+        "crossval",
+        "training.commands:crossval",
+        "train and test on each official fold in turn (extra 'train')",
+        "otic crossval ESC-50-master --preset mfcc-mlp",
+    )
+    _add_dataset_options(crossval)
+    _add_recipe_options(crossval)
+    crossval.add_argument(
+        "--seeds", type=whole, default=1, metavar="N", help="repeat with N seeds (default 1)"
+    )
+    crossval.add_argument(
+        "--show-leak", action="store_true", help="also a random split's figure, which is a leak"
+    )
+    _add_report(crossval)
+    crossval.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_evaluate(command: AddCommand) -> None:
+    evaluate = command(
+        "evaluate",
+        "training.evaluation:evaluate",
+        "test a model on clips, through the live pipeline (extra 'train')",
+        "otic evaluate my.tflite ESC-50-master --folds 5 --report my-report",
+    )
+    evaluate.add_argument("model", metavar="MODEL", help="a bundled name or a .tflite file")
+    _add_dataset_options(evaluate)
+    evaluate.add_argument(
+        "--folds", metavar="N,…", help="test on these (default: those it was not trained on)"
+    )
+    _add_report(evaluate)
+    evaluate.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_search(command: AddCommand) -> None:
+    search = command(
+        "search",
+        "training.search:search",
+        "tune a preset's hyper-parameters on validation folds (extra 'search')",
+        "otic search ESC-50-master --preset mfcc-mlp --test-folds 5 --study esc.db",
+    )
+    _add_dataset_options(search)
+    _add_recipe_options(search)
+    search.add_argument(
+        "--test-folds",
+        metavar="N,…",
+        help="folds that are not looked at (default: the last)",
+    )
+    search.add_argument(
+        "--trials", type=whole, default=20, metavar="N", help="how many to try (default 20)"
+    )
+    search.add_argument(
+        "--study",
+        default="otic-search.db",
+        metavar="FILE",
+        help="where trials are kept; an existing one is resumed (default %(default)s)",
+    )
+    search.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_dataset_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        help="folder in UrbanSound8K's or ESC-50's layout, or with a folder for each class",
+    )
+    parser.add_argument(
+        "--group-regex",
+        metavar="REGEX",
+        help="for class folders: what in a file's name tells its recording; "
+        "clips of one recording share a fold",
+    )
+    parser.add_argument("--subset", choices=["esc10"], help="of ESC-50: ESC-10's clips only")
+
+
+def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--preset",
+        default=PRESETS[0],
+        metavar="PRESET",
+        help=f"{', '.join(PRESETS)} (default %(default)s)",
+    )
+    parser.add_argument("--epochs", type=whole, help="in place of the preset's")
+    parser.add_argument("--seed", type=seed, default=0, help="of everything random (default 0)")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--report", metavar="DIR", help="folder for a report: index.html and report.json"
+    )
