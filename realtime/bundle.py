@@ -20,8 +20,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from realtime.errors import BundleError, ParameterError
-from realtime.golden import GoldenCase
+from realtime.golden import GoldenCase, kept_features
 from realtime.params import DecisionParams, FeatureParams, check_keys
 
 BUNDLE_FORMAT = 1
@@ -250,10 +252,11 @@ def _check_golden_cases(bundle: Bundle) -> None:
         raise ParameterError(f"golden sounds {', '.join(sounds)} must be different")
     for case in bundle.golden:
         widths = len(case.features), len(case.scores)
-        if widths != (bundle.features.n_features, len(bundle.labels)):
+        n_features = len(kept_features(np.empty(bundle.features.n_features)))
+        if widths != (n_features, len(bundle.labels)):
             raise ParameterError(
                 f"golden case '{case.sound}' has {widths[0]} features and {widths[1]} scores: "
-                f"{bundle.features.n_features} and {len(bundle.labels)} are needed"
+                f"{n_features} and {len(bundle.labels)} are needed"
             )
 
 

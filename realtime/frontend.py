@@ -9,7 +9,7 @@ from realtime.centered import CenteredFrames
 from realtime.errors import ParameterError
 from realtime.filters import dct_basis, pack_rows
 from realtime.frames import FrameRing
-from realtime.params import STATISTICS, FeatureParams
+from realtime.params import LOG_MEL, STATISTICS, FeatureParams
 from realtime.simd import LANES
 from realtime.statistics import make_rolling_statistics
 
@@ -45,7 +45,8 @@ class Frontend:
         self._mfcc = np.zeros((params.window_frames, padded), np.float32)
         self._mel_sums = np.zeros(params.n_mels)
         self._sums = np.zeros((len(STATISTICS), params.n_mfcc))
-        self._selected = np.array([STATISTICS.index(name) for name in params.statistics])
+        self._names = tuple(name for name in params.statistics if name != LOG_MEL)
+        self._selected = np.array([STATISTICS.index(name) for name in self._names], np.int64)
         self._rolling_statistics = make_rolling_statistics()
 
     def push(self, y: ArrayLike) -> int:
@@ -86,7 +87,8 @@ class Frontend:
         Returns
         -------
         float32 [params.n_features]
-            ``n_mfcc`` numbers for each of ``params.statistics``, in that order.
+            ``n_mfcc`` numbers for each of ``params.statistics``, in that order; for
+            ``log_mel`` ``window_frames * n_mels``, frame by frame, oldest first.
 
         Raises
         ------
@@ -94,8 +96,21 @@ class Frontend:
             If the window is not full yet (see :attr:`ready`).
         """
         self._check_ready()
-        window = self._frames.window()
-        features = np.empty(self.params.n_features, np.float32)
+        p, window = self.params, self._frames.window()
+        mfcc = self._mfcc_statistics(window) if self._names else np.zeros(0, np.float32)
+        if self._names == p.statistics:
+            return mfcc
+        rows = np.split(mfcc, len(self._names)) if self._names else []
+        parts = dict(zip(self._names, rows, strict=True))
+        parts[LOG_MEL] = self._clamped_log_mel(window)
+        return np.concatenate([parts[name] for name in p.statistics])
+
+    def _clamped_log_mel(self, window: FrameRing) -> NDArray[np.float32]:
+        floor = np.float32(float(window.peaks.max()) - self.params.top_db)  # as the kernel has it
+        return np.maximum(np.roll(window.log_mel, -window.oldest_row, axis=0).ravel(), floor)
+
+    def _mfcc_statistics(self, window: FrameRing) -> NDArray[np.float32]:
+        features = np.empty(self.params.n_mfcc * len(self._names), np.float32)
         self._rolling_statistics(
             window.state,
             window.oldest_row,

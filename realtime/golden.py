@@ -17,6 +17,7 @@ from realtime.errors import ParameterError
 from realtime.params import check_keys
 
 SOUNDS = ("noise", "sweep", "pulses")
+MAX_FEATURES = 512
 _KEYS = ["sound", "features", "scores"]
 
 
@@ -29,7 +30,8 @@ class GoldenCase:
     sound : str
         One of ``SOUNDS``.
     features : tuple of float
-        The window's features, computed in float64.
+        The window's features, computed in float64; where they are many, those
+        that :func:`kept_features` keeps.
     scores : tuple of float
         What the model made of them.
     """
@@ -65,6 +67,11 @@ class GoldenCase:
             features=_numbers("features", values["features"]),
             scores=_numbers("scores", values["scores"]),
         )
+
+
+def kept_features(features: NDArray[np.floating]) -> NDArray[np.floating]:
+    """At most ``MAX_FEATURES`` of them, evenly spaced: a model's file should stay small."""
+    return features[:: -(-len(features) // MAX_FEATURES)]
 
 
 def _numbers(name: str, values: Any) -> tuple[float, ...]:

@@ -11,6 +11,9 @@ from realtime.errors import ParameterError
 STATISTICS = ("mean", "std", "delta_mean", "delta_rms")
 """Rolling statistics over the window, each ``n_mfcc`` numbers."""
 
+LOG_MEL = "log_mel"
+"""The window's clamped log-mel frames themselves, ``window_frames * n_mels`` numbers."""
+
 MIN_N_FFT, MAX_N_FFT = 256, 4096
 MAX_N_MELS = 256
 # A damaged file must not ask for more:
@@ -48,7 +51,8 @@ class FeatureParams:
         Frames that one prediction looks at.
     statistics : tuple of str
         Which of ``mean``, ``std``, ``delta_mean`` (mean absolute first
-        difference) and ``delta_rms`` make up the features, in this order.
+        difference) and ``delta_rms`` of the MFCCs, and of ``log_mel``, the
+        log-mel frames themselves, make up the features, in this order.
     tail_samples : int
         With ``center=True`` only: samples of the window behind the centre of its
         last frame, below ``hop_length``. A clip of ``n`` samples has
@@ -132,11 +136,11 @@ class FeatureParams:
 
     def _check_statistics(self) -> None:
         object.__setattr__(self, "statistics", _as_tuple("statistics", self.statistics))
-        unknown = [s for s in self.statistics if s not in STATISTICS]
+        unknown = [s for s in self.statistics if s not in (*STATISTICS, LOG_MEL)]
         if unknown or not self.statistics or len(set(self.statistics)) < len(self.statistics):
             raise ParameterError(
                 f"statistics={list(self.statistics)} must name each at most once, "
-                f"and at least one, of {', '.join(STATISTICS)}"
+                f"and at least one, of {', '.join((*STATISTICS, LOG_MEL))}"
             )
         if self.window_frames < 2 and any(s.startswith("delta") for s in self.statistics):
             raise ParameterError(
@@ -151,7 +155,11 @@ class FeatureParams:
     @property
     def n_features(self) -> int:
         """Length of the feature vector."""
-        return self.n_mfcc * len(self.statistics)
+        return sum(self.width(name) for name in self.statistics)
+
+    def width(self, statistic: str) -> int:
+        """Numbers that one of :attr:`statistics` has in the feature vector."""
+        return self.window_frames * self.n_mels if statistic == LOG_MEL else self.n_mfcc
 
     @property
     def window_samples(self) -> int:

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from realtime.filters import dct_basis, hann_window, mel_filterbank
-from realtime.params import FeatureParams
+from realtime.params import LOG_MEL, FeatureParams
 
 
 def reference_features(
@@ -48,5 +48,6 @@ def reference_features(
         "std": mfcc.std(axis=0),
         "delta_mean": np.abs(steps).mean(axis=0),
         "delta_rms": np.sqrt((steps**2).mean(axis=0)),
+        LOG_MEL: clamped.ravel(),
     }
     return np.concatenate([statistics[name] for name in params.statistics])
