@@ -94,6 +94,7 @@ def _add_crossval(command: AddCommand) -> None:
     crossval.add_argument(
         "--seeds", type=whole, default=1, metavar="N", help="repeat with N seeds (default 1)"
     )
+    crossval.add_argument("--int8", action="store_true", help="also of the 8-bit version")
     crossval.add_argument(
         "--show-leak", action="store_true", help="also a random split's figure, which is a leak"
     )
@@ -164,6 +165,11 @@ def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
         default=PRESETS[0],
         metavar="PRESET",
         help=f"{', '.join(PRESETS)} (default %(default)s)",
+    )
+    parser.add_argument(
+        "--teacher",
+        metavar="FILE",
+        help="learn from this too: YAMNet as TFLite (logmel-cnn and tiny)",
     )
     parser.add_argument("--epochs", type=whole, help="in place of the preset's")
     parser.add_argument("--seed", type=seed, default=0, help="of everything random (default 0)")

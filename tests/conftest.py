@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ["OTIC_STORE"] = "off"  # tests keep nothing of theirs, nor find anything
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("OTIC_DATA", ROOT.parent / "shared" / "data"))
 

@@ -140,3 +140,20 @@ def test_class_folders_that_will_not_do(
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is no folder"):
         load_dataset(str(tmp_path / "nope"))
+
+
+def test_official_folds_that_share_a_recording_are_told(tmp_path: Path) -> None:
+    """As published, ESC-50 has four such recordings and UrbanSound8K five."""
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "audio").mkdir()
+    lines = ["filename,fold,target,category,esc10,src_file,take"]
+    for i, (fold, label, recording) in enumerate(
+        [(1, "a", "r1"), (2, "a", "r1"), (1, "a", "r2"), (1, "b", "r3"), (2, "b", "r4")]
+    ):
+        lines.append(f"{i}.wav,{fold},0,{label},True,{recording},A")
+        (tmp_path / "audio" / f"{i}.wav").touch()
+    (tmp_path / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
+    dataset = load_dataset(str(tmp_path))
+    assert dataset.warnings == (
+        "1 of 4 recordings are in two folds or more, r1 in 1 and 2: figures leak by so much",
+    )

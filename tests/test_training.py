@@ -11,14 +11,16 @@ import pytest
 import soundfile
 import soxr
 
-from realtime import Frontend, load_bundle
+from realtime import Bundle, Frontend, load_bundle
+from realtime.classifier import Classifier
 from realtime.errors import OticError
+from realtime.golden import SOUNDS, golden_sound
 from tests.conftest import ROOT
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, noise, one_line, otic
 from training.datasets import DatasetError
 from training.layouts import load_dataset
 from training.presets import PRESETS, preset
-from training.windows import active_part, clip_windows, read_clip, silence_windows
+from training.windows import active_part, clip_windows, read_clip
 
 
 def write_dataset(folder: Path, rows: list[tuple[str, int, str, F32]]) -> Path:
@@ -50,35 +52,123 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("toy") / "set", rows)
 
 
-def test_train_writes_a_bundle_and_prints_both_accuracies(toy: Path, tmp_path: Path) -> None:
-    out = tmp_path / "set-mfcc-mlp.tflite"  # the default name
-    here = {"cwd": tmp_path, "env": {"PYTHONPATH": str(ROOT)}}
-    done = otic("train", toy, "--epochs", "30", "--test-folds", "2,3", timeout=200, **here)
+@pytest.fixture(scope="module")
+def trained(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which `otic train` was run, with all that it can leave there; its output."""
+    here = tmp_path_factory.mktemp("trained")
+    done = otic(
+        *("train", toy, "--epochs", "30", "--test-folds", "3", "--int8", "--report", "report"),
+        cwd=here,
+        env={"PYTHONPATH": str(ROOT)},
+        timeout=200,
+    )
     assert done.returncode == 0, done.stderr.decode()
-    text = done.stdout.decode()
-    assert "trained on folds 1, tested on folds 2, 3" in text
-    assert "% of 12 clips" in text
+    return here, done.stdout.decode()
+
+
+def test_train_writes_a_bundle_and_prints_both_accuracies(
+    toy: Path, trained: tuple[Path, str]
+) -> None:
+    here, text = trained
+    assert "trained on folds 1, 2, tested on folds 3" in text
+    assert "% of 6 clips" in text
     assert "% of windows" in text
-    bundle = load_bundle(out)
+    names = ["report", "runs", "set-mfcc-mlp-int8.tflite", "set-mfcc-mlp.tflite"]
+    assert sorted(p.name for p in here.iterdir()) == names
+    bundle = load_bundle(here / "set-mfcc-mlp.tflite")
     assert bundle.name == "set-mfcc-mlp"
     assert bundle.labels == ("hiss", "tone")
     assert bundle.features == preset("mfcc-mlp").features
-    assert bundle.provenance["folds"] == [1]
+    assert bundle.provenance["folds"] == [1, 2]
+    assert 0.25 <= bundle.provenance["temperature"] <= 4.0
     assert bundle.accuracy["clip_mean"] >= 0.9
-    assert [p.name for p in tmp_path.iterdir()] == ["set-mfcc-mlp.tflite"]
     # It serves: a tone is a tone.
     log = otic(
-        "replay", toy / "audio" / "tone1.wav", "--model", out, "--speed", "max", "--jsonl", "-"
+        *("replay", toy / "audio" / "tone1.wav", "--model", here / "set-mfcc-mlp.tflite"),
+        *("--speed", "max", "--jsonl", "-"),
     )
     scores = [r for r in map(json.loads, log.stdout.splitlines()) if r["type"] == "scores"]
     assert all(s["scores"]["tone"] > s["scores"]["hiss"] for s in scores)
 
 
+def test_the_int8_bundle_is_small_and_says_the_same(trained: tuple[Path, str]) -> None:
+    here, text = trained
+    whole, small = (load_bundle(here / f"set-mfcc-mlp{kind}.tflite") for kind in ("", "-int8"))
+    assert len(small.model) < 0.4 * len(whole.model)
+    assert small.accuracy["protocol"].startswith("int8, ")
+    assert "mfcc-mlp int8" in text
+    x = np.stack([golden_features(whole, sound) for sound in SOUNDS])
+    a, b = (np.stack([Classifier(m).predict(f) for f in x]) for m in (whole, small))
+    assert np.abs(a - b).max() < 0.1
+    done = otic("verify", here / "set-mfcc-mlp-int8.tflite")
+    assert done.returncode == 0, done.stdout.decode()
+
+
+def golden_features(bundle: Bundle, sound: str) -> F32:
+    frontend = Frontend(bundle.features)
+    p = bundle.features
+    frontend.push(golden_sound(sound, p.sr, p.window_samples))
+    return frontend.features()
+
+
+def test_the_report_is_one_page_and_the_same_as_json(trained: tuple[Path, str]) -> None:
+    report = trained[0] / "report"
+    assert sorted(p.name for p in report.iterdir()) == ["index.html", "report.json"]
+    values = json.loads((report / "report.json").read_text())
+    assert values["labels"] == ["hiss", "tone"]
+    assert list(values["presets"]) == ["mfcc-mlp", "mfcc-mlp int8"]
+    assert [row["label"] for row in values["by_class"]] == ["hiss", "tone"]
+    assert sum(row["windows"] for row in values["reliability"]) > 6
+    assert values["cost"]["parameters"] > 20_000
+    page = (report / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    for word in ("Confusion", "Reliability", "recall", "parameters"):
+        assert word in page
+
+
+def test_the_run_is_tracked(trained: tuple[Path, str]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = trained[0] / "runs" / "set-mfcc-mlp"
+    assert (run / "set-mfcc-mlp.tflite").is_file()
+    events = EventAccumulator(str(run), size_guidance={"tensors": 0}).Reload()
+    tags = events.Tags()["tensors"]
+    assert {"training/loss", "mfcc-mlp/clip_mean", "confusion", "sounds/hiss", "run"} <= set(tags)
+    assert len(events.Tensors("training/loss")) == 30
+
+
+def test_evaluate_agrees_with_training(toy: Path, trained: tuple[Path, str]) -> None:
+    """The live pipeline gives the very figures that training claimed."""
+    here, _ = trained
+    done = otic("evaluate", here / "set-mfcc-mlp.tflite", toy, "--json")
+    assert done.returncode == 0, done.stderr.decode()
+    outcome = json.loads(done.stdout)
+    found = outcome["presets"]["set-mfcc-mlp"]
+    claimed = load_bundle(here / "set-mfcc-mlp.tflite").accuracy
+    assert "folds 3, through the live pipeline" in found["protocol"]
+    for kind in ("clips", "clip_mean", "window_mean", "confusion"):
+        assert found[kind] == claimed[kind]
+    assert outcome["notes"] == []
+    leak = otic(
+        "evaluate", here / "set-mfcc-mlp.tflite", toy, "--folds", "1", "--report", here / "r"
+    )
+    assert b"a LEAK: set-mfcc-mlp was trained on folds 1" in leak.stderr
+    assert "a LEAK" in (here / "r" / "index.html").read_text()
+
+
+def test_evaluate_refuses_what_it_can_not_answer(toy: Path, tmp_path: Path) -> None:
+    done = otic("evaluate", "esc10-mfcc-mlp", toy)
+    assert done.returncode == 1
+    assert "labels that esc10-mfcc-mlp does not know: hiss, tone" in one_line(done.stderr)
+
+
 def test_the_same_seed_gives_the_same_model(toy: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        out = tmp_path / name / "m.tflite"
-        assert otic("train", toy, "--out", out, "--epochs", "2", timeout=200).returncode == 0
+        options = ("--epochs", "1", "--preset", "tiny", "--test-folds", "2,3", "--tracker", "none")
+        done = otic("train", toy, "--out", tmp_path / name / "m.tflite", *options, timeout=200)
+        assert done.returncode == 0, done.stderr.decode()
+        assert b"not calibrated" in done.stderr  # that takes two folds
     assert (tmp_path / "a" / "m.tflite").read_bytes() == (tmp_path / "b" / "m.tflite").read_bytes()
 
 
@@ -86,6 +176,7 @@ def test_all_folds_carry_the_cross_validations_figure(toy: Path, tmp_path: Path)
     out, card = tmp_path / "all.tflite", tmp_path / "all.md"
     done = otic(
         *("train", toy, "--out", out, "--card", card, "--epochs", "2", "--test-folds", "none"),
+        *("--tracker", "none"),
         timeout=300,
     )
     assert done.returncode == 0, done.stderr.decode()
@@ -101,15 +192,36 @@ def test_all_folds_carry_the_cross_validations_figure(toy: Path, tmp_path: Path)
 
 
 def test_crossval_prints_the_tutorial_beside(toy: Path) -> None:
-    done = otic("crossval", toy, "--epochs", "2", timeout=300)
+    done = otic("crossval", toy, "--epochs", "2", "--show-leak", timeout=300)
     assert done.returncode == 0, done.stderr.decode()
     text = done.stdout.decode()
     assert "mfcc-mlp" in text
     assert "tutorial" in text
     assert "confusion" in text
-    as_json = otic("crossval", toy, "--epochs", "2", "--preset", "tutorial", "--json", timeout=300)
-    figures = json.loads(as_json.stdout)["presets"]["tutorial"]
-    assert len(figures["clip_by_fold"]) == 3
+    assert "LEAKS" in text
+
+
+def test_seeds_and_the_leak_as_json(toy: Path) -> None:
+    options = ("--epochs", "1", "--preset", "tutorial", "--show-leak", "--seeds", "2", "--json")
+    outcome = json.loads(otic("crossval", toy, *options, timeout=300).stdout)
+    figures = outcome["presets"]["tutorial"]
+    assert len(figures["clip_by_fold"]) == 6
+    assert len(figures["clip_by_seed"]) == 2
+    assert "LEAKS" in outcome["leak"]["protocol"]
+    assert np.sum(outcome["leak"]["confusion"]) == 18
+
+
+def test_what_was_done_is_not_done_again(toy: Path, tmp_path: Path) -> None:
+    """A run that was interrupted goes on where it was."""
+    keep = {"OTIC_STORE": str(tmp_path)}
+    options = ("crossval", toy, "--epochs", "1", "--preset", "tutorial", "--json")
+    first = otic(*options, timeout=300, env=keep)
+    kept = sorted(tmp_path.glob("*.npz"))
+    assert len(kept) == 18 + 3  # clips, folds
+    before = [path.stat().st_mtime_ns for path in kept]
+    again = otic(*options, timeout=300, env=keep)
+    assert again.stdout == first.stdout
+    assert [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("*.npz"))] == before
 
 
 @pytest.mark.parametrize(
@@ -127,7 +239,6 @@ def test_crossval_prints_the_tutorial_beside(toy: Path) -> None:
             "fold 'x' is not a whole number",
         ),
         (lambda d: (d / "audio/tone1.wav").unlink(), "lacks 1 of 18 clips, tone1.wav first"),
-        (lambda d: add_line(d, "tone1.wav,3,0,tone,True,tone1.wav,A"), "is in folds 2 and 3"),
         (lambda d: add_line(d, "tone1.wav,2,0,odd,True,tone1.wav,A"), "'odd' has one recording"),
     ],
 )
@@ -144,12 +255,14 @@ def test_a_broken_data_set_is_named(toy: Path, tmp_path: Path, break_it, words: 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--preset", "nope"], "unknown preset 'nope': there are mfcc-mlp, tutorial"),
+        (["--preset", "nope"], "unknown preset 'nope': there are mfcc-mlp, logmel-cnn, tiny"),
         (["--test-folds", "9"], "--test-folds 9 must name some, not all, of the folds 1, 2, 3"),
         (["--test-folds", "1,2,3"], "must name some, not all"),
         (["--out", "no/such/m.tflite"], "can't write 'no/such/m.tflite'"),
         (["--out", "esc10-mfcc-mlp"], "must end in .tflite"),
         (["--card", "c.md"], "add --test-folds none"),
+        (["--report", "/dev/null/r"], "can't make the folder"),
+        (["--teacher", "nope.tflite"], "can't read the teacher 'nope.tflite'"),
     ],
 )
 def test_bad_requests_fail_before_the_work(
@@ -181,19 +294,21 @@ def test_clips_that_are_too_short_are_named(tmp_path: Path) -> None:
 def test_what_can_not_be_read_is_listed_and_left_out(toy: Path, tmp_path: Path) -> None:
     shutil.copytree(toy, tmp_path / "set")
     (tmp_path / "set" / "audio" / "tone1.wav").write_text("x")
-    done = otic("train", tmp_path / "set", "--out", tmp_path / "m.tflite", "--epochs", "1")
+    done = otic(
+        "train",
+        tmp_path / "set",
+        "--out",
+        tmp_path / "m.tflite",
+        "--epochs",
+        "1",
+        "--tracker",
+        "none",
+    )
     assert done.returncode == 0, done.stderr
     listed = [line for line in done.stderr.decode().splitlines() if "left out" in line]
     assert len(listed) == 2
     assert "tone1.wav" in listed[0]
     assert "1 of 18 clips are left out" in listed[1]
-
-
-def test_the_leak_is_named_as_one(toy: Path) -> None:
-    options = ("--epochs", "1", "--preset", "tutorial", "--show-leak")
-    as_json = json.loads(otic("crossval", toy, *options, "--json", timeout=300).stdout)
-    assert "LEAKS" in as_json["leak"]["protocol"]
-    assert np.sum(as_json["leak"]["confusion"]) == 18
 
 
 def test_one_label_or_fold_is_not_enough(tmp_path: Path) -> None:
@@ -239,7 +354,9 @@ def test_every_clip_has_windows_that_hold_its_sound(onset: float) -> None:
     rng = np.random.default_rng(0)
     windows = clip_windows([y], p, 4, gains_db=(0.0,) * 20, rng=rng)
     assert len(windows.x) >= 20
-    silent = silence_windows(p, 1, rng)[0]
+    quiet = Frontend(p)
+    quiet.push(np.zeros(p.window_samples, np.float32))
+    silent = quiet.features()
     assert all(np.abs(x - silent).max() > 1.0 for x in windows.x)
     assert len(clip_windows([y], p, 11).x) >= 1
 
@@ -252,12 +369,6 @@ def test_a_gain_shifts_the_first_coefficient_only() -> None:
     shift = windows.x[n:] - windows.x[:n]
     np.testing.assert_allclose(shift[:, 0], 6.0 * np.sqrt(p.n_mels), rtol=0, atol=1e-2)
     np.testing.assert_allclose(shift[:, 1:], 0.0, rtol=0, atol=1e-2)
-
-
-def test_silence_is_faint_or_nothing() -> None:
-    x = silence_windows(LIBROSA_DEFAULTS, 8, np.random.default_rng(0))
-    assert x.shape == (8, 160)
-    assert x[0, 0] == pytest.approx(-100.0 * np.sqrt(128), abs=0.1)
 
 
 def test_a_clip_is_read_as_it_is_live(esc10: Path) -> None:
@@ -282,7 +393,8 @@ def test_presets_are_found_by_name() -> None:
 def test_cross_validation_on_real_clips(esc10: Path, tmp_path: Path) -> None:
     """A third of the epochs: the figure to ship is `otic crossval`'s, on the model card."""
     done = otic(
-        *("train", esc10, "--out", tmp_path / "m.tflite", "--epochs", "10", "--test-folds", "2"),
+        *("train", esc10, "--out", tmp_path / "m.tflite", "--epochs", "8", "--test-folds", "2"),
+        *("--tracker", "none"),
         timeout=300,
     )
     assert done.returncode == 0, done.stderr.decode()

@@ -28,9 +28,11 @@ from numpy.typing import NDArray
 
 from realtime.errors import OticError
 from realtime.messages import say
-from training.commands import load_tensorflow
+from training import fitting
+from training.augmentation import Batch
 from training.datasets import DatasetError
 from training.presets import preset
+from training.requests import load_tensorflow
 
 _F32 = NDArray[np.float32]
 _I64 = NDArray[np.int64]
@@ -101,19 +103,30 @@ def accuracies(
     tf.config.experimental.enable_op_determinism()
     recipe = preset("tutorial")
     n_classes = int(slices.target.max()) + 1
-    model = recipe.build(slices.x[train], n_classes)
-    model.compile(
-        keras.optimizers.Adam(recipe.learning_rate), keras.losses.SparseCategoricalCrossentropy()
-    )
-    model.fit(
-        slices.x[train],
-        slices.target[train],
-        epochs=epochs,
-        batch_size=recipe.batch_size,
-        verbose=0,
-    )
-    right = np.asarray(model(slices.x, training=False)).argmax(axis=1) == slices.target
+    model = recipe.build(recipe.features, slices.x[train], n_classes)
+    examples = _SliceExamples(slices.x[train], slices.target[train], n_classes)
+    fitting.train(model, recipe, examples, epochs, np.random.default_rng(seed))
+    right = fitting.logits_of(model, slices.x).argmax(axis=1) == slices.target
     return float(right[train].mean()), float(right[~train].mean())
+
+
+class _SliceExamples:
+    """Slices to train on."""
+
+    def __init__(self, x: NDArray[np.float32], target: NDArray[np.int64], n_classes: int) -> None:
+        self._x, self._y = x, np.eye(n_classes, dtype=np.float32)[target]
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def sample(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        return self._x
+
+    def order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        return rng.permutation(len(self._x))
+
+    def batch(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> Batch:
+        return fitting.taken(self._x[chosen], self._y[chosen], np.ones(len(chosen), np.float32))
 
 
 def experiment(slices: Slices, seed: int, epochs: int) -> list[Row]:

@@ -3,35 +3,160 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import shlex
 import sys
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from realtime.errors import OticError, RuntimeMissingError
-from realtime.messages import hushed_libraries, say
+from realtime.bundle import Bundle
+from realtime.errors import OticError
+from realtime.messages import say
 from training.datasets import Dataset, DatasetError
-from training.layouts import load_dataset
+from training.metrics import Tested, accuracy_line, confusion_lines, figures
+from training.pages import report_folder
 from training.presets import Preset, preset
+from training.requests import begin, listed, load_tensorflow, some_folds, teacher_of
+from training.store import Store, default_store
+from training.tracking import start_tracker
 
 if TYPE_CHECKING:
-    from realtime.bundle import Bundle
-    from training.fitting import Prepared, Tested
+    from training.preparation import Prepared
+    from training.validation import HeldOut
 
 TUTORIAL = "tutorial"
 
 
 def train(args: argparse.Namespace) -> int:
     """Train on the other folds and test on the held-out ones, or train on all."""
-    dataset, recipe = _begin(args)
+    dataset, recipe = begin(args)
     test_folds = _test_folds(args.test_folds, dataset.folds)
+    _check_outputs(args, recipe, test_folds)
+    load_tensorflow()
+
+    from training.cost import cost_of
+    from training.export import export
+    from training.fitting import fit
+    from training.preparation import prepare
+    from training.provenance import provenance
+    from training.validation import typical
+
+    store = default_store()
+    teacher = teacher_of(args)
+    prepared = prepare(dataset, recipe, args.seed, say, store, teacher)
+    tracker = start_tracker(args.tracker, Path(args.out).stem)
+    train_folds = [f for f in dataset.folds if f not in test_folds]
+    if test_folds:
+        protocol = (
+            f"{dataset.name}: trained on folds {listed(train_folds)}, "
+            f"tested on folds {listed(test_folds)}"
+        )
+        temperature = _temperature(prepared, recipe, train_folds, args, store)
+    else:
+        protocol = protocol_of(dataset)
+        results, temperature = _cross_validated(prepared, recipe, args, store)
+        say("training on all folds")
+    model = fit(prepared, recipe, train_folds, args.seed, args.epochs, tracker.loss)
+    if test_folds:
+        results = [_tested(model, prepared, train_folds, test_folds, temperature, args.int8)]
+    tested = [float32 for float32, _ in results]
+    accuracy = figures(tested, protocol)
+    int8 = [small for _, small in results if small is not None]
+    bundle = Bundle(
+        name="",
+        labels=dataset.labels,
+        features=recipe.features,
+        inference_hop_frames=recipe.inference_hop_frames,
+        decision=recipe.decision(len(dataset.labels)),
+        accuracy=accuracy,
+        license=dataset.license,
+        provenance=provenance(
+            dataset.name,
+            int(np.isin(prepared.fold, train_folds).sum()),
+            train_folds,
+            recipe.name,
+            args.epochs or recipe.epochs,
+            args.seed,
+            temperature,
+        ),
+        model=b"",
+    )
+    exported = export(
+        args.out,
+        model,
+        temperature,
+        bundle,
+        typical(prepared, train_folds),
+        figures(int8, f"int8, {protocol}") if int8 else None,
+    )
+    named = {recipe.name: accuracy}
+    if exported.int8 is not None:
+        named[f"{recipe.name} int8"] = exported.int8.accuracy
+    tutorial = _tutorial_figures(args, dataset, store) if args.card else None
+    if args.card:
+        _write_card(args, exported.float32, tutorial)
+    _report(args, exported.float32.name, dataset, named, tested, cost_of(exported.float32))
+    tracker.finish(dataset, named, tested, args.out)
+    print(f"{protocol}:")
+    for name, values in named.items():
+        print(accuracy_line(name, values))
+    for written in filter(None, (exported.float32, exported.int8)):
+        path = Path(args.out).parent / f"{written.name}.tflite"
+        print(f"wrote {path} ({path.stat().st_size / 1000:.0f} kB)")
+    return 0
+
+
+def crossval(args: argparse.Namespace) -> int:
+    """The preset's figures over the official folds, the tutorial's beside them."""
+    dataset, recipe = begin(args)
+    if args.report:
+        report_folder(args.report)
+    load_tensorflow()
+
+    from training.preparation import prepare
+
+    store = default_store()
+    protocol = protocol_of(dataset)
+    tested: list[Tested] = []
+    int8: list[Tested] = []
+    for seed in range(args.seed, args.seed + args.seeds):
+        if args.seeds > 1:
+            say(f"seed {seed}")
+        seeded = argparse.Namespace(**{**vars(args), "seed": seed})
+        prepared = prepare(dataset, recipe, seed, say, store, teacher_of(args))
+        results, _ = _cross_validated(prepared, recipe, seeded, store)
+        tested += [float32 for float32, _ in results]
+        int8 += [small for _, small in results if small is not None]
+    named = {recipe.name: _over_seeds(tested, protocol, args.seeds)}
+    if int8:
+        named[f"{recipe.name} int8"] = _over_seeds(int8, f"int8, {protocol}", args.seeds)
+    leak = _leak_figures(prepared, args, recipe, store) if args.show_leak else None
+    if recipe.name != TUTORIAL:
+        tutorial = _tutorial_figures(args, dataset, store)
+        if tutorial is not None:
+            named[TUTORIAL] = tutorial
+    _report(args, f"{recipe.name} on {dataset.name}", dataset, named, tested, None, leak)
+    if args.json:
+        outcome = {"labels": list(dataset.labels), "presets": named}
+        print(json.dumps({**outcome, "leak": leak} if leak else outcome, indent=2))
+        return 0
+    print(f"{protocol}:")
+    for name, accuracy in named.items():
+        print(accuracy_line(name, accuracy))
+    if leak is not None:
+        print(f"{leak['protocol']}:")
+        print(accuracy_line(recipe.name, leak))
+    for line in confusion_lines(dataset.labels, named[recipe.name]["confusion"]):
+        print(line)
+    return 0
+
+
+def _check_outputs(args: argparse.Namespace, recipe: Preset, test_folds: list[int]) -> None:
+    """Find out before the work whether its results can be written."""
     if args.out is None:
         args.out = f"{Path(args.dataset).resolve().name}-{recipe.name}.tflite"
     if not args.out.endswith(".tflite"):
@@ -44,120 +169,115 @@ def train(args: argparse.Namespace) -> int:
             )
     if args.card and test_folds:
         raise OticError("--card describes a model trained on all folds: add --test-folds none")
-    load_tensorflow()
-
-    from training.export import export, provenance
-    from training.fitting import cross_validate, evaluate, fit, prepare
-
-    prepared = prepare(dataset, recipe, args.seed, say)
-    if test_folds:
-        train_folds = [f for f in dataset.folds if f not in test_folds]
-        model = fit(prepared, recipe, train_folds, args.seed, args.epochs)
-        tested = evaluate(model, prepared, test_folds)
-        accuracy = _figures(
-            [tested],
-            f"{dataset.name}: trained on folds {_listed(train_folds)}, "
-            f"tested on folds {_listed(test_folds)}",
-        )
-    else:
-        train_folds = list(dataset.folds)
-        results = cross_validate(prepared, recipe, args.seed, args.epochs, say)
-        accuracy = _figures(results, _protocol(dataset))
-        say("training on all folds")
-        model = fit(prepared, recipe, train_folds, args.seed, args.epochs)
-    tutorial = _tutorial_figures(args, dataset) if args.card else None
-    origin = provenance(prepared, dataset, recipe, train_folds, args.seed, args.epochs)
-    bundle = export(args.out, model, dataset, recipe, accuracy, origin, prepared.test.x)
-    if args.card:
-        _write_card(args, bundle, tutorial)
-    print(f"{accuracy['protocol']}:")
-    print(_line(recipe.name, accuracy))
-    print(f"wrote {args.out} ({len(bundle.model) / 1000:.0f} kB)")
-    return 0
+    if args.report:
+        report_folder(args.report)
 
 
-def crossval(args: argparse.Namespace) -> int:
-    """The preset's figures over the official folds, the tutorial's beside them."""
-    dataset, recipe = _begin(args)
-    load_tensorflow()
+def _temperature(
+    prepared: Prepared,
+    recipe: Preset,
+    train_folds: list[int],
+    args: argparse.Namespace,
+    store: Store,
+) -> float:
+    """From a model that does without the last training fold, tested on that."""
+    from training.validation import hold_out, temperature_of
 
-    from training.fitting import prepare
-
-    prepared = prepare(dataset, recipe, args.seed, say)
-    figures = {recipe.name: _cross_validated(prepared, args, dataset, recipe)}
-    leak = _leak_figures(prepared, args, recipe) if args.show_leak else None
-    if recipe.name != TUTORIAL:
-        tutorial = _tutorial_figures(args, dataset)
-        if tutorial is not None:
-            figures[TUTORIAL] = tutorial
-    if args.json:
-        outcome = {"labels": list(dataset.labels), "presets": figures}
-        print(json.dumps({**outcome, "leak": leak} if leak else outcome, indent=2))
-        return 0
-    print(f"{_protocol(dataset)}:")
-    for name, accuracy in figures.items():
-        print(_line(name, accuracy))
-    if leak is not None:
-        print(f"{leak['protocol']}:")
-        print(_line(recipe.name, leak))
-    _print_confusion(dataset.labels, figures[recipe.name])
-    return 0
+    if len(train_folds) < 2:
+        say("not calibrated: that takes two training folds or more")
+        return 1.0
+    *rest, last = train_folds
+    say(f"calibrating on fold {last}")
+    held_out = hold_out(prepared, recipe, rest, [last], args.seed, args.epochs, store)
+    return temperature_of([held_out])
 
 
-def _begin(args: argparse.Namespace) -> tuple[Dataset, Preset]:
-    """Check the extra and the arguments before anything slow is done."""
-    if find_spec("tensorflow") is None:
-        raise RuntimeMissingError(
-            "training needs tensorflow, which is not installed: pip install 'otic[train]'"
-        )
-    recipe = preset(args.preset)
-    dataset = load_dataset(args.dataset, args.group_regex, args.subset)
-    for warning in dataset.warnings:
-        say(warning)
-    return dataset, recipe
+def _tested(
+    model: Any,
+    prepared: Prepared,
+    train_folds: list[int],
+    test_folds: list[int],
+    temperature: float,
+    int8: bool,
+) -> tuple[Tested, Tested | None]:
+    """The model's scores on the held-out folds, and those of its int8 version."""
+    from training.validation import questioned
 
-
-def load_tensorflow() -> None:
-    """Import it, quietly, and so that the same seed gives the same model."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its sums depend on the machine
-    with hushed_libraries():
-        importlib.import_module("tensorflow")
+    n_labels = len(prepared.labels)
+    result = questioned(model, prepared, train_folds, test_folds, int8, temperature)
+    return result.tested(temperature, n_labels), result.tested_int8() if int8 else None
 
 
 def _cross_validated(
-    prepared: Prepared, args: argparse.Namespace, dataset: Dataset, recipe: Preset
+    prepared: Prepared, recipe: Preset, args: argparse.Namespace, store: Store
+) -> tuple[list[tuple[Tested, Tested | None]], float]:
+    """What each fold's test said, float32 and int8, and the temperature of them all."""
+    from training.validation import calibrated, cross_validate, temperature_of
+
+    results: list[HeldOut] = cross_validate(
+        prepared, recipe, args.seed, args.epochs, say, store, int8=args.int8
+    )
+    small = [r.tested_int8() if args.int8 else None for r in results]
+    pairs = zip(calibrated(results, len(prepared.labels)), small, strict=True)
+    return list(pairs), temperature_of(results)
+
+
+def _over_seeds(tested: list[Tested], protocol: str, seeds: int) -> dict[str, Any]:
+    accuracy = figures(tested, protocol if seeds == 1 else f"{protocol}; {seeds} seeds")
+    if seeds > 1:
+        clip = np.reshape([t.clip_accuracy for t in tested], (seeds, -1)).mean(axis=1)
+        accuracy["clip_by_seed"] = [round(float(a), 4) for a in clip]
+    return accuracy
+
+
+def _leak_figures(
+    prepared: Prepared, args: argparse.Namespace, recipe: Preset, store: Store
 ) -> dict[str, Any]:
-    from training.fitting import cross_validate
-
-    results = cross_validate(prepared, recipe, args.seed, args.epochs, say)
-    return _figures(results, _protocol(dataset))
-
-
-def _leak_figures(prepared: Prepared, args: argparse.Namespace, recipe: Preset) -> dict[str, Any]:
     """The same on folds drawn at random, as many papers and tutorials do."""
-    from training.fitting import cross_validate
-
     say("and with a random split")
     mixed = np.random.default_rng(args.seed).permutation(prepared.fold)
-    results = cross_validate(replace(prepared, fold=mixed), recipe, args.seed, args.epochs, say)
-    return _figures(
-        results,
+    shuffled = replace(prepared, fold=mixed, key=f"{prepared.key} mixed by {args.seed}")
+    results, _ = _cross_validated(shuffled, recipe, args, store)
+    return figures(
+        [float32 for float32, _ in results],
         "a random split, which LEAKS: clips of one recording are trained and tested on; "
         "not a figure to rely on",
     )
 
 
-def _tutorial_figures(args: argparse.Namespace, dataset: Dataset) -> dict[str, Any] | None:
+def _tutorial_figures(
+    args: argparse.Namespace, dataset: Dataset, store: Store
+) -> dict[str, Any] | None:
     """The comparison; None where it can't be made (clips too short, say): no reason to fail."""
-    from training.fitting import prepare
+    from training.preparation import prepare
 
+    recipe = preset(TUTORIAL)
+    plain = argparse.Namespace(**{**vars(args), "int8": False})
     try:
-        prepared = prepare(dataset, preset(TUTORIAL), args.seed, say)
-        return _cross_validated(prepared, args, dataset, preset(TUTORIAL))
+        prepared = prepare(dataset, recipe, args.seed, say, store)
+        results, _ = _cross_validated(prepared, recipe, plain, store)
     except DatasetError as error:
         say(f"no comparison with the tutorial: {error}")
         return None
+    return figures([float32 for float32, _ in results], protocol_of(dataset))
+
+
+def _report(
+    args: argparse.Namespace,
+    title: str,
+    dataset: Dataset,
+    named: dict[str, dict[str, Any]],
+    tested: list[Tested],
+    cost: Any,
+    leak: dict[str, Any] | None = None,
+) -> None:
+    if not args.report:
+        return
+    from training.reports import Report
+
+    shown = {**named, "a random split, a LEAK": leak} if leak else named
+    report = Report(title, dataset.labels, shown, tested, cost, dataset.warnings)
+    say(f"wrote {report.write(report_folder(args.report))}")
 
 
 def _write_card(args: argparse.Namespace, bundle: Bundle, tutorial: dict[str, Any] | None) -> None:
@@ -172,59 +292,18 @@ def _test_folds(text: str | None, folds: tuple[int, ...]) -> list[int]:
     """The held-out folds; none of them for ``none``; the last by default."""
     if text is None:
         return [folds[-1]]
-    if text == "none":
-        return []
-    chosen = [int(part) if part.isdecimal() else -1 for part in text.split(",")]
-    if not set(chosen) < set(folds):
-        raise OticError(
-            f"--test-folds {text} must name some, not all, of the folds {_listed(folds)}, or none"
-        )
-    return sorted(set(chosen))
+    return [] if text == "none" else some_folds("--test-folds", text, folds, ", or none")
 
 
-def _protocol(dataset: Dataset) -> str:
+def protocol_of(dataset: Dataset) -> str:
+    """How a cross-validation on this data set tests."""
     sure = not dataset.warnings
     return (
         f"{dataset.name}, {len(dataset.folds)} {dataset.protocol}, each held out in turn "
-        f"({'a recording is in one fold only' if sure else 'a file is taken for a recording'}); "
+        f"({'a recording is in one fold only' if sure else 'but see the warnings'}); "
         "scores averaged over a clip's windows, taken "
         "at the live pace, without those that are silent for more than half"
     )
-
-
-def _figures(results: list[Tested], protocol: str) -> dict[str, Any]:
-    clip = np.array([r.clip_accuracy for r in results])
-    window = np.array([r.window_accuracy for r in results])
-    ddof = 1 if len(results) > 1 else 0
-    return {
-        "protocol": protocol,
-        "clips": int(sum(r.confusion.sum() for r in results)),
-        "clip_mean": round(float(clip.mean()), 4),
-        "clip_sd": round(float(clip.std(ddof=ddof)), 4),
-        "clip_by_fold": [round(float(a), 4) for a in clip],
-        "window_mean": round(float(window.mean()), 4),
-        "window_sd": round(float(window.std(ddof=ddof)), 4),
-        "confusion": np.sum([r.confusion for r in results], axis=0).tolist(),
-    }
-
-
-def _line(name: str, accuracy: dict[str, Any]) -> str:
-    several = len(accuracy["clip_by_fold"]) > 1
-    clip, window = (
-        f"{accuracy[f'{kind}_mean']:6.1%}" + (f" ± {accuracy[f'{kind}_sd']:.1%}" if several else "")
-        for kind in ("clip", "window")
-    )
-    return f"  {name:<12} {clip} of {accuracy['clips']} clips, {window} of windows"
-
-
-def _print_confusion(labels: tuple[str, ...], accuracy: dict[str, Any]) -> None:
-    print("confusion (rows: true, columns: heard, in the same order; clips):")
-    for label, row in zip(labels, accuracy["confusion"], strict=True):
-        print(f"  {label:<16} {' '.join(f'{n:3d}' if n else '  ·' for n in row)}")
-
-
-def _listed(folds: list[int] | tuple[int, ...]) -> str:
-    return ", ".join(map(str, folds))
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -1,12 +1,9 @@
-"""From a Keras model to a bundle; every stage is checked against the one before."""
+"""From a trained model to bundles; every stage is checked against the one before."""
 
 from __future__ import annotations
 
-import io
-import platform
 import tempfile
-from contextlib import redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,120 +13,123 @@ from numpy.typing import NDArray
 from realtime.bundle import Bundle, load_bundle, save_bundle
 from realtime.classifier import Classifier
 from realtime.errors import OticError
-from realtime.messages import hushed_libraries
 from realtime.verification import golden_cases
-from realtime.version import __version__
-from training.datasets import Dataset
-from training.fitting import Prepared, predict
-from training.presets import Preset
+from training.tflite import served, to_float, to_int8
 
 if TYPE_CHECKING:
     import keras
 
+_F32 = NDArray[np.float32]
+
 MAX_DIFFERENCE = 1e-5
 """Largest difference of any score between the Keras model and the written bundle."""
+
+MAX_MEAN_DIFFERENCE_INT8 = 0.02
+"""Largest mean difference of scores between the float32 and the int8 bundle,"""
+
+MIN_AGREEMENT_INT8 = 0.95
+"""and the least share of windows for which the int8 one must name the label that has the
+highest float32 score, or one within ``_TIE`` of it."""
+
+_TIE = 0.05
 
 _CHECKED_WINDOWS = 500
 
 
-def to_tflite(model: keras.Model) -> bytes:
-    """Convert to a float32 TFLite flatbuffer that takes one window at a time."""
-    import tensorflow as tf
+@dataclass(frozen=True)
+class Exported:
+    """Bundles as read back from their files; ``int8`` where it was asked for."""
 
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    with hushed_libraries(), redirect_stdout(io.StringIO()):  # Keras prints the model's signature
-        return bytes(converter.convert())
+    float32: Bundle
+    int8: Bundle | None
 
 
 def export(
     path: str,
     model: keras.Model,
-    dataset: Dataset,
-    preset: Preset,
-    accuracy: dict[str, Any],
-    provenance: dict[str, Any],
-    probe: NDArray[np.float32],
-) -> Bundle:
-    """Write a bundle and prove that it gives the Keras model's scores.
+    temperature: float,
+    bundle: Bundle,
+    probe: _F32,
+    int8_accuracy: dict[str, Any] | None,
+) -> Exported:
+    """Write bundles and prove that they give the Keras model's scores.
 
     Parameters
     ----------
     path : str
-        Where to write; its stem is the model's name.
+        Where to write; an int8 bundle goes beside it, ``NAME-int8.tflite``.
     model : keras.Model
-    dataset, preset
-        What it was trained on, and how.
-    accuracy, provenance : dict
-        Go into the bundle as they are.
+        Gives logits.
+    temperature : float
+        See :func:`training.tflite.served`.
+    bundle : Bundle
+        All that it holds but the model, the name and the golden cases.
     probe : float32 [n, n_features]
-        Windows to compare on.
+        Windows to compare on, and for the ranges of int8 activations.
+    int8_accuracy : dict, optional
+        The figures of the int8 version, which is then written too.
 
     Returns
     -------
-    Bundle
-        As read back from the file.
+    Exported
 
     Raises
     ------
     OticError
-        If the bundle's scores differ from the Keras model's by more than
-        ``MAX_DIFFERENCE``, or the file can't be written.
+        If scores differ by more than the limits above, or a file can't be written.
     """
-    labels = dataset.labels
-    bundle = Bundle(
-        name=Path(path).stem,
-        labels=labels,
-        features=preset.features,
-        inference_hop_frames=preset.inference_hop_frames,
-        decision=preset.decision(len(labels)),
-        accuracy=accuracy,
-        license=dataset.license,
-        provenance=provenance,
-        model=to_tflite(model),
+    probe = probe[:: -(-len(probe) // _CHECKED_WINDOWS)]
+    final = served(model, len(bundle.labels), temperature)
+    expected = np.asarray(final(probe, training=False))
+    whole = _finished(bundle, path, to_float(final))
+    small = None
+    if int8_accuracy is not None:
+        small_path = f"{path.removesuffix('.tflite')}-int8.tflite"
+        described = replace(bundle, accuracy=int8_accuracy)
+        small = _finished(described, small_path, to_int8(final, probe))
+        _check_int8(small, expected, probe)
+    _check_float32(whole, expected, probe)
+    save_bundle(path, whole)
+    if small is not None:
+        save_bundle(small_path, small)
+    return Exported(
+        load_bundle(Path(path).absolute()),
+        None if small is None else load_bundle(Path(small_path).absolute()),
     )
-    bundle = replace(bundle, golden=golden_cases(bundle))
-    # Checked before it takes its place: a bundle that fails is never seen there.
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / Path(path).name
-        save_bundle(trial, bundle)
-        _check(load_bundle(trial), model, probe[:_CHECKED_WINDOWS])
-    save_bundle(path, bundle)
-    return load_bundle(Path(path).absolute())
 
 
-def provenance(
-    prepared: Prepared,
-    dataset: Dataset,
-    preset: Preset,
-    folds: list[int],
-    seed: int,
-    epochs: int | None,
-) -> dict[str, Any]:
-    """Where a model comes from."""
-    import tensorflow as tf
-
-    return {
-        "data": dataset.name,
-        "clips": int(np.isin(prepared.fold, folds).sum()),
-        "folds": folds,
-        "preset": preset.name,
-        "epochs": epochs or preset.epochs,
-        "seed": seed,
-        "versions": {
-            "otic": __version__,
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "numpy": np.__version__,
-        },
-    }
+def _finished(bundle: Bundle, path: str, model: bytes) -> Bundle:
+    named = replace(bundle, name=Path(path).stem, model=model)
+    return replace(named, golden=golden_cases(named))
 
 
-def _check(bundle: Bundle, model: keras.Model, probe: NDArray[np.float32]) -> None:
-    classifier = Classifier(bundle)
-    served = np.stack([classifier.predict(x) for x in probe])
-    worst = float(np.abs(served - predict(model, probe)).max())
+def _check_float32(bundle: Bundle, expected: _F32, probe: _F32) -> None:
+    worst = float(np.abs(_scores(bundle, probe) - expected).max())
     if not worst <= MAX_DIFFERENCE:
         raise OticError(
             f"the exported model's scores differ from Keras's by {worst:.2g}, "
             f"more than {MAX_DIFFERENCE:g}: nothing was written"
         )
+
+
+def _check_int8(bundle: Bundle, expected: _F32, probe: _F32) -> None:
+    scores = _scores(bundle, probe)
+    mean = float(np.abs(scores - expected).mean())
+    named = expected[np.arange(len(expected)), scores.argmax(axis=1)]
+    agreement = float(np.mean(named >= expected.max(axis=1) - _TIE))
+    if not (mean <= MAX_MEAN_DIFFERENCE_INT8 and agreement >= MIN_AGREEMENT_INT8):
+        raise OticError(
+            f"the int8 model's scores differ from Keras's by {mean:.2g} on average (limit "
+            f"{MAX_MEAN_DIFFERENCE_INT8:g}), with the same label for {agreement:.1%} of windows "
+            f"(limit {MIN_AGREEMENT_INT8:.0%}): nothing was written; train longer, or leave "
+            "--int8 out"
+        )
+
+
+def _scores(bundle: Bundle, probe: _F32) -> _F32:
+    """What the packed bundle says, read back from a file: one that fails is never seen."""
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / f"{bundle.name}.tflite"
+        save_bundle(trial, bundle)
+        classifier = Classifier(load_bundle(trial))
+    return np.stack([classifier.predict(x) for x in probe])

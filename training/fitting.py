@@ -1,173 +1,262 @@
-"""Fits a preset to clips and tests it on others."""
+"""Fits a preset to windows of clips."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.errors import OticError
-from training.datasets import Dataset, DatasetError
+from training.augmentation import Batch, DrawnWindows
+from training.background import background_features
+from training.preparation import Prepared
 from training.presets import Preset
-from training.windows import Windows, clip_windows, read_clip, silence_windows
+from training.progress import progress
+from training.teacher import Lesson, lessons
+from training.windows import Passes
 
 if TYPE_CHECKING:
     import keras
 
 _F32 = NDArray[np.float32]
 _I64 = NDArray[np.int64]
+Watch = Callable[[int, float], None]
+
+_PREDICTED_AT_ONCE = 512
+_STANDARDISED_BY = 2000
+"""Windows that tell the mean and variance of a drawing preset's features."""
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A data set as windows: those to train on and, taken at the live pace, those to test on."""
+class Examples(Protocol):
+    """Where training windows come from."""
 
-    labels: tuple[str, ...]
-    target: _I64  # [n_clips], index into labels
-    fold: _I64  # [n_clips]
-    train: Windows
-    test: Windows
-    silence: _F32
+    def __len__(self) -> int:
+        """Windows in an epoch."""
 
+    def sample(self, rng: np.random.Generator) -> _F32:
+        """Features to standardise by, float32 [n, n_features]."""
 
-@dataclass(frozen=True)
-class Tested:
-    """Figures on clips that training did not see.
+    def order(self, rng: np.random.Generator) -> _I64:
+        """What an epoch goes through, in which order."""
 
-    ``confusion[i][j]`` counts clips of label ``i`` that were taken for ``j``. A
-    clip's class is that of the mean score over its windows.
-    """
-
-    clip_accuracy: float
-    window_accuracy: float
-    confusion: _I64
+    def batch(self, chosen: _I64, rng: np.random.Generator) -> Batch:
+        """A part of that."""
 
 
-def prepare(dataset: Dataset, preset: Preset, seed: int, tell: Callable[[str], None]) -> Prepared:
-    """Read all clips and take their windows; what has to be left out is told, clip by clip.
+class TakenExamples:
+    """Windows that were taken once; every clip has the same weight."""
 
-    Raises
-    ------
-    OticError
-        If a label has no clip in some fold that can be read and is as long as the window.
-    """
-    features = preset.features
-    tell(f"reading {len(dataset.clips)} clips of {dataset.name}")
-    kept, clips = [], []
-    for clip in dataset.clips:
-        try:
-            y = read_clip(clip, features.sr)
-        except OticError as error:
-            tell(f"left out: {error}")
-            continue
-        # A clip shorter than the window can't fill it live either.
-        if len(y) < features.window_samples:
-            tell(
-                f"left out: '{clip.path}' has {len(y) / features.sr:.2f} s, "
-                f"less than the window of {features.window_seconds:.2f} s"
-            )
-            continue
-        kept.append(clip)
-        clips.append(y)
-    if len(kept) < len(dataset.clips):
-        tell(f"{len(dataset.clips) - len(kept)} of {len(dataset.clips)} clips are left out")
-    absent = {(c.label, c.fold) for c in dataset.clips} - {(c.label, c.fold) for c in kept}
-    if absent:
-        label, fold = min(absent)
-        raise DatasetError(
-            f"all clips of '{label}' in fold {fold} had to be left out: they can't be read, or "
-            f"are shorter than {preset.name}'s window of {features.window_seconds:.2f} s"
+    def __init__(self, prepared: Prepared, preset: Preset, chosen: _I64, seed: int) -> None:
+        taken = prepared.train
+        keep = np.isin(taken.clip, chosen)
+        self._x, clip = taken.x[keep], taken.clip[keep]
+        n_outputs = preset.n_outputs(len(prepared.labels))
+        self._y = np.eye(n_outputs, dtype=np.float32)[prepared.target[clip]]
+        weight = 1.0 / np.bincount(clip)[clip]
+        self._weight = (weight / weight.mean()).astype(np.float32)
+        self._n_taken = len(self._x)
+        n_none = round(preset.none_share * len(self._x))
+        if n_none:
+            rng = np.random.default_rng(seed)
+            none = np.eye(1, n_outputs, n_outputs - 1, dtype=np.float32)
+            self._x = np.concatenate([self._x, background_features(preset.features, n_none, rng)])
+            self._y = np.concatenate([self._y, np.repeat(none, n_none, axis=0)])
+            self._weight = np.concatenate([self._weight, np.ones(n_none, np.float32)])
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def sample(self, rng: np.random.Generator) -> _F32:
+        return self._x[: self._n_taken]
+
+    def order(self, rng: np.random.Generator) -> _I64:
+        return rng.permutation(len(self._x))
+
+    def batch(self, chosen: _I64, rng: np.random.Generator) -> Batch:
+        return taken(self._x[chosen], self._y[chosen], self._weight[chosen])
+
+
+def taken(x: _F32, y: _F32, weight: _F32) -> Batch:
+    """A batch that no teacher knows."""
+    return Batch(x, y, weight, np.zeros((len(x), 0), np.float32), np.zeros(len(x), np.float32))
+
+
+class DrawnExamples:
+    """Windows that are drawn when they are needed."""
+
+    def __init__(self, prepared: Prepared, preset: Preset, chosen: _I64) -> None:
+        assert not isinstance(preset.windows, Passes)
+        taught: list[Lesson] = []
+        n_labels = len(prepared.labels)
+        if prepared.teacher:
+            heard = [prepared.teacher[i] for i in chosen]
+            target, fold = prepared.target[chosen], prepared.fold[chosen]
+            taught = lessons(heard, target, fold, n_labels, preset.n_outputs(n_labels))
+        self._windows = DrawnWindows(
+            [prepared.audio[i] for i in chosen],
+            prepared.target[chosen],
+            n_labels,
+            preset.features,
+            preset.windows,
+            preset.none_share,
+            taught,
+            preset.soft_share,
         )
-    tell("computing features")
-    rng = np.random.default_rng(seed)
-    train = clip_windows(clips, features, preset.train_hop_frames, preset.gains_db, rng)
-    return Prepared(
-        labels=dataset.labels,
-        target=np.array([dataset.labels.index(clip.label) for clip in kept]),
-        fold=np.array([clip.fold for clip in kept]),
-        train=train,
-        test=clip_windows(clips, features, preset.inference_hop_frames),
-        silence=silence_windows(features, round(preset.silence_share * len(train.x)), rng),
-    )
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def sample(self, rng: np.random.Generator) -> _F32:
+        rounds = -(-_STANDARDISED_BY // len(self))
+        order = np.concatenate([self.order(rng) for _ in range(rounds)])
+        return self._windows.batch(order[:_STANDARDISED_BY], rng).x
+
+    def order(self, rng: np.random.Generator) -> _I64:
+        return self._windows.order(rng)
+
+    def batch(self, chosen: _I64, rng: np.random.Generator) -> Batch:
+        return self._windows.batch(chosen, rng)
 
 
 def fit(
-    prepared: Prepared, preset: Preset, folds: Sequence[int], seed: int, epochs: int | None
+    prepared: Prepared,
+    preset: Preset,
+    folds: Sequence[int],
+    seed: int,
+    epochs: int | None,
+    watch: Watch | None = None,
 ) -> keras.Model:
-    """Train on the clips of these folds; every clip has the same weight.
+    """Train on the clips of these folds; the model gives logits.
 
-    The same seed on the same machine gives the same model.
+    The same seed on the same machine gives the same model. ``watch`` is told the
+    number of each epoch that ends, and its mean loss.
     """
     import keras
     import tensorflow as tf
 
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
-    chosen = np.isin(prepared.fold, folds)[prepared.train.clip]
-    x, clip = prepared.train.x[chosen], prepared.train.clip[chosen]
-    n_labels = len(prepared.labels)
-    y = np.eye(n_labels, dtype=np.float32)[prepared.target[clip]]
-    weight = 1.0 / np.bincount(clip)[clip]
-    weight /= weight.mean()
-
-    model = preset.build(x, n_labels)
-    x = np.concatenate([x, prepared.silence])
-    y = np.concatenate([y, np.full((len(prepared.silence), n_labels), 1.0 / n_labels, np.float32)])
-    weight = np.concatenate([weight, np.ones(len(prepared.silence))])
-    n_epochs = epochs or preset.epochs
-    rate: float | keras.optimizers.schedules.LearningRateSchedule = preset.learning_rate
-    if preset.cosine:
-        steps = n_epochs * -(-len(x) // preset.batch_size)
-        rate = keras.optimizers.schedules.CosineDecay(preset.learning_rate, steps)
-    model.compile(
-        keras.optimizers.Adam(rate),
-        keras.losses.CategoricalCrossentropy(label_smoothing=preset.label_smoothing),
-    )
-    model.fit(x, y, sample_weight=weight, epochs=n_epochs, batch_size=preset.batch_size, verbose=0)
+    rng = np.random.default_rng(seed)
+    chosen = np.flatnonzero(np.isin(prepared.fold, folds))
+    examples: Examples
+    if isinstance(preset.windows, Passes):
+        examples = TakenExamples(prepared, preset, chosen, seed)
+    else:
+        examples = DrawnExamples(prepared, preset, chosen)
+    n_outputs = preset.n_outputs(len(prepared.labels))
+    model = preset.build(preset.features, examples.sample(rng), n_outputs)
+    train(model, preset, examples, epochs or preset.epochs, rng, watch)
     return model
 
 
-def evaluate(model: keras.Model, prepared: Prepared, folds: Sequence[int]) -> Tested:
-    """Test on the clips of these folds, on windows taken at the live pace."""
-    chosen = np.isin(prepared.fold, folds)[prepared.test.clip]
-    x, clip = prepared.test.x[chosen], prepared.test.clip[chosen]
-    scores = predict(model, x)
-    target = prepared.target
-    n_labels = len(prepared.labels)
-    confusion = np.zeros((n_labels, n_labels), np.int64)
-    for i in np.unique(clip):
-        confusion[target[i], scores[clip == i].mean(axis=0).argmax()] += 1
-    return Tested(
-        clip_accuracy=float(np.trace(confusion) / confusion.sum()),
-        window_accuracy=float(np.mean(scores.argmax(axis=1) == target[clip])),
-        confusion=confusion,
+def train(
+    model: keras.Model,
+    preset: Preset,
+    examples: Examples,
+    epochs: int,
+    rng: np.random.Generator,
+    watch: Watch | None = None,
+) -> None:
+    """Change the model's weights as the preset says."""
+    n_outputs = model.output.shape[-1]
+    steps = max(1, epochs * len(examples) // preset.batch_size)
+    batches = _batches(examples, preset.batch_size, steps, rng)
+    first = next(batches)
+    step, averages = _make_step(model, preset, steps, first.lesson.shape[1])
+    losses: list[float] = []
+    with progress("training", epochs) as advance:
+        for done, batch in enumerate(_one_ahead(chain([first], batches)), 1):
+            flat = np.float32(preset.label_smoothing)
+            losses.append(float(step(*batch._replace(y=batch.y * (1 - flat) + flat / n_outputs))))
+            if done * epochs // steps > (done - 1) * epochs // steps:  # an epoch ends here
+                advance(1)
+                if watch is not None:
+                    watch(done * epochs // steps, float(np.mean(losses)))
+                losses.clear()
+    for variable, average in averages:
+        variable.assign(average)
+
+
+def _make_step(
+    model: keras.Model, preset: Preset, steps: int, n_components: int
+) -> tuple[Any, list[tuple[Any, Any]]]:
+    """The function that trains on one batch, and the averages of the weights, if wanted.
+
+    What the last layer looks at is also what tells the teacher's components, by a
+    layer of its own that is not kept. Keras's own ``fit`` takes twice as long for
+    models as small as these.
+    """
+    import keras
+    import tensorflow as tf
+
+    seen = model.layers[-1].input
+    taught = keras.layers.Dense(n_components)(seen) if n_components else seen
+    both = keras.Model(model.input, [model.output, taught])
+    variables = both.trainable_variables
+    optimizer = keras.optimizers.AdamW(_rate(preset, steps), weight_decay=preset.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    optimizer.build(variables)
+    weights = [w.value for w in model.weights if w.dtype == "float32"] if preset.averaging else []
+    averages = [(weight, tf.Variable(weight)) for weight in weights]
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def step(x: Any, y: Any, weight: Any, lesson: Any, known: Any) -> Any:
+        with tf.GradientTape() as tape:
+            logits, learnt = both(x, training=True)
+            losses = weight * tf.nn.softmax_cross_entropy_with_logits(y, logits)
+            if n_components:
+                error = tf.reduce_mean((learnt - lesson) ** 2, axis=1)
+                losses += preset.lesson_weight * known * error
+            loss = tf.reduce_mean(losses) + tf.add_n([*model.losses, 0.0])
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        for variable, average in averages:
+            average.assign_add((1.0 - preset.averaging) * (variable - average))
+        return loss
+
+    return step, averages
+
+
+def _rate(preset: Preset, steps: int) -> Any:
+    import keras
+
+    if not preset.cosine:
+        return preset.learning_rate
+    warmup = round(preset.warmup_share * steps)
+    if not warmup:
+        return keras.optimizers.schedules.CosineDecay(preset.learning_rate, steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), warmup_target=preset.learning_rate, warmup_steps=warmup
     )
 
 
-def predict(model: keras.Model, x: _F32) -> _F32:
-    """Scores, float32 [n, n_labels], all in one call: Keras's predict() traces anew each model."""
-    return np.asarray(model(x, training=False))
+def _batches(
+    examples: Examples, size: int, steps: int, rng: np.random.Generator
+) -> Iterator[Batch]:
+    """Batches of one size; one may reach over the end of an epoch."""
+    waiting = np.zeros(0, np.int64)
+    for _ in range(steps):
+        while len(waiting) < size:
+            waiting = np.concatenate([waiting, examples.order(rng)])
+        yield examples.batch(waiting[:size], rng)
+        waiting = waiting[size:]
 
 
-def cross_validate(
-    prepared: Prepared,
-    preset: Preset,
-    seed: int,
-    epochs: int | None,
-    tell: Callable[[str], None],
-) -> list[Tested]:
-    """Train and test with each official fold held out in turn."""
-    results = []
-    folds = sorted(set(prepared.fold.tolist()))
-    for held_out in folds:
-        model = fit(prepared, preset, [f for f in folds if f != held_out], seed, epochs)
-        tested = evaluate(model, prepared, [held_out])
-        tell(
-            f"{preset.name}: fold {held_out} held out: {tested.clip_accuracy:.1%} of clips, "
-            f"{tested.window_accuracy:.1%} of windows"
-        )
-        results.append(tested)
-    return results
+def _one_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same; the next one is made while one is trained on."""
+    with ThreadPoolExecutor(1) as worker:
+        upcoming = worker.submit(next, batches, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = worker.submit(next, batches, None)
+            yield batch
+
+
+def logits_of(model: keras.Model, x: _F32) -> _F32:
+    """Logits, float32 [n, n_outputs]. Keras's predict() would trace anew for each model."""
+    parts = [
+        np.asarray(model(x[i : i + _PREDICTED_AT_ONCE], training=False))
+        for i in range(0, len(x), _PREDICTED_AT_ONCE)
+    ]
+    return np.concatenate(parts)

@@ -1,26 +1,18 @@
 """Recipes: what a model looks at, how it is built and how it is trained.
 
 Every hyper-parameter is here. A recipe never looks at the test folds: there is
-no early stopping and no model selection.
+no early stopping and no picking among finished models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass, fields, replace
 
 from realtime.errors import OticError
 from realtime.params import DecisionParams, FeatureParams
-
-if TYPE_CHECKING:
-    import keras
-
-_F32 = NDArray[np.float32]
-Build = Callable[[_F32, int], "keras.Model"]
+from training.augmentation import Augmentation
+from training.networks import Build, logmel_cnn, mfcc_mlp, tiny, tutorial
+from training.windows import Passes
 
 
 @dataclass(frozen=True)
@@ -34,37 +26,48 @@ class Preset:
         What the model looks at, in training and live.
     inference_hop_frames : int
         Frames between two predictions, live and in tests.
-    train_hop_frames : int
-        Frames between two training windows of one pass over a clip.
-    gains_db : tuple of float
-        One pass over each training clip for each gain.
-    silence_share : float
-        So many windows of silence and of faint noise for each training window,
-        with equal probabilities for all labels as their target, so that silence
-        sounds like none of them.
+    windows : Passes or Augmentation
+        Where training windows come from: taken once, or drawn anew each epoch.
+    none_share : float
+        Share of windows that hold background only. With any, the network has an
+        output more than there are labels, which is served to nobody: background
+        is "none of these", low scores everywhere.
     build : callable
-        Training features and the number of labels to a Keras model that gives
-        probabilities.
+        See :data:`training.networks.Build`.
     epochs, batch_size : int
     learning_rate : float
         Of Adam.
     cosine : bool
         Whether the rate falls to 0 over the epochs, as half a cosine.
+    warmup_share : float
+        Share of the training in which it rises to its full height before that.
+    weight_decay : float
+        Of AdamW; not of biases and batch normalisation.
+    averaging : float
+        The weights that are kept are a moving average over the steps, which
+        gives the past this much; 0 for the last ones.
     label_smoothing : float
+    lesson_weight, soft_share : float
+        With a teacher: the weight of its components beside the labels, and its
+        share of the targets. See :mod:`training.teacher`.
     """
 
     name: str
     features: FeatureParams
     inference_hop_frames: int
-    train_hop_frames: int
-    gains_db: tuple[float, ...]
-    silence_share: float
+    windows: Passes | Augmentation
+    none_share: float
     build: Build
     epochs: int
     batch_size: int
     learning_rate: float
     cosine: bool
+    warmup_share: float
+    weight_decay: float
+    averaging: float
     label_smoothing: float
+    lesson_weight: float = 0.0
+    soft_share: float = 0.0
 
     def decision(self, n_labels: int) -> DecisionParams:
         """Thresholds and times; the same for every label.
@@ -81,6 +84,16 @@ class Preset:
             lag_seconds=round(self.features.window_seconds / 2, 3),
         )
 
+    @property
+    def key(self) -> str:
+        """Stands for all of it but the name."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "name"}
+        return repr({**values, "build": self.build.__name__})
+
+    def n_outputs(self, n_labels: int) -> int:
+        """Outputs of the network."""
+        return n_labels + (self.none_share > 0.0)
+
 
 def preset(name: str) -> Preset:
     """A preset by name.
@@ -96,33 +109,6 @@ def preset(name: str) -> Preset:
     raise OticError(f"unknown preset '{name}': there are {', '.join(p.name for p in PRESETS)}")
 
 
-def _mfcc_mlp(x: _F32, n_labels: int) -> keras.Model:
-    """Standardiser, 128-64 ReLU with dropout, softmax."""
-    import keras
-    from keras import layers
-
-    standardise = layers.Normalization()
-    standardise.adapt(x)
-    stack = [keras.Input((x.shape[1],)), standardise]
-    for units in (128, 64):
-        stack += [
-            layers.Dense(units, activation="relu", kernel_regularizer=keras.regularizers.l2(1e-4)),
-            layers.Dropout(0.3),
-        ]
-    return keras.Sequential([*stack, layers.Dense(n_labels, activation="softmax")])
-
-
-def _tutorial(x: _F32, n_labels: int) -> keras.Model:
-    """The article's network, on features that are not standardised."""
-    import keras
-    from keras import layers
-
-    stack = [keras.Input((x.shape[1],))]
-    for _ in range(2):
-        stack += [layers.Dense(256, activation="relu"), layers.Dropout(0.5)]
-    return keras.Sequential([*stack, layers.Dense(n_labels, activation="softmax")])
-
-
 _LIBROSA_DEFAULTS = {
     "sr": 22050,
     "n_fft": 2048,
@@ -135,43 +121,82 @@ _LIBROSA_DEFAULTS = {
     "center": False,
 }
 
-PRESETS = (
-    # Rolling statistics of 40 MFCCs over 2 s, 128-64 perceptron.
-    Preset(
-        name="mfcc-mlp",
-        features=FeatureParams.from_dict(
-            {
-                **_LIBROSA_DEFAULTS,
-                "window_frames": 83,
-                "statistics": ("mean", "std", "delta_mean", "delta_rms"),
-            }
-        ),
-        inference_hop_frames=11,
-        train_hop_frames=4,
-        gains_db=(0.0, -12.0, 6.0),
-        silence_share=0.01,
-        build=_mfcc_mlp,
-        epochs=30,
-        batch_size=128,
-        learning_rate=1e-3,
-        cosine=True,
-        label_smoothing=0.05,
-    ),
-    # The article's model: 40 mean MFCCs over 4 s, 256-256 perceptron.
-    Preset(
-        name="tutorial",
-        features=FeatureParams.from_dict(
-            {**_LIBROSA_DEFAULTS, "window_frames": 169, "statistics": ("mean",)}
-        ),
-        inference_hop_frames=11,
-        train_hop_frames=11,
-        gains_db=(0.0,),
-        silence_share=0.0,
-        build=_tutorial,
-        epochs=100,
-        batch_size=32,
-        learning_rate=1e-3,
-        cosine=False,
-        label_smoothing=0.0,
-    ),
+# 96 frames of 64 bands, 2.25 s.
+_PATCH = FeatureParams.from_dict(
+    {
+        **_LIBROSA_DEFAULTS,
+        "n_fft": 1024,
+        "n_mels": 64,
+        "window_frames": 96,
+        "statistics": ("log_mel",),
+    }
 )
+
+_MFCC_MLP = Preset(
+    name="mfcc-mlp",
+    features=FeatureParams.from_dict(
+        {
+            **_LIBROSA_DEFAULTS,
+            "window_frames": 83,
+            "statistics": ("mean", "std", "delta_mean", "delta_rms"),
+        }
+    ),
+    inference_hop_frames=11,
+    windows=Passes(hop_frames=4, gains_db=(0.0, -12.0, 6.0)),
+    none_share=0.02,
+    build=mfcc_mlp,
+    epochs=30,
+    batch_size=128,
+    learning_rate=1e-3,
+    cosine=True,
+    warmup_share=0.0,
+    weight_decay=0.0,
+    averaging=0.0,
+    label_smoothing=0.05,
+)
+
+_LOGMEL_CNN = Preset(
+    name="logmel-cnn",
+    features=_PATCH,
+    inference_hop_frames=11,
+    windows=Augmentation(
+        views=1, speed=1.25, speed_share=0.8, mix_share=0.75, gain_db=10.0, equaliser_db=4.0
+    ),
+    none_share=0.04,
+    build=logmel_cnn,
+    epochs=300,
+    batch_size=16,
+    learning_rate=3e-3,
+    cosine=True,
+    warmup_share=0.05,
+    weight_decay=0.02,
+    averaging=0.99,
+    label_smoothing=0.0,
+    lesson_weight=1.0,
+    soft_share=0.9,
+)
+
+# Too much of a teacher is too much for it.
+_TINY = replace(_LOGMEL_CNN, name="tiny", build=tiny, lesson_weight=0.5, soft_share=0.5)
+
+# The article's model: 40 mean MFCCs over 4 s, 256-256 perceptron.
+_TUTORIAL = Preset(
+    name="tutorial",
+    features=FeatureParams.from_dict(
+        {**_LIBROSA_DEFAULTS, "window_frames": 169, "statistics": ("mean",)}
+    ),
+    inference_hop_frames=11,
+    windows=Passes(hop_frames=11, gains_db=(0.0,)),
+    none_share=0.0,
+    build=tutorial,
+    epochs=100,
+    batch_size=32,
+    learning_rate=1e-3,
+    cosine=False,
+    warmup_share=0.0,
+    weight_decay=0.0,
+    averaging=0.0,
+    label_smoothing=0.0,
+)
+
+PRESETS = (_MFCC_MLP, _LOGMEL_CNN, _TINY, _TUTORIAL)

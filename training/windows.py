@@ -18,8 +18,24 @@ _F32 = NDArray[np.float32]
 ACTIVE_DB = 60.0
 """The active part of a clip reaches from the first to the last 10 ms within this of the loudest."""
 
-_MIN_ACTIVE_SHARE = 0.5
-_SILENCE_DBFS = (-100.0, -75.0)
+MIN_ACTIVE_SHARE = 0.5
+"""A window counts where this much of it is active."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Training windows are taken once, hop by hop.
+
+    Attributes
+    ----------
+    hop_frames : int
+        Frames between two windows of one pass over a clip.
+    gains_db : tuple of float
+        One pass over each clip for each gain.
+    """
+
+    hop_frames: int
+    gains_db: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -121,7 +137,7 @@ def _windows_of(frontend: Frontend, y: _F32, hop: int, begin: int, end: int) -> 
     window = frontend.params.window_samples
     stops = range(window, len(y) + 1, hop)
     active = [min(stop, end) - max(stop - window, begin) for stop in stops]
-    needed = min(_MIN_ACTIVE_SHARE * window, max(active))
+    needed = min(MIN_ACTIVE_SHARE * window, max(active))
     frontend.reset()
     found = []
     position = 0
@@ -131,15 +147,3 @@ def _windows_of(frontend: Frontend, y: _F32, hop: int, begin: int, end: int) -> 
         if n_active >= needed:
             found.append(frontend.features())
     return found
-
-
-def silence_windows(params: FeatureParams, n: int, rng: np.random.Generator) -> _F32:
-    """Features of digital silence and of noise too faint to be a sound, float32 [n, n_features]."""
-    frontend = Frontend(params)
-    x = []
-    for i in range(n):
-        frontend.reset()
-        level = 0.0 if i % 4 == 0 else 10 ** (rng.uniform(*_SILENCE_DBFS) / 20)
-        frontend.push(rng.standard_normal(params.window_samples).astype(np.float32) * level)
-        x.append(frontend.features())
-    return np.stack(x) if x else np.zeros((0, params.n_features), np.float32)

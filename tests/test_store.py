@@ -1,0 +1,53 @@
+"""What is kept comes back, and damage is as if nothing was kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.store import STORE_VARIABLE, Store, default_store, key_of
+
+
+def test_arrays_come_back(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new")
+    key = key_of(b"content", ("a", 1))
+    assert store.load(key) is None
+    store.save(key, {"x": np.arange(3, dtype=np.float32)})
+    found = store.load(key)
+    assert found is not None
+    np.testing.assert_array_equal(found["x"], [0.0, 1.0, 2.0])
+    assert [p.name for p in (tmp_path / "new").iterdir()] == [f"{key}.npz"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"text"])
+def test_damage_is_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "k.npz").write_bytes(content)
+    assert Store(tmp_path).load("k") is None
+
+
+def test_keys_tell_parts_apart() -> None:
+    assert key_of(b"ab", b"c") != key_of(b"a", b"bc")
+    assert key_of("1") != key_of(1)
+    assert key_of(b"a", 1) == key_of(b"a", 1)
+
+
+def test_where_nothing_can_be_kept_nothing_is(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = Store(tmp_path / "file" / "below")
+    store.save("k", {"x": np.zeros(1)})
+    assert store.load("k") is None
+    Store(None).save("k", {"x": np.zeros(1)})
+    assert Store(None).load("k") is None
+
+
+def test_the_folder_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in [(STORE_VARIABLE, str(tmp_path)), ("XDG_CACHE_HOME", str(tmp_path))]:
+        monkeypatch.delenv(STORE_VARIABLE, raising=False)
+        monkeypatch.setenv(name, value)
+        default_store().save("k", {"x": np.zeros(1)})
+    assert (tmp_path / "k.npz").is_file()
+    assert (tmp_path / "otic" / "training" / "k.npz").is_file()
+    monkeypatch.setenv(STORE_VARIABLE, "off")
+    assert default_store().load("k") is None

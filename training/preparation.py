@@ -1,0 +1,161 @@
+"""From a data set to windows: those to train on and those to test on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime.errors import OticError
+from training.datasets import Clip, Dataset, DatasetError
+from training.presets import Preset
+from training.progress import progress
+from training.store import Store, feature_code, key_of
+from training.teacher import Teacher
+from training.windows import Passes, Windows, clip_windows, read_clip
+
+_F32 = NDArray[np.float32]
+_I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set as windows.
+
+    Attributes
+    ----------
+    labels : tuple of str
+    target, fold : int64 [n_clips]
+        Of each clip that could be used: its index into ``labels``, its fold.
+    key : str
+        Stands for all that the windows were made from.
+    audio : tuple of float32 [n]
+        The clips' samples, for presets that draw their windows; else empty.
+    train : Windows
+        For presets that take them once; else empty.
+    test : Windows
+        At the live pace.
+    teacher : tuple of float32 [n, 1024]
+        Its embeddings of the clips, where there is one and the preset draws windows.
+    """
+
+    labels: tuple[str, ...]
+    target: _I64
+    fold: _I64
+    key: str
+    audio: tuple[_F32, ...]
+    train: Windows
+    test: Windows
+    teacher: tuple[_F32, ...]
+
+
+@dataclass(frozen=True)
+class _Taken:
+    key: str
+    train: _F32
+    test: _F32
+    audio: _F32 | None
+    heard: _F32 | None
+
+
+def prepare(
+    dataset: Dataset,
+    preset: Preset,
+    seed: int,
+    tell: Callable[[str], None],
+    store: Store,
+    teacher: Teacher | None = None,
+) -> Prepared:
+    """Read all clips and take their windows; what has to be left out is told, clip by clip.
+
+    Raises
+    ------
+    DatasetError
+        If a label has no clip in some fold that can be read and is as long as the window.
+    """
+    tell(f"reading {len(dataset.clips)} clips of {dataset.name}")
+    kept: list[Clip] = []
+    taken: list[_Taken] = []
+    code = feature_code()
+    with progress("clips", len(dataset.clips)) as advance:
+        for clip in dataset.clips:
+            try:
+                taken.append(_take(clip, preset, seed, store, code, teacher))
+                kept.append(clip)
+            except OticError as error:
+                tell(f"left out: {error}")
+            advance(1)
+    if len(kept) < len(dataset.clips):
+        tell(f"{len(dataset.clips) - len(kept)} of {len(dataset.clips)} clips are left out")
+    absent = {(c.label, c.fold) for c in dataset.clips} - {(c.label, c.fold) for c in kept}
+    if absent:
+        label, fold = min(absent)
+        raise DatasetError(
+            f"all clips of '{label}' in fold {fold} had to be left out: they can't be read, or "
+            f"are shorter than {preset.name}'s window of {preset.features.window_seconds:.2f} s"
+        )
+    target = np.array([dataset.labels.index(clip.label) for clip in kept])
+    fold_of = np.array([clip.fold for clip in kept])
+    return Prepared(
+        labels=dataset.labels,
+        target=target,
+        fold=fold_of,
+        key=key_of([t.key for t in taken], target.tolist(), fold_of.tolist(), dataset.labels),
+        audio=tuple(t.audio for t in taken if t.audio is not None),
+        train=_joined([t.train for t in taken]),
+        test=_joined([t.test for t in taken]),
+        teacher=tuple(t.heard for t in taken if t.heard is not None),
+    )
+
+
+def _take(
+    clip: Clip, preset: Preset, seed: int, store: Store, code: bytes, teacher: Teacher | None
+) -> _Taken:
+    """A clip's windows, from the store where they are there."""
+    p, how = preset.features, preset.windows
+    passes = how if isinstance(how, Passes) else None
+    try:
+        content = clip.path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"can't read '{clip.path}': {error.strerror}") from error
+    key = key_of(content, p, passes, preset.inference_hop_frames, seed, code)
+    known = store.load(key)
+    if known is not None and passes is not None and known.keys() == {"train", "test"}:
+        return _Taken(key, _f32(known["train"]), _f32(known["test"]), None, None)
+    y = read_clip(clip, p.sr)
+    # A clip shorter than the window can't fill it live either.
+    if len(y) < p.window_samples:
+        raise DatasetError(
+            f"'{clip.path}' has {len(y) / p.sr:.2f} s, "
+            f"less than the window of {p.window_seconds:.2f} s"
+        )
+    if passes is None:
+        test = known["test"] if known is not None and "test" in known else None
+        if test is None:
+            test = clip_windows([y], p, preset.inference_hop_frames).x
+            store.save(key, {"test": test})
+        none = np.zeros((0, p.n_features), np.float32)
+        if teacher is None:
+            return _Taken(key, none, _f32(test), y, None)
+        heard_key = key_of(content, p.sr, teacher.key)
+        heard = (store.load(heard_key) or {}).get("heard")
+        if heard is None:
+            heard = teacher.embeddings(y, p.sr)
+            store.save(heard_key, {"heard": heard})
+        return _Taken(key_of(key, teacher.key), none, _f32(test), y, _f32(heard))
+    rng = np.random.default_rng([seed, int(key_of(content)[:8], 16)])
+    train = clip_windows([y], p, passes.hop_frames, passes.gains_db, rng).x
+    test = clip_windows([y], p, preset.inference_hop_frames).x
+    store.save(key, {"train": train, "test": test})
+    return _Taken(key, train, test, None, None)
+
+
+def _f32(array: NDArray[np.generic]) -> _F32:
+    return np.asarray(array, np.float32)
+
+
+def _joined(parts: list[_F32]) -> Windows:
+    counts = [len(part) for part in parts]
+    return Windows(np.concatenate(parts), np.repeat(np.arange(len(parts)), counts))

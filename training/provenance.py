@@ -1,0 +1,57 @@
+"""Where a model comes from: what its bundle says of that."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import training
+from realtime.version import __version__
+
+
+def provenance(
+    data: str, clips: int, folds: list[int], preset: str, epochs: int, seed: int, temperature: float
+) -> dict[str, Any]:
+    """Plain values for JSON; the same for the same training on the same machine."""
+    import tensorflow as tf
+
+    return {
+        "data": data,
+        "clips": clips,
+        "folds": folds,
+        "preset": preset,
+        "epochs": epochs,
+        "seed": seed,
+        "temperature": temperature,
+        "commit": commit(),
+        "versions": {
+            "otic": __version__,
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def commit() -> str | None:
+    """The commit of the code that runs; with a plus where it was changed since; None if unknown."""
+    here = Path(training.__file__).parent.parent
+    if shutil.which("git") is None or not (here / ".git").exists():
+        return None
+    try:
+        head = _git(here, "rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git(here, "status", "--porcelain", "realtime", "training") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", folder, *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()

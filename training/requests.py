@@ -1,0 +1,76 @@
+"""What the training commands check before anything slow is done."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from realtime.errors import OticError, RuntimeMissingError
+from realtime.messages import hushed_libraries, say
+from training.datasets import Dataset
+from training.layouts import load_dataset
+from training.presets import Preset, preset
+from training.teacher import Teacher
+
+
+def begin(args: argparse.Namespace) -> tuple[Dataset, Preset]:
+    """The data set and the preset; checks the extra and the arguments."""
+    require_tensorflow()
+    recipe = preset(args.preset)
+    return read_dataset(args), recipe
+
+
+def require_tensorflow() -> None:
+    """Fail in one line where the extra is missing."""
+    if find_spec("tensorflow") is None:
+        raise RuntimeMissingError(
+            "training needs tensorflow, which is not installed: pip install 'otic[train]'"
+        )
+
+
+def read_dataset(args: argparse.Namespace) -> Dataset:
+    """The data set that the arguments name; tells its warnings."""
+    dataset = load_dataset(args.dataset, args.group_regex, args.subset)
+    for warning in dataset.warnings:
+        say(warning)
+    return dataset
+
+
+def load_tensorflow() -> None:
+    """Import it, quietly, and for one thread."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with hushed_libraries():
+        tf = importlib.import_module("tensorflow")
+    # These models are small: several threads wait for one another longer than they work, and
+    # take the processor from the thread that makes the next batch. Measured: half the speed.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def teacher_of(args: argparse.Namespace) -> Teacher | None:
+    """The teacher that the arguments name, if any."""
+    return None if args.teacher is None else Teacher(args.teacher)
+
+
+def some_folds(option: str, text: str, folds: Sequence[int], more: str = "") -> list[int]:
+    """Some, but not all, of a data set's folds.
+
+    Raises
+    ------
+    OticError
+        If ``text`` is not that.
+    """
+    chosen = [int(part) if part.isdecimal() else -1 for part in text.split(",")]
+    if not set(chosen) < set(folds):
+        raise OticError(
+            f"{option} {text} must name some, not all, of the folds {listed(folds)}{more}"
+        )
+    return sorted(set(chosen))
+
+
+def listed(folds: Sequence[int]) -> str:
+    """For messages."""
+    return ", ".join(map(str, folds))
