@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from realtime.arguments import seed, whole
 
-PRESETS = ("mfcc-mlp", "logmel-cnn", "tiny", "fused", "tutorial")
+PRESETS = ("mfcc-mlp", "logmel-cnn", "tiny", "tutorial")
 DOWNLOADS = ("esc50", "urbansound8k")
 TRACKERS = ("none", "tensorboard", "comet")
 

@@ -262,7 +262,11 @@ def test_a_broken_data_set_is_named(toy: Path, tmp_path: Path, break_it, words: 
         (["--out", "esc10-mfcc-mlp"], "must end in .tflite"),
         (["--card", "c.md"], "add --test-folds none"),
         (["--report", "/dev/null/r"], "can't make the folder"),
-        (["--teacher", "nope.tflite"], "can't read the teacher 'nope.tflite'"),
+        (["--teacher", "y.tflite"], "mfcc-mlp can't learn from one"),
+        (
+            ["--teacher", "nope.tflite", "--preset", "tiny"],
+            "can't read the teacher 'nope.tflite'",
+        ),
     ],
 )
 def test_bad_requests_fail_before_the_work(

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from realtime.bundle import Bundle
+from realtime.params import LOG_MEL, FeatureParams
+from training.cost import Cost, cost_of
+from training.export import INT8_SUFFIX
+from training.presets import Preset, preset
 
 
-def model_card(bundle: Bundle, command: str, tutorial: dict[str, Any] | None) -> str:
+def write_card(path: str, bundle: Bundle, command: str, tutorial: dict[str, Any] | None) -> None:
+    """Write a bundle's card; that of an int8 bundle beside ``path``, ``NAME-int8.md``.
+
+    Raises
+    ------
+    OSError
+        If it can't be written.
+    """
+    place = Path(path)
+    if bundle.name.endswith(INT8_SUFFIX):
+        place = place.with_name(f"{place.stem}{INT8_SUFFIX}{place.suffix}")
+    text = model_card(bundle, command, tutorial, cost_of(bundle))
+    beside = place.with_name(f".{place.name}.part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(place)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def model_card(bundle: Bundle, command: str, tutorial: dict[str, Any] | None, cost: Cost) -> str:
     """The card of a bundle in Markdown.
 
     Parameters
@@ -19,6 +44,7 @@ def model_card(bundle: Bundle, command: str, tutorial: dict[str, Any] | None) ->
     tutorial : dict, optional
         The tutorial preset's figures under the same protocol, keyed like
         ``bundle.accuracy``.
+    cost : Cost
     """
     p, decision, accuracy = bundle.features, bundle.decision, bundle.accuracy
     origin = bundle.provenance
@@ -28,12 +54,12 @@ def model_card(bundle: Bundle, command: str, tutorial: dict[str, Any] | None) ->
     if tutorial is not None:
         rows += "\n" + _accuracy_row("tutorial, same protocol", tutorial)
     on, off = decision.on_thresholds[0], decision.off_thresholds[0]
+    teacher = f"\nTeacher: {origin['teacher']}." if origin.get("teacher") else ""
     folds = ", ".join(map(str, origin["folds"]))
     return f"""# {bundle.name}
 
 Classifies {len(bundle.labels)} kinds of sound: {", ".join(bundle.labels)}.
-It knows no others: any sound is given to the most similar of these, with a score that
-may be high. It was trained to answer silence with equal scores for all.
+{_none(preset(origin["preset"]))}
 
 ## How well it works
 
@@ -44,6 +70,8 @@ may be high. It was trained to answer silence with equal scores for all.
 {rows}
 
 Mean ± standard deviation over the folds. By fold: {by_fold}.
+Calibration error of windows: {accuracy["calibration_error"]:.1%}, at the temperature that the other
+folds gave; the shipped model's is {origin["temperature"]}.
 The shipped model was then trained with the same recipe on all folds; it has no test data
 left, so these figures are the recipe's. They say how well a clip is named that holds one
 of the sounds, not how well events are found in a live stream.
@@ -54,8 +82,9 @@ Confusion matrix over all folds (rows: true, columns: heard, counts of clips):
 
 ## What it looks at
 
-{" + ".join(p.statistics)} of {p.n_mfcc} MFCCs over a rolling window of {p.window_frames} frames
+{_looked_at(p)} over a rolling window of {p.window_frames} frames
 ({p.window_seconds:.3f} s), a score every {bundle.inference_hop_seconds:.3f} s.
+{cost.parameters} parameters, {cost.macs} multiplications a score, {cost.bytes / 1000:.0f} kB.
 
 | parameter | value |
 |---|---|
@@ -67,7 +96,7 @@ dated back by {decision.lag_seconds} s.
 
 ## Data and licence
 
-{origin["data"]}, {origin["clips"]} clips, folds {folds}.
+{origin["data"]}, {origin["clips"]} clips, folds {folds}.{teacher}
 {bundle.license}.
 
 ## Reproduce
@@ -76,9 +105,28 @@ dated back by {decision.lag_seconds} s.
 {command}
 ```
 
-Seed {origin["seed"]}, {origin["epochs"]} epochs, {versions}.
+Seed {origin["seed"]}, {origin["epochs"]} epochs, {versions}, commit {origin["commit"]}.
 SHA-256 of the file: `{bundle.sha256}`.
 """
+
+
+def _none(recipe: Preset) -> str:
+    if not recipe.none_share:
+        return (
+            "It knows no others: any sound is given to the most similar of these, with a score "
+            "that may be high."
+        )
+    return (
+        'It was also trained on silence, noises and hums as "none of these": low scores for '
+        "all.\nOther sounds it does not know: one may be given to the most similar label, with "
+        "a high score."
+    )
+
+
+def _looked_at(p: FeatureParams) -> str:
+    if p.statistics == (LOG_MEL,):
+        return f"{p.n_mels} log-mel bands"
+    return f"{' + '.join(p.statistics)} of {p.n_mfcc} MFCCs"
 
 
 def _accuracy_row(name: str, accuracy: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from realtime.bundle import Bundle
 from realtime.errors import OticError
 from realtime.messages import say
+from training.card import write_card
 from training.datasets import Dataset, DatasetError
 from training.metrics import Tested, accuracy_line, confusion_lines, figures
 from training.pages import report_folder
@@ -82,6 +83,7 @@ def train(args: argparse.Namespace) -> int:
             args.epochs or recipe.epochs,
             args.seed,
             temperature,
+            None if teacher is None else teacher.name,
         ),
         model=b"",
     )
@@ -98,7 +100,8 @@ def train(args: argparse.Namespace) -> int:
         named[f"{recipe.name} int8"] = exported.int8.accuracy
     tutorial = _tutorial_figures(args, dataset, store) if args.card else None
     if args.card:
-        _write_card(args, exported.float32, tutorial)
+        for written in filter(None, (exported.float32, exported.int8)):
+            write_card(args.card, written, _command(args), tutorial)
     _report(args, exported.float32.name, dataset, named, tested, cost_of(exported.float32))
     tracker.finish(dataset, named, tested, args.out)
     print(f"{protocol}:")
@@ -280,14 +283,6 @@ def _report(
     say(f"wrote {report.write(report_folder(args.report))}")
 
 
-def _write_card(args: argparse.Namespace, bundle: Bundle, tutorial: dict[str, Any] | None) -> None:
-    from training.card import model_card
-
-    beside = Path(f"{args.card}.part")
-    beside.write_text(model_card(bundle, _command(args), tutorial), encoding="utf-8")
-    beside.replace(args.card)
-
-
 def _test_folds(text: str | None, folds: tuple[int, ...]) -> list[int]:
     """The held-out folds; none of them for ``none``; the last by default."""
     if text is None:
@@ -308,5 +303,6 @@ def protocol_of(dataset: Dataset) -> str:
 
 def _command(args: argparse.Namespace) -> str:
     """The command line with the data set's place left open."""
-    words = [a if a != args.dataset else "DATASET" for a in sys.argv[1:]]
+    places = {args.dataset: "DATASET", args.teacher: "TEACHER"}
+    words = [places.get(a, a) for a in sys.argv[1:]]
     return shlex.join(["otic", *words])

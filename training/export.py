@@ -33,6 +33,7 @@ highest float32 score, or one within ``_TIE`` of it."""
 
 _TIE = 0.05
 
+INT8_SUFFIX = "-int8"
 _CHECKED_WINDOWS = 500
 
 
@@ -84,7 +85,7 @@ def export(
     whole = _finished(bundle, path, to_float(final))
     small = None
     if int8_accuracy is not None:
-        small_path = f"{path.removesuffix('.tflite')}-int8.tflite"
+        small_path = f"{path.removesuffix('.tflite')}{INT8_SUFFIX}.tflite"
         described = replace(bundle, accuracy=int8_accuracy)
         small = _finished(described, small_path, to_int8(final, probe))
         _check_int8(small, expected, probe)

@@ -15,7 +15,14 @@ from realtime.version import __version__
 
 
 def provenance(
-    data: str, clips: int, folds: list[int], preset: str, epochs: int, seed: int, temperature: float
+    data: str,
+    clips: int,
+    folds: list[int],
+    preset: str,
+    epochs: int,
+    seed: int,
+    temperature: float,
+    teacher: str | None,
 ) -> dict[str, Any]:
     """Plain values for JSON; the same for the same training on the same machine."""
     import tensorflow as tf
@@ -28,6 +35,7 @@ def provenance(
         "epochs": epochs,
         "seed": seed,
         "temperature": temperature,
+        "teacher": teacher,
         "commit": commit(),
         "versions": {
             "otic": __version__,

@@ -14,12 +14,15 @@ from training.datasets import Dataset
 from training.layouts import load_dataset
 from training.presets import Preset, preset
 from training.teacher import Teacher
+from training.windows import Passes
 
 
 def begin(args: argparse.Namespace) -> tuple[Dataset, Preset]:
     """The data set and the preset; checks the extra and the arguments."""
     require_tensorflow()
     recipe = preset(args.preset)
+    if args.teacher is not None and isinstance(recipe.windows, Passes):
+        raise OticError(f"--teacher: {recipe.name} can't learn from one; logmel-cnn and tiny can")
     return read_dataset(args), recipe
 
 

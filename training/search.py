@@ -45,6 +45,8 @@ def search(args: argparse.Namespace) -> int:
     folds = [fold for fold in dataset.folds if fold not in kept]
     if len(folds) < 2:
         raise OticError(f"--test-folds {text} leaves one fold: two are needed to validate on")
+    study = _study(args, recipe, dataset.name, folds)
+    teacher = teacher_of(args)
     load_tensorflow()
 
     import optuna
@@ -54,7 +56,7 @@ def search(args: argparse.Namespace) -> int:
 
     store = default_store()
     validation = replace(dataset, clips=tuple(c for c in dataset.clips if c.fold in folds))
-    prepared = prepare(validation, recipe, args.seed, say, store, teacher_of(args))
+    prepared = prepare(validation, recipe, args.seed, say, store, teacher)
 
     def objective(trial: optuna.Trial) -> float:
         tried = varied(recipe, trial)
@@ -64,7 +66,6 @@ def search(args: argparse.Namespace) -> int:
         say(f"trial {trial.number}: {accuracy:.1%} of clips with {_listed(trial.params)}")
         return accuracy
 
-    study = _study(args, recipe, dataset.name, folds)
     left = args.trials - len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
     say(f"{max(0, left)} of {args.trials} trials to go, on folds {listed(folds)}")
     if left > 0:

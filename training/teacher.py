@@ -57,6 +57,7 @@ class Teacher:
         except OSError as error:
             raise DatasetError(f"can't read the teacher '{path}': {error.strerror}") from error
         self.key = hashlib.sha256(content).hexdigest()
+        self.name = f"YAMNet (Google, Apache-2.0), SHA-256 {self.key[:12]}"
         try:
             with hushed_libraries():
                 self._interpreter = Interpreter(

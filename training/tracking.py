@@ -6,6 +6,7 @@ COMET_API_KEY is set, and else keeps an offline experiment there to be sent late
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -167,8 +168,7 @@ class _Tensorboard:
 
 class _Comet:
     def __init__(self, folder: Path, name: str) -> None:
-        import os
-
+        os.environ.setdefault("COMET_LOGGING_CONSOLE", "ERROR")
         import comet_ml
 
         if os.environ.get("COMET_API_KEY"):
@@ -177,6 +177,7 @@ class _Comet:
             self._experiment = comet_ml.OfflineExperiment(
                 project_name="otic", offline_directory=str(folder)
             )
+            say(f"no COMET_API_KEY: to send the run later, comet upload {folder}/*.zip")
         self._experiment.set_name(name)
 
     def number(self, name: str, value: float, step: int) -> None:
