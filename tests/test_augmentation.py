@@ -34,12 +34,12 @@ def drawn(how: Augmentation, none_share: float = 0.0, taught: bool = False) -> D
         for i in range(6)
     ]
     target = np.arange(6) % 3
-    return DrawnWindows(clips(), target, 3, P, how, none_share, lesson if taught else [], 0.5)
+    return DrawnWindows(clips(), target, 4, P, how, none_share, lesson if taught else [], 0.5)
 
 
 def test_without_changes_they_are_the_front_ends() -> None:
     ys = [noise(P.window_samples, seed, 0.1) for seed in range(6)]  # one place for a window each
-    windows = DrawnWindows(ys, np.arange(6) % 3, 3, P, PLAIN, 0.0, [], 0.0)
+    windows = DrawnWindows(ys, np.arange(6) % 3, 4, P, PLAIN, 0.0, [], 0.0)
     rng = np.random.default_rng(0)
     assert len(windows) == 12
     order = windows.order(rng)
@@ -89,7 +89,7 @@ def test_windows_are_drawn_from_the_sound() -> None:
     """A short sound in silence is in every window that is drawn."""
     y = np.zeros(P.sr, np.float32)
     y[5000:5200] = noise(200, 1, 0.3)
-    windows = DrawnWindows([y, y], np.array([0, 1]), 2, P, ALL, 0.0, [], 0.0)
+    windows = DrawnWindows([y, y], np.array([0, 1]), 3, P, ALL, 0.0, [], 0.0)
     batch = windows.batch(np.array([0, 1] * 10), np.random.default_rng(2))
     assert (batch.x.max(axis=1) > -60.0).all()
 

@@ -83,12 +83,12 @@ class DrawnWindows:
         Each at least a window long.
     target : int64 [n_clips]
         The label of each.
-    n_labels : int
+    n_outputs : int
     params : FeatureParams
         Whose features are log-mel frames alone.
     augmentation : Augmentation
     none_share : float
-        So many windows hold background only; their target is output ``n_labels``.
+        So many windows hold background only; their target is the last output.
     taught : list of Lesson
         One for each clip, or none at all.
     soft_share : float
@@ -99,7 +99,7 @@ class DrawnWindows:
         self,
         clips: list[_F32],
         target: NDArray[np.int64],
-        n_labels: int,
+        n_outputs: int,
         params: FeatureParams,
         augmentation: Augmentation,
         none_share: float,
@@ -113,7 +113,7 @@ class DrawnWindows:
         self._taught, self._soft_share = taught, soft_share
         self._n_components = taught[0].components.shape[1] if taught else 0
         self._frontend = Frontend(params)
-        self._n_outputs = n_labels + 1
+        self._n_outputs = n_outputs
         self._knots = np.linspace(0.0, 1.0, _EQUALISER_KNOTS)
         self._bands = np.linspace(0.0, 1.0, params.n_mels)
 

@@ -6,28 +6,35 @@ from pathlib import Path
 from typing import Any
 
 from realtime.bundle import Bundle
+from realtime.errors import OticError
 from realtime.params import LOG_MEL, FeatureParams
 from training.cost import Cost, cost_of
 from training.export import INT8_SUFFIX
 from training.presets import Preset, preset
 
 
+def int8_path(path: str) -> str:
+    """Where the card of the int8 bundle goes, beside the other's."""
+    place = Path(path)
+    return str(place.with_name(f"{place.stem}{INT8_SUFFIX}{place.suffix}"))
+
+
 def write_card(path: str, bundle: Bundle, command: str, tutorial: dict[str, Any] | None) -> None:
-    """Write a bundle's card; that of an int8 bundle beside ``path``, ``NAME-int8.md``.
+    """Write a bundle's card.
 
     Raises
     ------
-    OSError
+    OticError
         If it can't be written.
     """
     place = Path(path)
-    if bundle.name.endswith(INT8_SUFFIX):
-        place = place.with_name(f"{place.stem}{INT8_SUFFIX}{place.suffix}")
     text = model_card(bundle, command, tutorial, cost_of(bundle))
     beside = place.with_name(f".{place.name}.part")
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(place)
+    except OSError as error:
+        raise OticError(f"can't write '{path}': {error.strerror or error}") from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -70,8 +77,7 @@ Classifies {len(bundle.labels)} kinds of sound: {", ".join(bundle.labels)}.
 {rows}
 
 Mean ± standard deviation over the folds. By fold: {by_fold}.
-Calibration error of windows: {accuracy["calibration_error"]:.1%}, at the temperature that the other
-folds gave; the shipped model's is {origin["temperature"]}.
+{_calibration(bundle)}
 The shipped model was then trained with the same recipe on all folds; it has no test data
 left, so these figures are the recipe's. They say how well a clip is named that holds one
 of the sounds, not how well events are found in a live stream.
@@ -105,9 +111,20 @@ dated back by {decision.lag_seconds} s.
 {command}
 ```
 
-Seed {origin["seed"]}, {origin["epochs"]} epochs, {versions}, commit {origin["commit"]}.
+Seed {origin["seed"]}, {origin["epochs"]} epochs, {versions}{_commit(origin)}.
 SHA-256 of the file: `{bundle.sha256}`.
 """
+
+
+def _calibration(bundle: Bundle) -> str:
+    error = f"Calibration error of windows: {bundle.accuracy['calibration_error']:.1%}"
+    temperature = bundle.provenance["temperature"]
+    if bundle.name.endswith(INT8_SUFFIX):
+        return f"{error}, before calibration; the shipped model has temperature {temperature}."
+    return (
+        f"{error}, at the temperature that the scores on the other\nfolds gave; the shipped "
+        f"model's is {temperature}."
+    )
 
 
 def _none(recipe: Preset) -> str:
@@ -127,6 +144,10 @@ def _looked_at(p: FeatureParams) -> str:
     if p.statistics == (LOG_MEL,):
         return f"{p.n_mels} log-mel bands"
     return f"{' + '.join(p.statistics)} of {p.n_mfcc} MFCCs"
+
+
+def _commit(origin: dict[str, Any]) -> str:
+    return f", commit {origin['commit']}" if origin["commit"] else ""
 
 
 def _accuracy_row(name: str, accuracy: dict[str, Any]) -> str:

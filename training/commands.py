@@ -16,7 +16,7 @@ import numpy as np
 from realtime.bundle import Bundle
 from realtime.errors import OticError
 from realtime.messages import say
-from training.card import write_card
+from training.card import int8_path, write_card
 from training.datasets import Dataset, DatasetError
 from training.metrics import Tested, accuracy_line, confusion_lines, figures
 from training.pages import report_folder
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from training.validation import HeldOut
 
 TUTORIAL = "tutorial"
+INT8 = "int8, scores not calibrated; "
 
 
 def train(args: argparse.Namespace) -> int:
@@ -54,11 +55,11 @@ def train(args: argparse.Namespace) -> int:
     if test_folds:
         protocol = (
             f"{dataset.name}: trained on folds {listed(train_folds)}, "
-            f"tested on folds {listed(test_folds)}"
+            f"tested on folds {listed(test_folds)}{reservations(dataset, prepared)}"
         )
         temperature = _temperature(prepared, recipe, train_folds, args, store)
     else:
-        protocol = protocol_of(dataset)
+        protocol = protocol_of(dataset, prepared)
         results, temperature = _cross_validated(prepared, recipe, args, store)
         say("training on all folds")
     model = fit(prepared, recipe, train_folds, args.seed, args.epochs, tracker.loss)
@@ -93,23 +94,25 @@ def train(args: argparse.Namespace) -> int:
         temperature,
         bundle,
         typical(prepared, train_folds),
-        figures(int8, f"int8, {protocol}") if int8 else None,
+        figures(int8, f"{INT8}{protocol}") if int8 else None,
     )
     named = {recipe.name: accuracy}
     if exported.int8 is not None:
         named[f"{recipe.name} int8"] = exported.int8.accuracy
-    tutorial = _tutorial_figures(args, dataset, store) if args.card else None
-    if args.card:
-        for written in filter(None, (exported.float32, exported.int8)):
-            write_card(args.card, written, _command(args), tutorial)
-    _report(args, exported.float32.name, dataset, named, tested, cost_of(exported.float32))
-    tracker.finish(dataset, named, tested, args.out)
     print(f"{protocol}:")
     for name, values in named.items():
         print(accuracy_line(name, values))
     for written in filter(None, (exported.float32, exported.int8)):
         path = Path(args.out).parent / f"{written.name}.tflite"
         print(f"wrote {path} ({path.stat().st_size / 1000:.0f} kB)")
+    sys.stdout.flush()  # what follows may fail, but the model is there
+    if args.card:
+        tutorial = None if recipe.name == TUTORIAL else _tutorial_figures(args, dataset, store)
+        write_card(args.card, exported.float32, _command(args), tutorial)
+        if exported.int8 is not None:
+            write_card(int8_path(args.card), exported.int8, _command(args), tutorial)
+    _report(args, exported.float32.name, dataset, named, tested, cost_of(exported.float32))
+    tracker.finish(dataset, named, tested, args.out)
     return 0
 
 
@@ -123,7 +126,6 @@ def crossval(args: argparse.Namespace) -> int:
     from training.preparation import prepare
 
     store = default_store()
-    protocol = protocol_of(dataset)
     tested: list[Tested] = []
     int8: list[Tested] = []
     for seed in range(args.seed, args.seed + args.seeds):
@@ -134,9 +136,10 @@ def crossval(args: argparse.Namespace) -> int:
         results, _ = _cross_validated(prepared, recipe, seeded, store)
         tested += [float32 for float32, _ in results]
         int8 += [small for _, small in results if small is not None]
+    protocol = protocol_of(dataset, prepared)
     named = {recipe.name: _over_seeds(tested, protocol, args.seeds)}
     if int8:
-        named[f"{recipe.name} int8"] = _over_seeds(int8, f"int8, {protocol}", args.seeds)
+        named[f"{recipe.name} int8"] = _over_seeds(int8, f"{INT8}{protocol}", args.seeds)
     leak = _leak_figures(prepared, args, recipe, store) if args.show_leak else None
     if recipe.name != TUTORIAL:
         tutorial = _tutorial_figures(args, dataset, store)
@@ -226,7 +229,7 @@ def _cross_validated(
 
 
 def _over_seeds(tested: list[Tested], protocol: str, seeds: int) -> dict[str, Any]:
-    accuracy = figures(tested, protocol if seeds == 1 else f"{protocol}; {seeds} seeds")
+    accuracy = figures(tested, protocol if seeds == 1 else f"{protocol}; {seeds} seeds", seeds)
     if seeds > 1:
         clip = np.reshape([t.clip_accuracy for t in tested], (seeds, -1)).mean(axis=1)
         accuracy["clip_by_seed"] = [round(float(a), 4) for a in clip]
@@ -240,11 +243,12 @@ def _leak_figures(
     say("and with a random split")
     mixed = np.random.default_rng(args.seed).permutation(prepared.fold)
     shuffled = replace(prepared, fold=mixed, key=f"{prepared.key} mixed by {args.seed}")
-    results, _ = _cross_validated(shuffled, recipe, args, store)
+    plain = argparse.Namespace(**{**vars(args), "int8": False})
+    results, _ = _cross_validated(shuffled, recipe, plain, store)
     return figures(
         [float32 for float32, _ in results],
-        "a random split, which LEAKS: clips of one recording are trained and tested on; "
-        "not a figure to rely on",
+        "a random split, one seed, which LEAKS: clips of one recording are trained and tested "
+        "on; not a figure to rely on",
     )
 
 
@@ -255,14 +259,14 @@ def _tutorial_figures(
     from training.preparation import prepare
 
     recipe = preset(TUTORIAL)
-    plain = argparse.Namespace(**{**vars(args), "int8": False})
+    plain = argparse.Namespace(**{**vars(args), "int8": False, "epochs": None})
     try:
         prepared = prepare(dataset, recipe, args.seed, say, store)
         results, _ = _cross_validated(prepared, recipe, plain, store)
     except DatasetError as error:
         say(f"no comparison with the tutorial: {error}")
         return None
-    return figures([float32 for float32, _ in results], protocol_of(dataset))
+    return figures([float32 for float32, _ in results], protocol_of(dataset, prepared))
 
 
 def _report(
@@ -290,19 +294,25 @@ def _test_folds(text: str | None, folds: tuple[int, ...]) -> list[int]:
     return [] if text == "none" else some_folds("--test-folds", text, folds, ", or none")
 
 
-def protocol_of(dataset: Dataset) -> str:
+def protocol_of(dataset: Dataset, prepared: Prepared) -> str:
     """How a cross-validation on this data set tests."""
-    sure = not dataset.warnings
+    sure = "" if dataset.warnings else " (a recording is in one fold only)"
     return (
-        f"{dataset.name}, {len(dataset.folds)} {dataset.protocol}, each held out in turn "
-        f"({'a recording is in one fold only' if sure else 'but see the warnings'}); "
+        f"{dataset.name}, {len(dataset.folds)} {dataset.protocol}, each held out in turn{sure}; "
         "scores averaged over a clip's windows, taken "
-        "at the live pace, without those that are silent for more than half"
+        f"at the live pace, without those that are silent for more than half"
+        f"{reservations(dataset, prepared)}"
     )
+
+
+def reservations(dataset: Dataset, prepared: Prepared) -> str:
+    """What must be said with every figure: warnings, and clips that could not be used."""
+    left_out = (f"{prepared.left_out} clips left out",) if prepared.left_out else ()
+    return "".join(f"; {text}" for text in (*dataset.warnings, *left_out))
 
 
 def _command(args: argparse.Namespace) -> str:
     """The command line with the data set's place left open."""
     places = {args.dataset: "DATASET", args.teacher: "TEACHER"}
-    words = [places.get(a, a) for a in sys.argv[1:]]
-    return shlex.join(["otic", *words])
+    command, *words = sys.argv[1:]
+    return shlex.join(["otic", command, *(places.get(word, word) for word in words)])

@@ -37,9 +37,10 @@ def evaluate(args: argparse.Namespace) -> int:
         say(note)
     folder = report_folder(args.report) if args.report else None
     tested = stream(bundle, [clip for clip in dataset.clips if clip.fold in folds])
+    leak = "a LEAK: " if notes and "a LEAK" in notes[0] else ""
     protocol = (
-        f"{dataset.name}, folds {listed(folds)}, through the live pipeline; scores averaged over "
-        "a clip's windows, without those that are silent for more than half"
+        f"{leak}{dataset.name}, folds {listed(folds)}, through the live pipeline; scores averaged "
+        "over a clip's windows, without those that are silent for more than half"
     )
     accuracy = figures([tested], protocol)
     report = Report(
@@ -77,7 +78,7 @@ def _folds(text: str | None, bundle: Bundle, dataset: Dataset) -> tuple[list[int
                 f"{bundle.name} was trained on all folds of {dataset.name}: no honest test is "
                 "left; see its card, or name folds with --folds for a figure that leaks"
             )
-        return folds, ()
+        return folds, _unknown(bundle, dataset)
     folds = sorted({int(part) if part.isdecimal() else -1 for part in text.split(",")})
     if not set(folds) <= set(dataset.folds):
         raise OticError(f"--folds {text} must name some of the folds {listed(dataset.folds)}")
@@ -87,11 +88,24 @@ def _folds(text: str | None, bundle: Bundle, dataset: Dataset) -> tuple[list[int
             f"a LEAK: {bundle.name} was trained on folds {listed(leaked)} of {dataset.name}; "
             "this is no figure to rely on",
         )
-    return folds, ()
+    return folds, _unknown(bundle, dataset)
+
+
+def _unknown(bundle: Bundle, dataset: Dataset) -> tuple[str, ...]:
+    """Folds of another data set say nothing of what is in both."""
+    if _same_data(bundle, dataset):
+        return ()
+    data = bundle.provenance.get("data", "data that it does not name")
+    return (
+        f"{bundle.name} was trained on {data}: if clips of {dataset.name} "
+        "are among that, this figure leaks",
+    )
 
 
 def _same_data(bundle: Bundle, dataset: Dataset) -> bool:
-    return bool(bundle.provenance.get("data") == dataset.name)
+    """ESC-10 is a part of ESC-50, with its folds."""
+    trained = str(bundle.provenance.get("data"))
+    return trained == dataset.name or {trained, dataset.name} == {"ESC-10", "ESC-50"}
 
 
 def stream(bundle: Bundle, clips: list[Clip]) -> Tested:
@@ -112,12 +126,12 @@ def stream(bundle: Bundle, clips: list[Clip]) -> Tested:
             except OticError as error:
                 say(f"left out: {error}")
                 continue
+            if len(y) < p.window_samples:
+                say(f"left out: '{clip.path}' is shorter than the window")
+                continue
             begin, end = active_part(y, p.sr)
             pipeline.reset()
             heard = [item for item in pipeline.process(y) if isinstance(item, Scores)]
-            if not heard:
-                say(f"left out: '{clip.path}' is shorter than the window")
-                continue
             stops = np.array([item.sample for item in heard])
             active = np.minimum(stops, end) - np.maximum(stops - p.window_samples, begin)
             enough = active >= min(MIN_ACTIVE_SHARE * p.window_samples, active.max())

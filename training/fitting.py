@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from training.augmentation import Batch, DrawnWindows
 from training.background import background_features
+from training.datasets import DatasetError
 from training.preparation import Prepared
 from training.presets import Preset
 from training.progress import progress
@@ -98,7 +99,7 @@ class DrawnExamples:
         self._windows = DrawnWindows(
             [prepared.audio[i] for i in chosen],
             prepared.target[chosen],
-            n_labels,
+            preset.n_outputs(n_labels),
             preset.features,
             preset.windows,
             preset.none_share,
@@ -137,10 +138,17 @@ def fit(
     import keras
     import tensorflow as tf
 
+    keras.backend.clear_session()  # else names count on from the models before, in the file too
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     rng = np.random.default_rng(seed)
     chosen = np.flatnonzero(np.isin(prepared.fold, folds))
+    absent = set(range(len(prepared.labels))) - set(prepared.target[chosen].tolist())
+    if absent:
+        raise DatasetError(
+            f"folds {', '.join(map(str, folds))} have no clip of "
+            f"'{prepared.labels[min(absent)]}' to train on: hold out others"
+        )
     examples: Examples
     if isinstance(preset.windows, Passes):
         examples = TakenExamples(prepared, preset, chosen, seed)

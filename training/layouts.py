@@ -206,6 +206,9 @@ def _checked(folder: str, dataset: Dataset) -> Dataset:
             f"'{folder}' has {len(dataset.labels)} labels and {len(dataset.folds)} folds: "
             "at least two of each are needed"
         )
+    odd = [label for label in dataset.labels if not label.isprintable() or not label.strip()]
+    if odd:
+        raise DatasetError(f"'{folder}': {odd[0]!r} will not do as a label: use printable text")
     folds_of: dict[str, set[int]] = defaultdict(set)
     recordings: dict[str, set[str]] = defaultdict(set)
     for clip in dataset.clips:

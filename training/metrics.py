@@ -62,11 +62,12 @@ class Tested:
         return counts
 
 
-def figures(results: Sequence[Tested], protocol: str) -> dict[str, Any]:
+def figures(results: Sequence[Tested], protocol: str, seeds: int = 1) -> dict[str, Any]:
     """What a bundle, a card and a report say of accuracy; plain values for JSON.
 
     Means and standard deviations are over ``results``: folds, or folds of several
-    seeds. ``calibration_error`` is the expected calibration error of windows.
+    seeds, whose clips are counted once, but stand in ``confusion`` for each seed.
+    ``calibration_error`` is the expected calibration error of windows.
     """
     clip = np.array([r.clip_accuracy for r in results])
     window = np.array([r.window_accuracy for r in results])
@@ -74,7 +75,7 @@ def figures(results: Sequence[Tested], protocol: str) -> dict[str, Any]:
     confusion = np.sum([r.confusion() for r in results], axis=0)
     return {
         "protocol": protocol,
-        "clips": int(confusion.sum()),
+        "clips": int(confusion.sum()) // seeds,
         "clip_mean": round(float(clip.mean()), 4),
         "clip_sd": round(float(clip.std(ddof=ddof)), 4),
         "clip_by_fold": [round(float(a), 4) for a in clip],

@@ -29,6 +29,8 @@ class Prepared:
     labels : tuple of str
     target, fold : int64 [n_clips]
         Of each clip that could be used: its index into ``labels``, its fold.
+    left_out : int
+        Clips that could not be.
     key : str
         Stands for all that the windows were made from.
     audio : tuple of float32 [n]
@@ -44,6 +46,7 @@ class Prepared:
     labels: tuple[str, ...]
     target: _I64
     fold: _I64
+    left_out: int
     key: str
     audio: tuple[_F32, ...]
     train: Windows
@@ -102,6 +105,7 @@ def prepare(
         labels=dataset.labels,
         target=target,
         fold=fold_of,
+        left_out=len(dataset.clips) - len(kept),
         key=key_of([t.key for t in taken], target.tolist(), fold_of.tolist(), dataset.labels),
         audio=tuple(t.audio for t in taken if t.audio is not None),
         train=_joined([t.train for t in taken]),
@@ -120,7 +124,8 @@ def _take(
         content = clip.path.read_bytes()
     except OSError as error:
         raise DatasetError(f"can't read '{clip.path}': {error.strerror}") from error
-    key = key_of(content, p, passes, preset.inference_hop_frames, seed, code)
+    drawn_from = seed if passes is not None else None
+    key = key_of(content, p, passes, preset.inference_hop_frames, drawn_from, code)
     known = store.load(key)
     if known is not None and passes is not None and known.keys() == {"train", "test"}:
         return _Taken(key, _f32(known["train"]), _f32(known["test"]), None, None)
@@ -139,7 +144,7 @@ def _take(
         none = np.zeros((0, p.n_features), np.float32)
         if teacher is None:
             return _Taken(key, none, _f32(test), y, None)
-        heard_key = key_of(content, p.sr, teacher.key)
+        heard_key = key_of(content, p.sr, teacher.key, code, teacher.code)
         heard = (store.load(heard_key) or {}).get("heard")
         if heard is None:
             heard = teacher.embeddings(y, p.sr)

@@ -147,8 +147,8 @@ def confusion_picture(labels: Sequence[str], confusion: Sequence[Sequence[int]])
     with drawing(3.0 + 0.38 * n, 2.0 + 0.34 * n) as figure:
         axes = figure.add_subplot()
         axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
-        axes.set_xticks(places, labels, rotation=45, ha="right")
-        axes.set_yticks(places, labels)
+        axes.set_xticks(places, labels, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(places, labels, parse_math=False)
         for i, j in np.argwhere(counts) if n <= _MAX_NUMBERED else ():
             colour = "white" if shares[i, j] > 0.5 else "#1c2128"
             axes.text(j, i, str(counts[i, j]), ha="center", va="center", color=colour)

@@ -19,7 +19,7 @@ from realtime.errors import OticError, RuntimeMissingError
 from realtime.messages import say
 from training.presets import Preset
 from training.requests import begin, listed, load_tensorflow, some_folds, teacher_of
-from training.store import default_store
+from training.store import default_store, key_of
 from training.windows import Passes
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def search(args: argparse.Namespace) -> int:
         "preset": recipe.name,
         "data": dataset.name,
         "validation_folds": folds,
-        "trials": len(study.trials),
+        "trials": len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))),
         "clip_mean": round(study.best_value, 4),
         "best": study.best_params,
     }
@@ -90,7 +90,7 @@ def search(args: argparse.Namespace) -> int:
 
 
 def varied(recipe: Preset, trial: optuna.Trial) -> Preset:
-    """The recipe with what the trial suggests; its own values are always within reach."""
+    """The recipe with what the trial suggests."""
     changed = replace(
         recipe,
         learning_rate=trial.suggest_float(
@@ -123,17 +123,19 @@ def _study(args: argparse.Namespace, recipe: Preset, data: str, folds: list[int]
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = Path(args.study).absolute()
-    windows = type(recipe.windows).__name__
+    rest = key_of(recipe.key, args.teacher, args.group_regex, args.subset)[:12]
     name = f"{recipe.name} on {data}, folds {listed(folds)}, seed {args.seed}, "
-    name += f"{args.epochs or recipe.epochs} epochs, {windows}"
+    name += f"{args.epochs or recipe.epochs} epochs, {rest}"
     try:
-        return optuna.create_study(
+        study = optuna.create_study(
             study_name=name,
             storage=f"sqlite:///{path}",
             load_if_exists=True,
             direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=args.seed),
         )
+        # One that goes on must not draw again what it drew at first.
+        study.sampler = optuna.samplers.TPESampler(seed=(args.seed + len(study.trials)) % 2**32)
+        return study
     except Exception as error:  # SQLAlchemy's and Optuna's, which share nothing
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise OticError(f"can't use '{args.study}' as a study: {reason}") from error

@@ -11,14 +11,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 import realtime
-from realtime.compiling import SOURCES
 
 STORE_VARIABLE = "OTIC_STORE"
 """Names the folder; ``off`` keeps nothing."""
@@ -55,7 +54,7 @@ class Store:
         try:
             with np.load(self._folder / f"{key}.npz", allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+        except Exception:  # damage has many faces, and what was kept can be made again
             return None
 
     def save(self, key: str, arrays: Arrays) -> None:
@@ -100,13 +99,19 @@ def key_of(*parts: object) -> str:
 
 def feature_code() -> bytes:
     """Stands for the code that computes features and takes windows."""
-    kernels = Path(realtime.__file__).parent
-    here = Path(__file__).parent
-    files = [*(kernels / name for name in SOURCES), kernels / "conversion.py", here / "windows.py"]
-    return b"".join(path.read_bytes() for path in files)
+    live = sorted(Path(realtime.__file__).parent.glob("*.py"))
+    files = [*live, Path(__file__).with_name("windows.py")]
+    return _versions("numpy", "numba", "soxr", "soundfile") + b"".join(
+        path.read_bytes() for path in files
+    )
 
 
 def fitting_code() -> bytes:
     """Stands for that and the code that trains and tests."""
     here = Path(__file__).parent
-    return feature_code() + b"".join((here / name).read_bytes() for name in _FITTING)
+    libraries = _versions("tensorflow", "keras", "scikit-learn", "ai-edge-litert")
+    return feature_code() + libraries + b"".join((here / n).read_bytes() for n in _FITTING)
+
+
+def _versions(*libraries: str) -> bytes:
+    return repr([(name, metadata.version(name)) for name in libraries]).encode()

@@ -56,6 +56,7 @@ class Teacher:
             content = Path(path).read_bytes()
         except OSError as error:
             raise DatasetError(f"can't read the teacher '{path}': {error.strerror}") from error
+        self.code = Path(__file__).read_bytes()
         self.key = hashlib.sha256(content).hexdigest()
         self.name = f"YAMNet (Google, Apache-2.0), SHA-256 {self.key[:12]}"
         try:
@@ -129,7 +130,7 @@ def lessons(
     basis = np.linalg.svd(centred[:: max(1, len(rows) // 2000)], full_matrices=False)[2]
     components = centred @ basis[:COMPONENTS].T
     spread = components.std(axis=0)
-    components /= np.sqrt(spread * spread.mean())
+    components /= np.sqrt(np.maximum(spread * spread.mean(), 1e-12))
 
     label, of_fold = np.repeat(target, lengths), np.repeat(fold, lengths)
     said = np.eye(n_outputs)[label]

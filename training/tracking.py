@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -119,18 +120,18 @@ def start_tracker(kind: str, name: str) -> Tracker:
 
 def _new_folder(name: str) -> Path:
     """``runs/NAME``, or with a number behind it where that is taken."""
-    number = 1
-    while True:
-        folder = RUNS / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise OticError(
-                f"can't make the folder '{folder}': {error.strerror}; or use --tracker none"
-            ) from error
+    try:
+        RUNS.mkdir(exist_ok=True)
+        for number in count(1):
+            folder = RUNS / (name if number == 1 else f"{name}-{number}")
+            if not folder.exists():
+                folder.mkdir()
+                return folder
+        raise AssertionError
+    except OSError as error:
+        raise OticError(
+            f"can't make a folder in '{RUNS}': {error.strerror}; or use --tracker none"
+        ) from error
 
 
 class _Tensorboard:

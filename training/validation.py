@@ -88,10 +88,9 @@ def hold_out(
     int8: bool = False,
 ) -> HeldOut:
     """Train on some folds, test on others; what was tested before comes from the store."""
-    key = key_of(
-        *(prepared.key, preset.key, tuple(train_folds), tuple(test_folds), seed, epochs, int8),
-        fitting_code(),
-    )
+    folds = (tuple(train_folds), tuple(test_folds))
+    n_epochs = epochs or preset.epochs
+    key = key_of(prepared.key, preset.key, folds, seed, n_epochs, int8, fitting_code())
     known = store.load(key)
     names = {"logits", "int8"} if int8 else {"logits"}
     if known is not None and known.keys() == names:
@@ -146,7 +145,7 @@ def cross_validate(
 
 
 def calibrated(results: Sequence[HeldOut], n_labels: int) -> list[Tested]:
-    """Each fold at the temperature that the other folds' scores give: none sees its own."""
+    """Each fold at the temperature that the other folds' scores give, not its own."""
     tested = []
     for i, result in enumerate(results):
         others = [*results[:i], *results[i + 1 :]]
