@@ -44,10 +44,15 @@ def test_a_card_is_its_models(name: str) -> None:
     assert accuracy["protocol"] in card
 
 
-def test_the_accuracy_there_is_the_cards() -> None:
-    accuracy = load_bundle("esc10-mfcc-mlp").accuracy
-    mean, sd = accuracy["clip_mean"] * 100, accuracy["clip_sd"] * 100
-    assert f"{mean:.1f} ± {sd:.1f} % of clips" in README
+def test_the_accuracies_there_are_the_cards() -> None:
+    for name in bundled_names():
+        if name.endswith("-int8"):
+            continue
+        accuracy, int8 = (load_bundle(n).accuracy for n in (name, f"{name}-int8"))
+        row = next(line for line in README.splitlines() if line.startswith(f"| [`{name}`]"))
+        assert f"{accuracy['clip_mean']:.1%} ± {accuracy['clip_sd']:.1%}" in row
+        assert f"(int8 {int8['clip_mean']:.1%})" in row
+        assert abs(int8["clip_mean"] - accuracy["clip_mean"]) < 0.0051
     card = (ROOT / "models" / "esc10-mfcc-mlp.md").read_text(encoding="utf-8")
     match = re.search(r"tutorial, same protocol \| ([\d.]+)% ± ([\d.]+)%", card)
     assert match

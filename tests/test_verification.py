@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime import FeatureParams, save_bundle, verification
+from realtime import FeatureParams, load_bundle, save_bundle, verification
 from realtime.events import Item, Scores
 from realtime.golden import SOUNDS, golden_sound
 from realtime.pipeline import Pipeline
@@ -106,6 +106,15 @@ def test_a_model_that_answers_differently_fails(tmp_path: Path) -> None:
     assert "do not rely on it" in one_line(done.stderr)
 
 
+def test_an_int8_model_may_be_a_step_off() -> None:
+    bundle = load_bundle("esc10-tiny-int8")
+    first = bundle.golden[0]
+    for off, passed in [(0.02, True), (0.04, False)]:
+        changed = replace(first, scores=(first.scores[0] + off, *first.scores[1:]))
+        check = verification.check_golden_cases(replace(bundle, golden=(changed,)))
+        assert check.passed is passed
+
+
 def test_a_model_without_golden_cases_says_so() -> None:
     check = verification.check_golden_cases(replace(bundled(), golden=()))
     assert check.passed is None
@@ -175,7 +184,7 @@ def test_warmup_fills_the_cache(tmp_path: Path) -> None:
     done = otic("warmup", env={"NUMBA_CACHE_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     first, folder = done.stdout.decode().splitlines()
-    assert first.startswith("ready: esc10-mfcc-mlp (")
+    assert first.startswith("ready: esc10-logmel-cnn, esc10-logmel-cnn-int8, esc10-mfcc-mlp")
     assert Path(folder).parent == tmp_path
     assert {p.suffix for p in Path(folder).glob("*/*")} == {".nbi", ".nbc"}
     before = sorted(p.stat().st_mtime_ns for p in tmp_path.rglob("*.nb?"))

@@ -82,12 +82,12 @@ def export(
     probe = probe[:: -(-len(probe) // _CHECKED_WINDOWS)]
     final = served(model, len(bundle.labels), temperature)
     expected = np.asarray(final(probe, training=False))
-    whole = _finished(bundle, path, to_float(final))
+    whole = _finished(bundle, path, to_float(final), "float32")
     small = None
     if int8_accuracy is not None:
         small_path = f"{path.removesuffix('.tflite')}{INT8_SUFFIX}.tflite"
         described = replace(bundle, accuracy=int8_accuracy)
-        small = _finished(described, small_path, to_int8(final, probe))
+        small = _finished(described, small_path, to_int8(final, probe), "int8")
         _check_int8(small, expected, probe)
     _check_float32(whole, expected, probe)
     save_bundle(path, whole)
@@ -99,8 +99,9 @@ def export(
     )
 
 
-def _finished(bundle: Bundle, path: str, model: bytes) -> Bundle:
-    named = replace(bundle, name=Path(path).stem, model=model)
+def _finished(bundle: Bundle, path: str, model: bytes, weights: str) -> Bundle:
+    provenance = {**bundle.provenance, "weights": weights}
+    named = replace(bundle, name=Path(path).stem, model=model, provenance=provenance)
     return replace(named, golden=golden_cases(named))
 
 
