@@ -34,12 +34,14 @@ def drawn(how: Augmentation, none_share: float = 0.0, taught: bool = False) -> D
         for i in range(6)
     ]
     target = np.arange(6) % 3
-    return DrawnWindows(clips(), target, 4, P, how, none_share, lesson if taught else [], 0.5)
+    return DrawnWindows(
+        clips(), target, 4, P, how, none_share, -20.0, lesson if taught else [], 0.5
+    )
 
 
 def test_without_changes_they_are_the_front_ends() -> None:
     ys = [noise(P.window_samples, seed, 0.1) for seed in range(6)]  # one place for a window each
-    windows = DrawnWindows(ys, np.arange(6) % 3, 4, P, PLAIN, 0.0, [], 0.0)
+    windows = DrawnWindows(ys, np.arange(6) % 3, 4, P, PLAIN, 0.0, -20.0, [], 0.0)
     rng = np.random.default_rng(0)
     assert len(windows) == 12
     order = windows.order(rng)
@@ -89,7 +91,7 @@ def test_windows_are_drawn_from_the_sound() -> None:
     """A short sound in silence is in every window that is drawn."""
     y = np.zeros(P.sr, np.float32)
     y[5000:5200] = noise(200, 1, 0.3)
-    windows = DrawnWindows([y, y], np.array([0, 1]), 3, P, ALL, 0.0, [], 0.0)
+    windows = DrawnWindows([y, y], np.array([0, 1]), 3, P, ALL, 0.0, -20.0, [], 0.0)
     batch = windows.batch(np.array([0, 1] * 10), np.random.default_rng(2))
     assert (batch.x.max(axis=1) > -60.0).all()
 
@@ -102,13 +104,13 @@ def test_a_resampler_may_be_a_sample_off() -> None:
 
 def test_background_is_silent_faint_or_loud() -> None:
     rng = np.random.default_rng(0)
-    level = [float(np.sqrt(np.mean(background(4000, 8000, rng) ** 2))) for _ in range(200)]
+    level = [float(np.sqrt(np.mean(background(4000, 8000, -20.0, rng) ** 2))) for _ in range(200)]
     assert 0.05 < np.mean(np.array(level) == 0.0) < 0.3
     assert max(level) <= 10 ** (-20 / 20) + 1e-6
     for y in (coloured(4000, 8000, rng), hum(4000, 8000, rng)):
         assert float(np.mean(y**2)) == pytest.approx(1.0, rel=1e-3)
-    assert background_features(SMALL, 3, rng).shape == (3, SMALL.n_features)
-    assert background_features(SMALL, 0, rng).shape == (0, SMALL.n_features)
+    assert background_features(SMALL, 3, -20.0, rng).shape == (3, SMALL.n_features)
+    assert background_features(SMALL, 0, -20.0, rng).shape == (0, SMALL.n_features)
 
 
 def test_lessons_come_from_other_folds_only() -> None:

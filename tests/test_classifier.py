@@ -19,7 +19,7 @@ def test_scores_are_probabilities() -> None:
     scores = classifier.predict(features)
     assert scores.dtype == np.float32
     assert scores.shape == (len(bundle.labels),)
-    assert scores.sum() == pytest.approx(1.0, abs=1e-5)
+    assert 0.0 < scores.sum() <= 1.0 + 1e-5  # what is left is "none of these"
     kept = scores.copy()
     classifier.predict(features + 10.0)
     np.testing.assert_array_equal(scores, kept)  # a copy, not a view of the runtime's memory

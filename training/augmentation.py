@@ -89,6 +89,8 @@ class DrawnWindows:
     augmentation : Augmentation
     none_share : float
         So many windows hold background only; their target is the last output.
+    background_dbfs : float
+        The loudest background.
     taught : list of Lesson
         One for each clip, or none at all.
     soft_share : float
@@ -103,6 +105,7 @@ class DrawnWindows:
         params: FeatureParams,
         augmentation: Augmentation,
         none_share: float,
+        background_dbfs: float,
         taught: list[Lesson],
         soft_share: float,
     ) -> None:
@@ -110,6 +113,7 @@ class DrawnWindows:
         self._clips, self._target, self._params = clips, target, params
         self._active = [active_part(y, params.sr) for y in clips]
         self._how, self._none_share = augmentation, none_share
+        self._loudest_dbfs = background_dbfs
         self._taught, self._soft_share = taught, soft_share
         self._n_components = taught[0].components.shape[1] if taught else 0
         self._frontend = Frontend(params)
@@ -134,12 +138,16 @@ class DrawnWindows:
         known = np.ones(n, np.float32)
         for i, clip in enumerate(clips.tolist()):
             if rng.random() < self._none_share:
-                window = background(self._params.window_samples, self._params.sr, rng)
+                window = self._background(rng)
                 y[i, -1], known[i] = 1.0, 0.0
             else:
                 window, y[i], lesson[i] = self._window(clip, rng)
             x[i] = self._features(window, rng)
         return Batch(x, y, np.ones(n, np.float32), lesson, known)
+
+    def _background(self, rng: np.random.Generator) -> _F32:
+        p = self._params
+        return background(p.window_samples, p.sr, self._loudest_dbfs, rng)
 
     def _window(self, clip: int, rng: np.random.Generator) -> tuple[_F32, _F32, _F32]:
         """Samples, target and lesson of one window of a clip, perhaps mixed with another's."""

@@ -11,11 +11,11 @@ from realtime.params import FeatureParams
 _F32 = NDArray[np.float32]
 
 _SILENT_SHARE, _FAINT_SHARE = 0.15, 0.25
-_FAINT_DBFS, _LOUD_DBFS = (-105.0, -70.0), (-70.0, -20.0)
+_FAINTEST_DBFS, _FAINT_DBFS = -105.0, -70.0
 _LOWEST_HZ = 20.0
 
 
-def background(n: int, sr: int, rng: np.random.Generator) -> _F32:
+def background(n: int, sr: int, loudest_dbfs: float, rng: np.random.Generator) -> _F32:
     """Digital silence, or a faint or louder noise or hum, float32 [n]."""
     choice = rng.random()
     if choice < _SILENT_SHARE:
@@ -52,12 +52,14 @@ def _unit(y: NDArray[np.float64]) -> _F32:
     return np.asarray(y / np.sqrt(np.mean(y * y)), np.float32)
 
 
-def background_features(params: FeatureParams, n: int, rng: np.random.Generator) -> _F32:
+def background_features(
+    params: FeatureParams, n: int, loudest_dbfs: float, rng: np.random.Generator
+) -> _F32:
     """Features of ``n`` windows of background, float32 [n, n_features]."""
     frontend = Frontend(params)
     x = np.zeros((n, params.n_features), np.float32)
     for row in x:
         frontend.reset()
-        frontend.push(background(params.window_samples, params.sr, rng))
+        frontend.push(background(params.window_samples, params.sr, loudest_dbfs, rng))
         row[:] = frontend.features()
     return x

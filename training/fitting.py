@@ -63,7 +63,8 @@ class TakenExamples:
         if n_none:
             rng = np.random.default_rng(seed)
             none = np.eye(1, n_outputs, n_outputs - 1, dtype=np.float32)
-            self._x = np.concatenate([self._x, background_features(preset.features, n_none, rng)])
+            background = background_features(preset.features, n_none, preset.background_dbfs, rng)
+            self._x = np.concatenate([self._x, background])
             self._y = np.concatenate([self._y, np.repeat(none, n_none, axis=0)])
             self._weight = np.concatenate([self._weight, np.ones(n_none, np.float32)])
 
@@ -103,6 +104,7 @@ class DrawnExamples:
             preset.features,
             preset.windows,
             preset.none_share,
+            preset.background_dbfs,
             taught,
             preset.soft_share,
         )

@@ -32,6 +32,9 @@ class Preset:
         Share of windows that hold background only. With any, the network has an
         output more than there are labels, which is served to nobody: background
         is "none of these", low scores everywhere.
+    background_dbfs : float
+        The loudest of that. Steady noise is hard to tell from rain by statistics of
+        MFCCs alone.
     build : callable
         See :data:`training.networks.Build`.
     epochs, batch_size : int
@@ -57,6 +60,7 @@ class Preset:
     inference_hop_frames: int
     windows: Passes | Augmentation
     none_share: float
+    background_dbfs: float
     build: Build
     epochs: int
     batch_size: int
@@ -144,6 +148,7 @@ _MFCC_MLP = Preset(
     inference_hop_frames=11,
     windows=Passes(hop_frames=4, gains_db=(0.0, -12.0, 6.0)),
     none_share=0.02,
+    background_dbfs=-70.0,
     build=mfcc_mlp,
     epochs=30,
     batch_size=128,
@@ -163,6 +168,7 @@ _LOGMEL_CNN = Preset(
         views=1, speed=1.25, speed_share=0.8, mix_share=0.75, gain_db=10.0, equaliser_db=4.0
     ),
     none_share=0.04,
+    background_dbfs=-20.0,
     build=logmel_cnn,
     epochs=300,
     batch_size=16,
@@ -188,6 +194,7 @@ _TUTORIAL = Preset(
     inference_hop_frames=11,
     windows=Passes(hop_frames=11, gains_db=(0.0,)),
     none_share=0.0,
+    background_dbfs=-70.0,
     build=tutorial,
     epochs=100,
     batch_size=32,
