@@ -20,9 +20,10 @@ def background(n: int, sr: int, loudest_dbfs: float, rng: np.random.Generator) -
     choice = rng.random()
     if choice < _SILENT_SHARE:
         return np.zeros(n, np.float32)
-    level_dbfs = rng.uniform(
-        *(_FAINT_DBFS if choice < _SILENT_SHARE + _FAINT_SHARE else _LOUD_DBFS)
-    )
+    if choice < _SILENT_SHARE + _FAINT_SHARE:
+        level_dbfs = rng.uniform(_FAINTEST_DBFS, _FAINT_DBFS)
+    else:
+        level_dbfs = rng.uniform(_FAINT_DBFS, max(_FAINT_DBFS, loudest_dbfs))
     y = hum(n, sr, rng) if rng.random() < 0.2 else noise(n, sr, rng)
     return y * np.float32(10.0 ** (level_dbfs / 20.0))
 
