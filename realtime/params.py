@@ -162,6 +162,13 @@ class FeatureParams:
         return self.window_frames * self.n_mels if statistic == LOG_MEL else self.n_mfcc
 
     @property
+    def looked_at(self) -> str:
+        """What the features are of, in words."""
+        if self.statistics == (LOG_MEL,):
+            return f"{self.n_mels} log-mel bands"
+        return f"{' + '.join(self.statistics)} of {self.n_mfcc} MFCCs"
+
+    @property
     def window_samples(self) -> int:
         """Samples that one full window spans."""
         if self.center:

@@ -70,7 +70,7 @@ def inspect(args: argparse.Namespace) -> int:
 def _features_text(bundle: Bundle) -> str:
     p = bundle.features
     return (
-        f"{' + '.join(p.statistics)} of {p.n_mfcc} MFCCs; sr {p.sr}, n_fft {p.n_fft}, "
+        f"{p.looked_at}; sr {p.sr}, n_fft {p.n_fft}, "
         f"hop_length {p.hop_length}, n_mels {p.n_mels}, top_db {p.top_db:g}"
     )
 

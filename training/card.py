@@ -7,7 +7,6 @@ from typing import Any
 
 from realtime.bundle import Bundle
 from realtime.errors import OticError
-from realtime.params import LOG_MEL, FeatureParams
 from training.cost import Cost, cost_of
 from training.export import INT8_SUFFIX
 from training.presets import Preset, preset
@@ -88,7 +87,7 @@ Confusion matrix over all folds (rows: true, columns: heard, counts of clips):
 
 ## What it looks at
 
-{_looked_at(p)} over a rolling window of {p.window_frames} frames
+{p.looked_at} over a rolling window of {p.window_frames} frames
 ({p.window_seconds:.3f} s), a score every {bundle.inference_hop_seconds:.3f} s.
 {cost.parameters} parameters, {cost.macs} multiplications a score, {cost.bytes / 1000:.0f} kB.
 
@@ -138,12 +137,6 @@ def _none(recipe: Preset) -> str:
         "all.\nOther sounds it does not know: one may be given to the most similar label, with "
         "a high score."
     )
-
-
-def _looked_at(p: FeatureParams) -> str:
-    if p.statistics == (LOG_MEL,):
-        return f"{p.n_mels} log-mel bands"
-    return f"{' + '.join(p.statistics)} of {p.n_mfcc} MFCCs"
 
 
 def _commit(origin: dict[str, Any]) -> str:
