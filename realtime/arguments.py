@@ -57,3 +57,16 @@ def log_set(text: str) -> frozenset[str]:
     if not names <= set(LOG_CHOICES):
         raise argparse.ArgumentTypeError(f"'{text}' must name scores, events or both")
     return names
+
+
+def decibel_range(text: str) -> tuple[float, float]:
+    """The least and the most, in decibels."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not -60.0 <= low <= high <= 60.0:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' must be LOW,HIGH in dB, from -60 to 60, the lower first"
+        )
+    return low, high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,12 +63,27 @@ class Gap:
 Item = Scores | Event | Gap
 
 
+Began = Callable[[], int]
+"""The sample with which the latest sound in the window began; asked when an event starts."""
+
+
 class _Label:
     """The state of one label.
 
-    States: *off*, *rising* (``since`` set, not ``on``), *on*, *falling*
-    (``since`` set and ``on``). A threshold crossed sets ``since``; crossed back
-    clears it; held for the minimum time it toggles ``on``.
+    =========  ==========  ==================================================
+    state      is          goes on to
+    =========  ==========  ==================================================
+    off        not ``on``  *rising* once the score reaches the on threshold
+    rising     ``since``   *on* when it stayed there for the minimum time
+                           (an ``on`` event); *off* when it fell below
+    on         ``on``      *falling* once it falls below the off threshold;
+                           *on* anew after the maximum time (``off``, ``on``)
+    falling    both        *off* when it stayed there for the minimum time
+                           (an ``off`` event); *on* when it came back
+    =========  ==========  ==================================================
+
+    The end of a stretch of audio (a gap, the end, a signal) takes every state to
+    *off*, with an ``off`` event where one is due.
     """
 
     __slots__ = ("earliest", "on", "onset", "peak", "since")
@@ -77,14 +93,14 @@ class _Label:
 
     def clear(self, sample: int) -> None:
         self.on = False
-        self.since = -1
+        self.since = -1  # where the threshold was crossed
         self.onset = 0
         self.peak = 0.0
         self.earliest = sample  # no onset before this sample
 
 
 class EventDetector:
-    """Smoothing, hysteresis and minimum durations; one state machine for each label.
+    """Smoothing, hysteresis and durations; one state machine for each label.
 
     Deterministic in the sequence of calls. Not thread safe.
 
@@ -99,23 +115,28 @@ class EventDetector:
 
     def __init__(self, labels: tuple[str, ...], params: DecisionParams, sr: int) -> None:
         self._labels = labels
-        self._params = params
+        self._on_thresholds = np.array(params.on_thresholds)
+        self._off_thresholds = np.array(params.off_thresholds)
         self._sr = sr
         self._min_on = round(params.min_on_seconds * sr)
         self._min_off = round(params.min_off_seconds * sr)
+        self._max_on = round(params.max_on_seconds * sr)
         self._lag = round(params.lag_seconds * sr)
-        self._history = np.zeros((params.smoothing_scores, len(labels)), np.float32)
-        self._n_history = 0  # how many of its last rows are filled
+        self._history = np.zeros((params.smoothing_scores, len(labels)), np.float64)
+        self._n_history = 0  # how many of its rows are filled
+        self._next_row = 0
         self._states = [_Label() for _ in labels]
+        self._busy: set[int] = set()  # labels in another state than off
 
     def start(self, sample: int) -> None:
         """Begin a stretch of unbroken audio at ``sample``; nothing is on."""
-        self._n_history = 0
+        self._n_history = self._next_row = 0
+        self._busy.clear()
         for state in self._states:
             state.clear(sample)
 
     def update(
-        self, sample: int, scores: NDArray[np.float32]
+        self, sample: int, scores: NDArray[np.float32], began: Began
     ) -> tuple[NDArray[np.float64], list[Event]]:
         """Take one prediction.
 
@@ -124,6 +145,8 @@ class EventDetector:
         sample : int
             The sample clock at the end of the prediction's window.
         scores : float32 [n_labels]
+        began : callable
+            Gives the onset of an event that starts, as a sample.
 
         Returns
         -------
@@ -131,66 +154,76 @@ class EventDetector:
         events : list of Event
             In the order of the labels.
         """
-        self._history[:-1] = self._history[1:]
-        self._history[-1] = scores
-        self._n_history = min(self._n_history + 1, len(self._history))
-        latest = self._history[-self._n_history :]
-        smoothed: NDArray[np.float64] = latest.mean(axis=0, dtype=np.float64)
-        events = []
-        for index, score in enumerate(smoothed.tolist()):
-            event = self._step(index, sample, score)
-            if event is not None:
-                events.append(event)
+        smoothed = self._smooth(scores)
+        # Nearly always, nearly all labels are off and stay so: those cost one comparison together.
+        self._busy.update(np.flatnonzero(smoothed >= self._on_thresholds).tolist())
+        events: list[Event] = []
+        for index in sorted(self._busy):
+            self._step(index, sample, float(smoothed[index]), began, events)
         return smoothed, events
 
     def close(self, sample: int) -> list[Event]:
         """End the stretch at ``sample``: whatever is on goes off."""
         events = []
-        for label, state in zip(self._labels, self._states, strict=True):
+        for index in sorted(self._busy):
+            state = self._states[index]
             if state.on:
-                end = state.since if state.since >= 0 else sample
-                lag = self._lag if state.since >= 0 else 0
-                events.append(self._off(label, state, end - lag, sample))
+                end = state.since - self._lag if state.since >= 0 else sample
+                events.append(self._off(index, end, sample))
         return events
 
-    def _step(self, index: int, sample: int, score: float) -> Event | None:
-        state, params = self._states[index], self._params
+    def _smooth(self, scores: NDArray[np.float32]) -> NDArray[np.float64]:
+        self._history[self._next_row] = scores
+        self._next_row = (self._next_row + 1) % len(self._history)
+        self._n_history = min(self._n_history + 1, len(self._history))
+        smoothed: NDArray[np.float64] = self._history[: self._n_history].mean(axis=0)
+        return smoothed
+
+    def _step(
+        self, index: int, sample: int, score: float, began: Began, events: list[Event]
+    ) -> None:
+        state = self._states[index]
         state.peak = max(state.peak, score)
         if state.on:
-            crossed = score < params.off_thresholds[index]
-            hold = self._min_off
+            crossed, hold = score < self._off_thresholds[index], self._min_off
         else:
-            crossed = score >= params.on_thresholds[index]
-            hold = self._min_on
+            crossed, hold = score >= self._on_thresholds[index], self._min_on
+        if crossed and state.since < 0:
+            state.since = sample
         if not crossed:
             state.since = -1
             if not state.on:
                 state.peak = 0.0
-            return None
-        if state.since < 0:
-            state.since = sample
-        if sample - state.since < hold:
-            return None
-        since, state.since = state.since, -1
-        if state.on:
-            return self._off(self._labels[index], state, since - self._lag, sample)
-        state.on = True
-        state.onset = max(state.earliest, since - self._lag)
+                self._busy.discard(index)
+        elif sample - state.since >= hold:
+            if state.on:
+                events.append(self._off(index, state.since - self._lag, sample))
+            else:
+                onset = min(max(state.earliest, began()), sample)
+                events.append(self._on(index, onset, sample, score))
+            return
+        if state.on and sample - state.onset >= self._max_on:
+            events.append(self._off(index, sample, sample))
+            events.append(self._on(index, sample, sample, score))
+
+    def _on(self, index: int, onset: int, sample: int, score: float) -> Event:
+        state = self._states[index]
+        state.on, state.onset, state.since = True, onset, -1
+        state.peak = max(state.peak, score)
+        self._busy.add(index)
         return Event(
-            "on",
-            self._labels[index],
-            self._seconds(state.onset),
-            self._seconds(sample),
-            score=score,
+            "on", self._labels[index], self._seconds(onset), self._seconds(sample), score=score
         )
 
-    def _off(self, label: str, state: _Label, offset: int, sample: int) -> Event:
+    def _off(self, index: int, offset: int, sample: int) -> Event:
+        state = self._states[index]
         offset = max(state.onset, offset)
         peak, onset = state.peak, state.onset
         state.clear(offset)
+        self._busy.discard(index)
         return Event(
             "off",
-            label,
+            self._labels[index],
             self._seconds(onset),
             self._seconds(sample),
             offset=self._seconds(offset),

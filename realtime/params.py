@@ -217,10 +217,15 @@ class DecisionParams:
         most the first: hysteresis).
     min_on_seconds, min_off_seconds : float
         How long the smoothed score must stay above (below) its threshold before
-        the event is started (ended).
+        the event is started (ended). A sound that comes back within the second
+        time goes on as one event.
+    max_on_seconds : float
+        A longer event is ended, and the sound goes on as a new one: an event always
+        ends, if what hears it does not.
     lag_seconds : float
-        How long a sound must have been going on, typically, before the smoothed
-        score crosses a threshold. Onsets and offsets are dated back by it.
+        How long after the end of a sound, typically, the smoothed score falls below
+        the threshold. Offsets are dated back by it. Onsets need no such number: see
+        :mod:`realtime.onsets`.
 
     Raises
     ------
@@ -233,6 +238,7 @@ class DecisionParams:
     off_thresholds: tuple[float, ...]
     min_on_seconds: float
     min_off_seconds: float
+    max_on_seconds: float
     lag_seconds: float
 
     def __post_init__(self) -> None:
@@ -241,10 +247,15 @@ class DecisionParams:
             raise ParameterError(
                 f"smoothing_scores={self.smoothing_scores} must be at most {MAX_SMOOTHING_SCORES}"
             )
-        for name in ("min_on_seconds", "min_off_seconds", "lag_seconds"):
+        for name in ("min_on_seconds", "min_off_seconds", "max_on_seconds", "lag_seconds"):
             object.__setattr__(self, name, _as_float(name, getattr(self, name)))
             if getattr(self, name) < 0.0:
                 raise ParameterError(f"{name}={getattr(self, name):g} must be at least 0")
+        if self.max_on_seconds <= self.min_on_seconds + self.min_off_seconds:
+            raise ParameterError(
+                f"max_on_seconds={self.max_on_seconds:g} must be more than min_on_seconds and "
+                "min_off_seconds together"
+            )
         for name in ("on_thresholds", "off_thresholds"):
             values = tuple(_as_float(name, v) for v in getattr(self, name))
             object.__setattr__(self, name, values)

@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from realtime.bundle import Bundle
 from realtime.classifier import Classifier
-from realtime.events import EventDetector, Gap, Item, Scores
+from realtime.events import Began, Event, EventDetector, Gap, Item, Scores
 from realtime.frames import mono_samples
 from realtime.frontend import Frontend
+from realtime.onsets import first_rise
 
 MAX_AMPLITUDE = 1e6
 """120 dB above full scale: no audio, but a file that is damaged or not scaled."""
@@ -27,6 +28,18 @@ class Predictor(Protocol):
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [n_features] to float32 [n_labels]."""
+
+
+class Detector(Protocol):
+    """Whatever turns scores into events; :class:`realtime.events.EventDetector` does."""
+
+    def start(self, sample: int) -> None: ...
+
+    def update(
+        self, sample: int, scores: NDArray[np.float32], began: Began
+    ) -> tuple[NDArray[np.float64], list[Event]]: ...
+
+    def close(self, sample: int) -> list[Event]: ...
 
 
 class Pipeline:
@@ -44,6 +57,8 @@ class Pipeline:
         The model to serve.
     classifier : Predictor, optional
         Used in place of a new :class:`realtime.classifier.Classifier`.
+    detector : Detector, optional
+        Used in place of a new :class:`realtime.events.EventDetector`.
 
     Raises
     ------
@@ -51,11 +66,20 @@ class Pipeline:
         If the model can't be loaded.
     """
 
-    def __init__(self, bundle: Bundle, classifier: Predictor | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        classifier: Predictor | None = None,
+        detector: Detector | None = None,
+    ) -> None:
         self.bundle = bundle
         self._classifier = classifier if classifier is not None else Classifier(bundle)
         self._frontend = Frontend(bundle.features)
-        self._detector = EventDetector(bundle.labels, bundle.decision, bundle.features.sr)
+        self._detector: Detector = (
+            detector
+            if detector is not None
+            else EventDetector(bundle.labels, bundle.decision, bundle.features.sr)
+        )
         self.reset()
 
     @property
@@ -158,7 +182,7 @@ class Pipeline:
 
     def _infer(self, items: list[Item]) -> None:
         scores = self._classifier.predict(self._frontend.features())
-        smoothed, events = self._detector.update(self._sample, scores)
+        smoothed, events = self._detector.update(self._sample, scores, self._began)
         labels = self.bundle.labels
         items.append(
             Scores(
@@ -169,6 +193,15 @@ class Pipeline:
             )
         )
         items.extend(events)
+
+    def _began(self) -> int:
+        """The sample with which the latest sound in the window began; its first, if older."""
+        p = self.bundle.features
+        frame = first_rise(self._frontend.log_mel(), p.hop_length / p.sr)
+        start = self._sample - p.window_samples
+        if frame is None:
+            return start
+        return start + frame * p.hop_length + (0 if p.center else p.n_fft // 2)
 
 
 def usable_runs(y: NDArray[np.float32]) -> Iterator[tuple[int, int, bool]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from realtime.arguments import seed, whole
+from realtime.arguments import decibel_range, positive, seed, whole
 
 PRESETS = ("mfcc-mlp", "logmel-cnn", "tiny", "tutorial")
 DOWNLOADS = ("esc50", "urbansound8k")
@@ -15,11 +15,12 @@ AddCommand = Callable[..., argparse.ArgumentParser]
 
 
 def add_training_commands(command: AddCommand) -> None:
-    """Add ``download``, ``explore``, ``train``, ``crossval``, ``evaluate`` and ``search``."""
+    """Add all of them."""
     _add_data_commands(command)
     _add_train(command)
     _add_crossval(command)
     _add_evaluate(command)
+    _add_tune(command)
     _add_search(command)
 
 
@@ -85,7 +86,7 @@ def _add_train(command: AddCommand) -> None:
 def _add_crossval(command: AddCommand) -> None:
     crossval = command(
         "crossval",
-        "training.commands:crossval",
+        "training.crossval:crossval",
         "train and test on each official fold in turn (extra 'train')",
         "otic crossval ESC-50-master --preset mfcc-mlp",
     )
@@ -95,6 +96,11 @@ def _add_crossval(command: AddCommand) -> None:
         "--seeds", type=whole, default=1, metavar="N", help="repeat with N seeds (default 1)"
     )
     crossval.add_argument("--int8", action="store_true", help="also of the 8-bit version")
+    crossval.add_argument(
+        "--models",
+        metavar="DIR",
+        help="keep the models, fold-1.tflite for the one that was not trained on fold 1",
+    )
     crossval.add_argument(
         "--show-leak", action="store_true", help="also a random split's figure, which is a leak"
     )
@@ -114,8 +120,78 @@ def _add_evaluate(command: AddCommand) -> None:
     evaluate.add_argument(
         "--folds", metavar="N,…", help="test on these (default: those it was not trained on)"
     )
+    evaluate.add_argument(
+        "--streaming",
+        action="store_true",
+        help="score events on soundscapes mixed from those clips (extra 'events')",
+    )
+    evaluate.add_argument(
+        "--background",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="with --streaming: recordings or folders of what a place sounds like; its events are "
+        "false alarms (default: noises made here)",
+    )
+    evaluate.add_argument(
+        "--unknown",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="with --streaming: sounds that are none of the labels, to be rejected",
+    )
+    evaluate.add_argument(
+        "--snr",
+        type=decibel_range,
+        default=(0.0, 20.0),
+        metavar="LOW,HIGH",
+        help="with --streaming: how much louder sounds are than the background, in dB "
+        "(default 0,20)",
+    )
+    evaluate.add_argument(
+        "--seed", type=seed, default=0, help="with --streaming: of the soundscapes (default 0)"
+    )
     _add_report(evaluate)
     evaluate.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_tune(command: AddCommand) -> None:
+    tune = command(
+        "tune",
+        "training.tuning:tune",
+        "set thresholds for a place, from a recording of it (extra 'train')",
+        "otic tune esc10-logmel-cnn --background room.wav --budget 0.125 --out room.tflite",
+    )
+    tune.add_argument("model", metavar="MODEL", help="a bundled name or a .tflite file")
+    tune.add_argument(
+        "--background",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="recordings, or folders of them, without any of the sounds; an hour is good",
+    )
+    tune.add_argument(
+        "--budget",
+        type=positive,
+        default=0.125,
+        metavar="PER_HOUR",
+        help="false alarms an hour, of all labels together (default 0.125: one in 8 hours)",
+    )
+    tune.add_argument(
+        "--dataset",
+        metavar="DATASET",
+        help="labelled sounds, to see the recall that a budget costs (extra 'events')",
+    )
+    tune.add_argument(
+        "--folds", metavar="N,…", help="of those (default: those the model was not trained on)"
+    )
+    _add_grouping(tune)
+    tune.add_argument("--seed", type=seed, default=0, help="of the soundscapes (default 0)")
+    tune.add_argument(
+        "--out", metavar="MODEL.tflite", help="the bundle to write (default: MODEL-tuned.tflite)"
+    )
+    tune.add_argument("--report", metavar="DIR", help="folder for a page with the curves")
+    tune.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _add_search(command: AddCommand) -> None:
@@ -150,6 +226,10 @@ def _add_dataset_options(parser: argparse.ArgumentParser) -> None:
         metavar="DATASET",
         help="folder in UrbanSound8K's or ESC-50's layout, or with a folder for each class",
     )
+    _add_grouping(parser)
+
+
+def _add_grouping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group-regex",
         metavar="REGEX",
@@ -170,6 +250,13 @@ def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
         "--teacher",
         metavar="FILE",
         help="learn from this too: YAMNet as TFLite (logmel-cnn and tiny)",
+    )
+    parser.add_argument(
+        "--other",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="recordings or folders of sounds that are none of the labels, to be trained as such",
     )
     parser.add_argument("--epochs", type=whole, help="in place of the preset's")
     parser.add_argument("--seed", type=seed, default=0, help="of everything random (default 0)")

@@ -48,6 +48,20 @@ def hum(n: int, sr: int, rng: np.random.Generator) -> _F32:
     return _unit(y)
 
 
+def shaped(n: int, sr: int, rng: np.random.Generator) -> _F32:
+    """Noise of a random smooth spectrum that grows and fades: wind, roads, machines; RMS 1."""
+    size = 1 << (n - 1).bit_length()
+    spectrum = np.fft.rfft(rng.standard_normal(size))
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(size, 1.0 / sr), _LOWEST_HZ) / _LOWEST_HZ)
+    knots = np.arange(np.ceil(octaves[-1]) + 1.0)
+    curve_db = rng.normal(0.0, 8.0, len(knots)) - rng.uniform(0.0, 6.0) * knots
+    y = np.fft.irfft(spectrum * 10.0 ** (np.interp(octaves, knots, curve_db) / 20.0))[:n]
+    changes = 2 + int(n / sr * 10.0 ** rng.uniform(-0.5, 1.0))
+    level_db = rng.normal(0.0, rng.uniform(0.0, 6.0), changes)
+    swell = np.interp(np.linspace(0.0, 1.0, n), np.linspace(0.0, 1.0, changes), level_db)
+    return _unit(y * 10.0 ** (swell / 20.0))
+
+
 def _unit(y: NDArray[np.float64]) -> _F32:
     """At RMS 1."""
     return np.asarray(y / np.sqrt(np.mean(y * y)), np.float32)

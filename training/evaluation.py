@@ -1,4 +1,7 @@
-"""``otic evaluate``: a model's accuracy on clips, through the live pipeline."""
+"""``otic evaluate``: a model's accuracy on clips, through the live pipeline.
+
+With ``--streaming`` :mod:`training.streaming` has the word.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from training.pages import report_folder
 from training.progress import progress
 from training.reports import Report
 from training.requests import listed, read_dataset
+from training.streaming import evaluate_streaming
 from training.windows import MIN_ACTIVE_SHARE, active_part, read_clip
 
 
@@ -32,9 +36,11 @@ def evaluate(args: argparse.Namespace) -> int:
             f"'{args.dataset}' has labels that {bundle.name} does not know: {', '.join(strange)}; "
             f"it knows {', '.join(bundle.labels)}"
         )
-    folds, notes = _folds(args.folds, bundle, dataset)
+    folds, notes = folds_to_test(args.folds, bundle, dataset)
     for note in notes:
         say(note)
+    if args.streaming:
+        return evaluate_streaming(args, bundle, dataset, folds, [*dataset.warnings, *notes])
     folder = report_folder(args.report) if args.report else None
     tested = stream(bundle, [clip for clip in dataset.clips if clip.fold in folds])
     leak = "a LEAK: " if notes and "a LEAK" in notes[0] else ""
@@ -67,7 +73,9 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _folds(text: str | None, bundle: Bundle, dataset: Dataset) -> tuple[list[int], tuple[str, ...]]:
+def folds_to_test(
+    text: str | None, bundle: Bundle, dataset: Dataset
+) -> tuple[list[int], tuple[str, ...]]:
     """The folds to test on, and what must be said of them."""
     trained = bundle.provenance.get("folds") if _same_data(bundle, dataset) else None
     trained = [fold for fold in trained if fold in dataset.folds] if trained else []

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from training.augmentation import Batch, DrawnWindows
 from training.background import background_features
 from training.datasets import DatasetError
+from training.others import OTHER_FOLD
 from training.preparation import Prepared
 from training.presets import Preset
 from training.progress import progress
+from training.surroundings import Surroundings
 from training.teacher import Lesson, lessons
 from training.windows import Passes
 
@@ -27,6 +29,10 @@ _I64 = NDArray[np.int64]
 Watch = Callable[[int, float], None]
 
 _PREDICTED_AT_ONCE = 512
+_OTHER_SHARE = 0.25
+"""Of the weight of windows taken once: sounds without a label."""
+
+_SURROUNDINGS = 1  # their random numbers do not depend on how many the rest takes
 _STANDARDISED_BY = 2000
 """Windows that tell the mean and variance of a drawing preset's features."""
 
@@ -57,6 +63,11 @@ class TakenExamples:
         n_outputs = preset.n_outputs(len(prepared.labels))
         self._y = np.eye(n_outputs, dtype=np.float32)[prepared.target[clip]]
         weight = 1.0 / np.bincount(clip)[clip]
+        other = prepared.target[clip] == len(prepared.labels)
+        if other.any():
+            weight[other] *= (
+                _OTHER_SHARE / (1 - _OTHER_SHARE) * weight[~other].sum() / weight[other].sum()
+            )
         self._weight = (weight / weight.mean()).astype(np.float32)
         self._n_taken = len(self._x)
         n_none = round(preset.none_share * len(self._x))
@@ -89,14 +100,18 @@ def taken(x: _F32, y: _F32, weight: _F32) -> Batch:
 class DrawnExamples:
     """Windows that are drawn when they are needed."""
 
-    def __init__(self, prepared: Prepared, preset: Preset, chosen: _I64) -> None:
+    def __init__(self, prepared: Prepared, preset: Preset, chosen: _I64, seed: int) -> None:
         assert not isinstance(preset.windows, Passes)
         taught: list[Lesson] = []
         n_labels = len(prepared.labels)
         if prepared.teacher:
             heard = [prepared.teacher[i] for i in chosen]
-            target, fold = prepared.target[chosen], prepared.fold[chosen]
-            taught = lessons(heard, target, fold, n_labels, preset.n_outputs(n_labels))
+            target, fold = prepared.target[chosen], _spread(prepared.fold[chosen])
+            taught = lessons(heard, target, fold, preset.n_outputs(n_labels))
+        p = preset.features
+        others = tuple(prepared.audio[i] for i in chosen if prepared.target[i] == n_labels)
+        rng = np.random.default_rng([seed, _SURROUNDINGS])
+        surroundings = Surroundings(p.window_samples, p.sr, preset.background_dbfs, others, rng)
         self._windows = DrawnWindows(
             [prepared.audio[i] for i in chosen],
             prepared.target[chosen],
@@ -104,7 +119,7 @@ class DrawnExamples:
             preset.features,
             preset.windows,
             preset.none_share,
-            preset.background_dbfs,
+            surroundings,
             taught,
             preset.soft_share,
         )
@@ -122,6 +137,15 @@ class DrawnExamples:
 
     def batch(self, chosen: _I64, rng: np.random.Generator) -> Batch:
         return self._windows.batch(chosen, rng)
+
+
+def _spread(fold: _I64) -> _I64:
+    """Sounds without a label over the folds of the others, neighbours together."""
+    other = fold == OTHER_FOLD
+    folds = np.unique(fold[~other])
+    spread = fold.copy()
+    spread[other] = folds[np.arange(other.sum()) * len(folds) // max(1, int(other.sum()))]
+    return spread
 
 
 def fit(
@@ -144,7 +168,8 @@ def fit(
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     rng = np.random.default_rng(seed)
-    chosen = np.flatnonzero(np.isin(prepared.fold, folds))
+    seen = folds if preset.none_share == 0.0 else [*folds, OTHER_FOLD]
+    chosen = np.flatnonzero(np.isin(prepared.fold, seen))
     absent = set(range(len(prepared.labels))) - set(prepared.target[chosen].tolist())
     if absent:
         raise DatasetError(
@@ -155,7 +180,7 @@ def fit(
     if isinstance(preset.windows, Passes):
         examples = TakenExamples(prepared, preset, chosen, seed)
     else:
-        examples = DrawnExamples(prepared, preset, chosen)
+        examples = DrawnExamples(prepared, preset, chosen, seed)
     n_outputs = preset.n_outputs(len(prepared.labels))
     model = preset.build(preset.features, examples.sample(rng), n_outputs)
     train(model, preset, examples, epochs or preset.epochs, rng, watch)

@@ -229,3 +229,13 @@ def _checked(folder: str, dataset: Dataset) -> Dataset:
         f"{folds}: figures leak by so much"
     )
     return replace(dataset, warnings=(*dataset.warnings, warning))
+
+
+def known_layout(path: Path) -> str | None:
+    """The data set that a file lies in: ESC-50 (or its part ESC-10), UrbanSound8K, or None."""
+    for parent in list(path.resolve().parents)[:3]:
+        if (parent / _URBAN_META).is_file():
+            return URBAN[0]
+        if (parent / _ESC_META).is_file():
+            return ESC50[0]
+    return None

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime.errors import OticError
+from realtime.params import FeatureParams
 from training.datasets import Clip, Dataset, DatasetError
+from training.others import OTHER_FOLD, OTHER_LABEL
 from training.presets import Preset
 from training.progress import progress
 from training.store import Store, feature_code, key_of
 from training.teacher import Teacher
-from training.windows import Passes, Windows, clip_windows, read_clip
+from training.windows import Passes, Windows, active_part, clip_windows, read_clip
 
 _F32 = NDArray[np.float32]
 _I64 = NDArray[np.int64]
+
+_ROOM = 1.25
+"""Windows that a recording of something else has at least, for a place in it to be drawn."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class Prepared:
     ----------
     labels : tuple of str
     target, fold : int64 [n_clips]
-        Of each clip that could be used: its index into ``labels``, its fold.
+        Of each clip that could be used: its index into ``labels``, its fold. Sounds
+        without a label have ``len(labels)`` and ``OTHER_FOLD``.
     left_out : int
         Clips that could not be.
     key : str
@@ -70,28 +76,32 @@ def prepare(
     tell: Callable[[str], None],
     store: Store,
     teacher: Teacher | None = None,
+    others: Sequence[Clip] = (),
 ) -> Prepared:
     """Read all clips and take their windows; what has to be left out is told, clip by clip.
+
+    ``others`` are recordings without a label, from :func:`training.others.other_clips`.
 
     Raises
     ------
     DatasetError
         If a label has no clip in some fold that can be read and is as long as the window.
     """
-    tell(f"reading {len(dataset.clips)} clips of {dataset.name}")
+    clips = [*dataset.clips, *others]
+    tell(f"reading {len(clips)} clips of {dataset.name}" + (" and other sounds" if others else ""))
     kept: list[Clip] = []
     taken: list[_Taken] = []
     code = feature_code()
-    with progress("clips", len(dataset.clips)) as advance:
-        for clip in dataset.clips:
+    with progress("clips", len(clips)) as advance:
+        for clip in clips:
             try:
                 taken.append(_take(clip, preset, seed, store, code, teacher))
                 kept.append(clip)
             except OticError as error:
                 tell(f"left out: {error}")
             advance(1)
-    if len(kept) < len(dataset.clips):
-        tell(f"{len(dataset.clips) - len(kept)} of {len(dataset.clips)} clips are left out")
+    if len(kept) < len(clips):
+        tell(f"{len(clips) - len(kept)} of {len(clips)} clips are left out")
     absent = {(c.label, c.fold) for c in dataset.clips} - {(c.label, c.fold) for c in kept}
     if absent:
         label, fold = min(absent)
@@ -99,13 +109,14 @@ def prepare(
             f"all clips of '{label}' in fold {fold} had to be left out: they can't be read, or "
             f"are shorter than {preset.name}'s window of {preset.features.window_seconds:.2f} s"
         )
-    target = np.array([dataset.labels.index(clip.label) for clip in kept])
+    index = {label: i for i, label in enumerate((*dataset.labels, OTHER_LABEL))}
+    target = np.array([index[clip.label] for clip in kept])
     fold_of = np.array([clip.fold for clip in kept])
     return Prepared(
         labels=dataset.labels,
         target=target,
         fold=fold_of,
-        left_out=len(dataset.clips) - len(kept),
+        left_out=len(dataset.clips) - int((target < len(dataset.labels)).sum()),
         key=key_of([t.key for t in taken], target.tolist(), fold_of.tolist(), dataset.labels),
         audio=tuple(t.audio for t in taken if t.audio is not None),
         train=_joined([t.train for t in taken]),
@@ -125,11 +136,14 @@ def _take(
     except OSError as error:
         raise DatasetError(f"can't read '{clip.path}': {error.strerror}") from error
     drawn_from = seed if passes is not None else None
+    content += OTHER_LABEL.encode() if clip.fold == OTHER_FOLD else b""
     key = key_of(content, p, passes, preset.inference_hop_frames, drawn_from, code)
     known = store.load(key)
     if known is not None and passes is not None and known.keys() == {"train", "test"}:
         return _Taken(key, _f32(known["train"]), _f32(known["test"]), None, None)
     y = read_clip(clip, p.sr)
+    if clip.fold == OTHER_FOLD:
+        y = _with_room(y, p)
     # A clip shorter than the window can't fill it live either.
     if len(y) < p.window_samples:
         raise DatasetError(
@@ -155,6 +169,13 @@ def _take(
     test = clip_windows([y], p, preset.inference_hop_frames).x
     store.save(key, {"train": train, "test": test})
     return _Taken(key, train, test, None, None)
+
+
+def _with_room(y: _F32, p: FeatureParams) -> _F32:
+    """The active part, with silence around it where it does not fill a window."""
+    begin, end = active_part(y, p.sr)
+    missing = max(0, round(_ROOM * p.window_samples) - (end - begin))
+    return np.pad(y[begin:end], (missing // 2, missing - missing // 2))
 
 
 def _f32(array: NDArray[np.generic]) -> _F32:

@@ -23,6 +23,7 @@ def provenance(
     seed: int,
     temperature: float,
     teacher: str | None,
+    others: str | None,
 ) -> dict[str, Any]:
     """Plain values for JSON; the same for the same training on the same machine."""
     import tensorflow as tf
@@ -36,6 +37,7 @@ def provenance(
         "seed": seed,
         "temperature": temperature,
         "teacher": teacher,
+        "others": others,
         "commit": commit(),
         "versions": {
             "otic": __version__,

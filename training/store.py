@@ -27,6 +27,8 @@ _FITTING = (
     "background.py",
     "fitting.py",
     "networks.py",
+    "preparation.py",
+    "surroundings.py",
     "teacher.py",
     "tflite.py",
     "validation.py",

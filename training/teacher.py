@@ -105,9 +105,7 @@ class Lesson:
     probabilities: _F32
 
 
-def lessons(
-    embeddings: list[_F32], target: _I64, fold: _I64, n_labels: int, n_outputs: int
-) -> list[Lesson]:
+def lessons(embeddings: list[_F32], target: _I64, fold: _I64, n_outputs: int) -> list[Lesson]:
     """What there is to learn of training clips; nothing else is looked at.
 
     The components are half whitened: each counts by the root of its standard
@@ -133,15 +131,15 @@ def lessons(
     components /= np.sqrt(np.maximum(spread * spread.mean(), 1e-12))
 
     label, of_fold = np.repeat(target, lengths), np.repeat(fold, lengths)
-    said = np.eye(n_outputs)[label]
+    said, present = np.eye(n_outputs)[label], np.unique(label)
     for held_out in np.unique(fold) if len(np.unique(fold)) > 1 else ():
         seen, unseen = of_fold != held_out, of_fold == held_out
-        if len(np.unique(label[seen])) < n_labels:
+        if not np.array_equal(np.unique(label[seen]), present):
             continue  # a label that the others do not have: the true one will do
         fitted = LogisticRegression(C=0.1, max_iter=300).fit(
             components[seen][::2], label[seen][::2]
         )
-        said[unseen, :n_labels] = fitted.predict_proba(components[unseen])
+        said[np.ix_(unseen, present)] = fitted.predict_proba(components[unseen])
     ends = np.cumsum(lengths)[:-1]
     return [
         Lesson(c.astype(np.float32), p.astype(np.float32))

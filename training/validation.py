@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from training.calibration import best_temperature
 from training.fitting import fit, logits_of
 from training.metrics import Tested
+from training.others import OTHER_FOLD
 from training.preparation import Prepared
 from training.presets import Preset
 from training.store import Store, fitting_code, key_of
@@ -31,7 +34,8 @@ _RANGED_BY = 400
 class HeldOut:
     """What a model said of folds that it was not trained on; see :class:`Tested`.
 
-    ``int8`` holds the scores of its int8 version, where that was asked for.
+    ``int8`` holds the scores of its int8 version, where that was asked for; ``model`` is
+    the Keras model as a file.
     """
 
     fold: int
@@ -39,6 +43,7 @@ class HeldOut:
     clip: _I64
     target: _I64
     int8: _F32 | None = None
+    model: bytes = b""
 
     def tested(self, temperature: float, n_labels: int) -> Tested:
         """Scores as they would be served."""
@@ -92,7 +97,7 @@ def hold_out(
     n_epochs = epochs or preset.epochs
     key = key_of(prepared.key, preset.key, folds, seed, n_epochs, int8, fitting_code())
     known = store.load(key)
-    names = {"logits", "int8"} if int8 else {"logits"}
+    names = {"logits", "model", "int8"} if int8 else {"logits", "model"}
     if known is not None and known.keys() == names:
         _, clip = _windows_of(prepared, test_folds)
         logits, small = (
@@ -100,12 +105,36 @@ def hold_out(
             for name in ("logits", "int8")
         )
         assert logits is not None
-        return HeldOut(min(test_folds), logits, clip, prepared.target[clip], small)
+        kept = known["model"].tobytes()
+        return HeldOut(min(test_folds), logits, clip, prepared.target[clip], small, kept)
     model = fit(prepared, preset, train_folds, seed, epochs)
     result = questioned(model, prepared, train_folds, test_folds, int8)
-    found = {"logits": result.logits, "int8": result.int8}
+    result = replace(result, model=to_bytes(model))
+    found: dict[str, NDArray[np.generic] | None] = {
+        "logits": result.logits,
+        "int8": result.int8,
+        "model": np.frombuffer(result.model, np.uint8),
+    }
     store.save(key, {name: array for name, array in found.items() if array is not None})
     return result
+
+
+def to_bytes(model: keras.Model) -> bytes:
+    """A Keras model as a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        return path.read_bytes()
+
+
+def from_bytes(content: bytes) -> keras.Model:
+    """Inverse of :func:`to_bytes`."""
+    import keras
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(content)
+        return keras.models.load_model(path)
 
 
 def _windows_of(prepared: Prepared, folds: Sequence[int]) -> tuple[_F32, _I64]:
@@ -131,7 +160,7 @@ def cross_validate(
 ) -> list[HeldOut]:
     """Train and test with each fold held out in turn; on some folds only, if they are named."""
     results = []
-    folds = sorted(set(prepared.fold.tolist()) if folds is None else folds)
+    folds = sorted(set(prepared.fold.tolist()) - {OTHER_FOLD} if folds is None else folds)
     for held_out in folds:
         others = [fold for fold in folds if fold != held_out]
         result = hold_out(prepared, preset, others, [held_out], seed, epochs, store, int8)
@@ -146,11 +175,14 @@ def cross_validate(
 
 def calibrated(results: Sequence[HeldOut], n_labels: int) -> list[Tested]:
     """Each fold at the temperature that the other folds' scores give, not its own."""
-    tested = []
-    for i, result in enumerate(results):
-        others = [*results[:i], *results[i + 1 :]]
-        tested.append(result.tested(temperature_of(others) if others else 1.0, n_labels))
-    return tested
+    temperatures = temperatures_of(results)
+    return [r.tested(t, n_labels) for r, t in zip(results, temperatures, strict=True)]
+
+
+def temperatures_of(results: Sequence[HeldOut]) -> list[float]:
+    """For each fold the temperature that suits the others."""
+    rest = [[*results[:i], *results[i + 1 :]] for i in range(len(results))]
+    return [temperature_of(others) if others else 1.0 for others in rest]
 
 
 def temperature_of(results: Sequence[HeldOut]) -> float:

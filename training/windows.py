@@ -18,6 +18,9 @@ _F32 = NDArray[np.float32]
 ACTIVE_DB = 60.0
 """The active part of a clip reaches from the first to the last 10 ms within this of the loudest."""
 
+SOUNDING_DB = 30.0
+MAX_PAUSE_SECONDS = 1.0
+
 MIN_ACTIVE_SHARE = 0.5
 """A window counts where this much of it is active."""
 
@@ -87,6 +90,22 @@ def active_part(y: _F32, sr: int) -> tuple[int, int]:
     level = np.sqrt(np.mean(frames.astype(np.float64) ** 2, axis=1))
     active = np.flatnonzero(level >= level.max(initial=0.0) * 10 ** (-ACTIVE_DB / 20))
     return int(active[0]) * step, int(active[-1] + 1) * step
+
+
+def sounding_part(y: _F32, sr: int) -> tuple[int, int]:
+    """First and one past the last sample of the stretch that carries most of a clip's sound.
+
+    A stretch reaches over pauses of up to ``MAX_PAUSE_SECONDS``; what is softer
+    than the loudest 10 ms by ``SOUNDING_DB`` is a pause.
+    """
+    step = sr // 100
+    frames = y[: len(y) // step * step].reshape(-1, step).astype(np.float64)
+    power = np.mean(frames**2, axis=1)
+    sounding = np.flatnonzero(power >= power.max(initial=0.0) * 10 ** (-SOUNDING_DB / 10))
+    breaks = np.flatnonzero(np.diff(sounding) * step > MAX_PAUSE_SECONDS * sr) + 1
+    stretches = np.split(sounding, breaks)
+    most = max(stretches, key=lambda stretch: float(power[stretch].sum()))
+    return int(most[0]) * step, int(most[-1] + 1) * step
 
 
 def clip_windows(

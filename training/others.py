@@ -1,0 +1,75 @@
+"""Recordings of sounds that have no label: whatever else a microphone hears."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.datasets import Clip, DatasetError
+from training.layouts import AUDIO_SUFFIXES, ESC50, URBAN, known_layout
+
+OTHER_LABEL = ""
+OTHER_FOLD = 0
+_NON_COMMERCIAL = "model: non-commercial use only; "
+"""Official and made folds count from 1: these clips are always trained on, never tested on."""
+
+
+def other_clips(paths: Sequence[str]) -> list[Clip]:
+    """Files, and all audio below folders, as clips without a label.
+
+    Raises
+    ------
+    DatasetError
+        If one is missing, or there is none at all.
+    """
+    found = [path for name in paths for path in audio_below(name)]
+    return [Clip(path, OTHER_LABEL, OTHER_FOLD, path.name) for path in found]
+
+
+def described_others(clips: Sequence[Clip]) -> str | None:
+    """For provenance: how many, and of what."""
+    if not clips:
+        return None
+    return f"{len(clips)} recordings of {', '.join(_sources(clips))}"
+
+
+def license_with(own: str, others: Sequence[Clip]) -> str:
+    """A data set's licence line, for a model that was also trained against other sounds."""
+    if not others:
+        return own
+    known = {name: text.removeprefix(_NON_COMMERCIAL) for name, text in (ESC50, URBAN)}
+    sources = _sources(others)
+    against = [
+        known[source].replace("trained on", "trained against")
+        if source in known
+        else f"trained against recordings in '{source}', whose licence otic does not know"
+        for source in sources
+    ]
+    parts = [own, *against]
+    if any(source in known for source in sources) and not own.startswith(_NON_COMMERCIAL):
+        parts[0] = _NON_COMMERCIAL + own.partition("; ")[2]
+    return "; ".join(parts)
+
+
+def _sources(clips: Sequence[Clip]) -> list[str]:
+    """The data sets that recordings are of; for others their folders' names."""
+    return sorted({known_layout(clip.path) or clip.path.resolve().parent.name for clip in clips})
+
+
+def audio_below(name: str) -> list[Path]:
+    """A file, or all audio below a folder, sorted.
+
+    Raises
+    ------
+    DatasetError
+        If it is missing, or holds none.
+    """
+    path = Path(name)
+    if not path.is_dir():
+        if not path.is_file():
+            raise DatasetError(f"'{name}' is missing: name audio files, or folders of them")
+        return [path]
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    if not found:
+        raise DatasetError(f"no audio file ({', '.join(AUDIO_SUFFIXES)}) in '{name}'")
+    return found
