@@ -14,16 +14,17 @@ from realtime.version import __version__
 if TYPE_CHECKING:
     from realtime.bundle import Bundle, load_bundle, save_bundle
     from realtime.classifier import Classifier
+    from realtime.decision import DecisionParams
     from realtime.errors import OticError
     from realtime.events import Event, Gap, Scores
     from realtime.frontend import Frontend
-    from realtime.params import DecisionParams, FeatureParams
+    from realtime.params import FeatureParams
     from realtime.pipeline import Pipeline
 
 _HOME = {
     "Bundle": "bundle",
     "Classifier": "classifier",
-    "DecisionParams": "params",
+    "DecisionParams": "decision",
     "Event": "events",
     "FeatureParams": "params",
     "Frontend": "frontend",

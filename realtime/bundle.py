@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from realtime.decision import DecisionParams
 from realtime.errors import BundleError, ParameterError
 from realtime.golden import GoldenCase, kept_features
-from realtime.params import DecisionParams, FeatureParams, check_keys
+from realtime.params import FeatureParams, check_keys
 
 BUNDLE_FORMAT = 1
 MAX_BYTES = 256 * 2**20

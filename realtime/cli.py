@@ -162,6 +162,11 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument(
         "--channels", type=whole, default=1, metavar="N", help="channels of the PCM (default 1)"
     )
+    replay.add_argument(
+        "--report",
+        metavar="PATH",
+        help="write an HTML page: spectrogram, scores and events over time",
+    )
     _add_speed(replay)
 
     command("devices", f"{show}:devices", "list the input devices", "otic devices")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.params import DecisionParams
+from realtime.decision import DecisionParams
 
 
 @dataclass(frozen=True)

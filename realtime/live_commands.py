@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realtime.bundle import Bundle, load_bundle
@@ -42,8 +43,16 @@ def listen(args: argparse.Namespace) -> int:
 
 def replay(args: argparse.Namespace) -> int:
     """Classify files, one after the other."""
+    if args.report is not None:
+        _refuse_to_overwrite(args, "--report", args.report)
     bundle = load_bundle(args.model)
-    return run_streams(args, bundle, [_opener(args, name, bundle) for name in args.files], [])
+    openers = [_opener(args, name, bundle) for name in args.files]
+    if args.report is None:
+        return run_streams(args, bundle, openers, [])
+    from realtime.replay_report import ReplayReport
+
+    report = ReplayReport(args.report, bundle)
+    return run_streams(args, bundle, [report.hearing(opener) for opener in openers], [report])
 
 
 def _opener(args: argparse.Namespace, name: str, bundle: Bundle) -> OpenSource:
@@ -76,7 +85,7 @@ def run_streams(
     show_dashboard = not args.no_dashboard and args.jsonl != "-" and _is_terminal()
     sinks: list[Sink] = list(extra_sinks)
     if args.jsonl is not None:
-        _refuse_to_overwrite(args)
+        _refuse_to_overwrite(args, "--jsonl", args.jsonl)
         sinks.append(JsonlSink(args.jsonl, args.log))
     if not show_dashboard and args.jsonl is None:
         sinks.append(TextSink(sys.stderr))
@@ -105,14 +114,20 @@ def run_streams(
     return 0
 
 
-def _refuse_to_overwrite(args: argparse.Namespace) -> None:
-    """The log must not be one of the files that are read, by whatever name."""
-    for name in (*getattr(args, "files", ()), args.model):
-        with suppress(OSError):  # one of them is not a file: then they are not the same
-            if os.path.samefile(name, args.jsonl):  # noqa: PTH121 - pathlib has no words for less
-                raise SinkError(
-                    f"--jsonl '{args.jsonl}' would overwrite '{name}': name another file"
-                )
+def _refuse_to_overwrite(args: argparse.Namespace, option: str, path: str) -> None:
+    """No output may be one of the files that are read, or another output, by whatever name."""
+    others = [*getattr(args, "files", ()), args.model]
+    if option != "--jsonl" and args.jsonl is not None:
+        others.append(args.jsonl)
+    for name in others:
+        if "-" not in (name, path) and _same_file(name, path):
+            raise SinkError(f"{option} '{path}' would overwrite '{name}': name another file")
+
+
+def _same_file(one: str, other: str) -> bool:
+    with suppress(OSError):  # one of them is not there
+        return os.path.samefile(one, other)  # noqa: PTH121 - pathlib has no words for less
+    return Path(one).resolve() == Path(other).resolve()  # two outputs that are still to be made
 
 
 def _is_terminal() -> bool:

@@ -20,7 +20,7 @@ EARLIEST_SHARE = 0.6
 """The first rise that is this strong, against the strongest, is the beginning: the loudest
 crackle of a fire is not."""
 
-MIN_RISE_DB = 1.0
+MIN_RISE_DB = 2.0
 """A weaker one is no beginning."""
 
 

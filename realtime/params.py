@@ -1,4 +1,4 @@
-"""The parameters that travel with a model: its features, and how scores become events."""
+"""The parameters of a model's features, and the checks of values that come from files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ MAX_N_MELS = 256
 # A damaged file must not ask for more:
 MAX_WHOLE = 1_000_000  # of any number of samples or frames,
 MAX_WINDOW_SAMPLES = 2**26  # 50 minutes at 22050 Hz,
-MAX_WINDOW_CELLS = 2**26  # mel bands of all frames of a window,
-MAX_SMOOTHING_SCORES = 1000  # scores that are kept.
+MAX_WINDOW_CELLS = 2**26  # mel bands of all frames of a window.
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,9 @@ class FeatureParams:
 
     def __post_init__(self) -> None:
         for name in ("sr", "n_fft", "hop_length", "n_mels", "n_mfcc", "window_frames"):
-            _check_whole(name, getattr(self, name))
+            check_whole(name, getattr(self, name))
         for name in ("fmin", "fmax", "top_db"):
-            object.__setattr__(self, name, _as_float(name, getattr(self, name)))
+            object.__setattr__(self, name, as_float(name, getattr(self, name)))
         self._check_ranges()
         self._check_statistics()
 
@@ -135,7 +134,7 @@ class FeatureParams:
             )
 
     def _check_statistics(self) -> None:
-        object.__setattr__(self, "statistics", _as_tuple("statistics", self.statistics))
+        object.__setattr__(self, "statistics", as_tuple("statistics", self.statistics))
         unknown = [s for s in self.statistics if s not in (*STATISTICS, LOG_MEL)]
         if unknown or not self.statistics or len(set(self.statistics)) < len(self.statistics):
             raise ParameterError(
@@ -200,92 +199,7 @@ class FeatureParams:
         if isinstance(values, dict) and values.get("center") is not True:
             names.remove("tail_samples")
         check_keys("feature parameters", values, names)
-        return cls(**{**values, "statistics": _as_tuple("statistics", values["statistics"])})
-
-
-@dataclass(frozen=True)
-class DecisionParams:
-    """How a model's scores are smoothed and turned into on and off events.
-
-    Parameters
-    ----------
-    smoothing_scores : int
-        The smoothed score is the mean of this many latest scores.
-    on_thresholds, off_thresholds : tuple of float
-        One for each label, in (0, 1]: an event starts where the smoothed score
-        reaches the first, and ends where it falls below the second (which is at
-        most the first: hysteresis).
-    min_on_seconds, min_off_seconds : float
-        How long the smoothed score must stay above (below) its threshold before
-        the event is started (ended). A sound that comes back within the second
-        time goes on as one event.
-    max_on_seconds : float
-        A longer event is ended, and the sound goes on as a new one: an event always
-        ends, if what hears it does not.
-    lag_seconds : float
-        How long after the end of a sound, typically, the smoothed score falls below
-        the threshold. Offsets are dated back by it. Onsets need no such number: see
-        :mod:`realtime.onsets`.
-
-    Raises
-    ------
-    ParameterError
-        If a value is outside its range.
-    """
-
-    smoothing_scores: int
-    on_thresholds: tuple[float, ...]
-    off_thresholds: tuple[float, ...]
-    min_on_seconds: float
-    min_off_seconds: float
-    max_on_seconds: float
-    lag_seconds: float
-
-    def __post_init__(self) -> None:
-        _check_whole("smoothing_scores", self.smoothing_scores)
-        if self.smoothing_scores > MAX_SMOOTHING_SCORES:
-            raise ParameterError(
-                f"smoothing_scores={self.smoothing_scores} must be at most {MAX_SMOOTHING_SCORES}"
-            )
-        for name in ("min_on_seconds", "min_off_seconds", "max_on_seconds", "lag_seconds"):
-            object.__setattr__(self, name, _as_float(name, getattr(self, name)))
-            if getattr(self, name) < 0.0:
-                raise ParameterError(f"{name}={getattr(self, name):g} must be at least 0")
-        if self.max_on_seconds <= self.min_on_seconds + self.min_off_seconds:
-            raise ParameterError(
-                f"max_on_seconds={self.max_on_seconds:g} must be more than min_on_seconds and "
-                "min_off_seconds together"
-            )
-        for name in ("on_thresholds", "off_thresholds"):
-            values = tuple(_as_float(name, v) for v in getattr(self, name))
-            object.__setattr__(self, name, values)
-            if not all(0.0 < v <= 1.0 for v in values):
-                raise ParameterError(f"{name}={list(values)} must lie above 0 and at most at 1")
-        if len(self.on_thresholds) != len(self.off_thresholds):
-            raise ParameterError(
-                f"{len(self.on_thresholds)} on_thresholds and "
-                f"{len(self.off_thresholds)} off_thresholds: one of each for each label is needed"
-            )
-        if any(off > on for on, off in zip(self.on_thresholds, self.off_thresholds, strict=True)):
-            raise ParameterError("an off threshold is above its on threshold: events would flicker")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, in field order."""
-        lists = {n: list(getattr(self, n)) for n in ("on_thresholds", "off_thresholds")}
-        return {**asdict(self), **lists}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> DecisionParams:
-        """Inverse of :meth:`to_dict`.
-
-        Raises
-        ------
-        ParameterError
-            If a key is missing or unknown, or a value is outside its range.
-        """
-        check_keys("decision parameters", values, [f.name for f in fields(cls)])
-        lists = {n: _as_tuple(n, values[n]) for n in ("on_thresholds", "off_thresholds")}
-        return cls(**{**values, **lists})
+        return cls(**{**values, "statistics": as_tuple("statistics", values["statistics"])})
 
 
 def check_keys(what: str, values: Any, expected: list[str]) -> None:
@@ -306,20 +220,41 @@ def check_keys(what: str, values: Any, expected: list[str]) -> None:
         raise ParameterError(f"{what}: {named}")
 
 
-def _check_whole(name: str, value: Any) -> None:
+def check_whole(name: str, value: Any) -> None:
+    """Require a whole number from 1 to ``MAX_WHOLE``.
+
+    Raises
+    ------
+    ParameterError
+        Naming the value.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ParameterError(f"{name}={value!r} must be a whole number of at least 1")
     if value > MAX_WHOLE:
         raise ParameterError(f"{name}={value} must be at most {MAX_WHOLE}")
 
 
-def _as_float(name: str, value: Any) -> float:
+def as_float(name: str, value: Any) -> float:
+    """A finite number.
+
+    Raises
+    ------
+    ParameterError
+        Naming the value, if it is none.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ParameterError(f"{name}={value!r} must be a finite number")
     return float(value)
 
 
-def _as_tuple(name: str, value: Any) -> tuple[Any, ...]:
+def as_tuple(name: str, value: Any) -> tuple[Any, ...]:
+    """A list as a tuple.
+
+    Raises
+    ------
+    ParameterError
+        Naming the value, if it is none.
+    """
     if not isinstance(value, list | tuple):
         raise ParameterError(f"{name}={value!r} must be a list")
     return tuple(value)

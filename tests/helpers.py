@@ -54,6 +54,7 @@ def decision(n_labels: int, **changes: Any) -> DecisionParams:
         "off_thresholds": (0.4,) * n_labels,
         "min_on_seconds": 0.1,
         "min_off_seconds": 0.1,
+        "max_on_seconds": 60.0,
         "lag_seconds": 0.05,
     }
     return DecisionParams(**{**values, **changes})

@@ -19,6 +19,7 @@ ORDER = [
     "realtime.errors",
     "realtime.messages",
     "realtime.params",
+    "realtime.decision",
     "realtime.filters",
     "realtime.reference",
     "realtime.compiling",
@@ -33,6 +34,7 @@ ORDER = [
     "realtime.golden",
     "realtime.bundle",
     "realtime.classifier",
+    "realtime.onsets",
     "realtime.events",
     "realtime.pipeline",
     "realtime.verification",
@@ -40,6 +42,10 @@ ORDER = [
     "realtime.sources",
     "realtime.microphone",
     "realtime.sinks",
+    "realtime.spectrogram",
+    "realtime.replay_record",
+    "realtime.replay_section",
+    "realtime.replay_report",
     "realtime.monitor",
     "realtime.dashboard",
     "realtime.runner",
@@ -67,7 +73,9 @@ ORDER = [
     "training.pages",
     "training.windows",
     "training.explore",
+    "training.others",
     "training.background",
+    "training.surroundings",
     "training.teacher",
     "training.augmentation",
     "training.networks",
@@ -86,8 +94,17 @@ ORDER = [
     "training.card",
     "training.reports",
     "training.tracking",
+    "training.protocols",
     "training.commands",
+    "training.crossval",
+    "training.noises",
+    "training.mixer",
+    "training.listening",
+    "training.detections",
+    "training.timelines",
+    "training.streaming",
     "training.evaluation",
+    "training.tuning",
     "training.search",
     "training.article",
 ]
@@ -151,7 +168,18 @@ def test_the_live_path_imports_nothing_heavy() -> None:
 
 
 def test_the_core_has_no_thread_clock_file_or_terminal() -> None:
-    core = ["params", "filters", "simd", "fft", "kernels", "statistics", "frames", "centered"]
+    core = [
+        "params",
+        "decision",
+        "onsets",
+        "filters",
+        "simd",
+        "fft",
+        "kernels",
+        "statistics",
+        "frames",
+        "centered",
+    ]
     core += ["frontend", "events", "pipeline", "conversion", "reference", "golden", "verification"]
     outside = {"threading", "time", "datetime", "io", "os", "pathlib", "sys", "rich", "signal"}
     for name in core:

@@ -76,6 +76,7 @@ def test_there_are_no_defaults_and_no_unknown_keys() -> None:
         ({"smoothing_scores": 0}, "smoothing_scores=0"),
         ({"min_on_seconds": -1.0}, "min_on_seconds=-1"),
         ({"lag_seconds": "x"}, "lag_seconds='x'"),
+        ({"max_on_seconds": 0.2}, "max_on_seconds=0.2"),
         ({"on_thresholds": (0.5, 1.1)}, "on_thresholds"),
         ({"on_thresholds": (0.5,)}, "1 on_thresholds and 2 off_thresholds"),
         ({"off_thresholds": (0.9, 0.4)}, "above its on threshold"),

@@ -65,6 +65,7 @@ def test_it_holds_the_packages_and_the_models(wheel: Path) -> None:
         text = archive.read(metadata).decode()
     for name in ("realtime/cli.py", "realtime/py.typed", "training/presets.py"):
         assert name in names
+    assert "realtime/replay_report.html" in names
     for path in (ROOT / "models").glob("*.tflite"):
         assert f"models/{path.name}" in names
         assert f"models/{path.stem}.md" in names

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime.bundle import Bundle
+from realtime.decision import DecisionParams
 from realtime.events import Began, Event, EventDetector
-from realtime.params import DecisionParams
 from realtime.pipeline import Pipeline, Predictor
 
 _F32 = NDArray[np.float32]

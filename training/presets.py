@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
+from realtime.decision import DecisionParams
 from realtime.errors import OticError
-from realtime.params import DecisionParams, FeatureParams
+from realtime.params import FeatureParams
 from training.augmentation import Augmentation
 from training.networks import Build, logmel_cnn, mfcc_mlp, tiny, tutorial
 from training.windows import Passes

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from realtime.bundle import Bundle, load_bundle, save_bundle
 from realtime.classifier import Classifier
+from realtime.decision import DecisionParams
 from realtime.errors import OticError
 from realtime.messages import say
-from realtime.params import DecisionParams
 from training.detections import Judged, event_figures
 from training.evaluation import folds_to_test
 from training.listening import Heard, at_thresholds, decide, hear
