@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from realtime import Bundle, DecisionParams, FeatureParams, load_bundle
@@ -101,6 +102,18 @@ def cut(y: F32, sizes: Sequence[int]) -> list[F32]:
         blocks.append(y[at : at + n])
         at, i = at + n, i + 1
     return blocks
+
+
+def write_dataset(folder: Path, rows: list[tuple[str, int, str, F32]]) -> Path:
+    """A data set in ESC-50's layout at 22 050 Hz: filename, fold, category, samples."""
+    (folder / "meta").mkdir(parents=True)
+    (folder / "audio").mkdir()
+    lines = ["filename,fold,target,category,esc10,src_file,take"]
+    for name, fold, category, y in rows:
+        lines.append(f"{name},{fold},0,{category},True,{name},A")
+        soundfile.write(folder / "audio" / name, y, 22050)
+    (folder / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
+    return folder
 
 
 def bundled() -> Bundle:

@@ -13,6 +13,7 @@ from realtime.events import Item
 from realtime.frontend import Frontend
 from realtime.pipeline import MAX_AMPLITUDE, usable_runs
 from tests.helpers import F32, SMALL, FakeClassifier, bundled, cut, noise, small_bundle
+from tests.random_streams import check
 
 WINDOW = SMALL.window_samples
 HOP = 3 * SMALL.hop_length
@@ -129,3 +130,8 @@ def test_usable_runs() -> None:
     assert list(usable_runs(y)) == [(0, 1, True), (1, 3, False), (3, 5, True), (5, 6, False)]
     assert list(usable_runs(y[:0])) == []
     assert list(usable_runs(y[1:3])) == [(0, 2, False)]
+
+
+def test_every_on_has_its_off_whatever_happens_to_the_stream() -> None:
+    """``python -m tests.random_streams 10000`` tries more."""
+    assert sum(check(seed) for seed in range(300)) > 300

@@ -16,23 +16,11 @@ from realtime.classifier import Classifier
 from realtime.errors import OticError
 from realtime.golden import SOUNDS, golden_sound
 from tests.conftest import ROOT
-from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, noise, one_line, otic
+from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, noise, one_line, otic, write_dataset
 from training.datasets import DatasetError
 from training.layouts import load_dataset
 from training.presets import PRESETS, preset
 from training.windows import active_part, clip_windows, read_clip
-
-
-def write_dataset(folder: Path, rows: list[tuple[str, int, str, F32]]) -> Path:
-    """A data set in ESC-50's layout at 22 050 Hz: filename, fold, category, samples."""
-    (folder / "meta").mkdir(parents=True)
-    (folder / "audio").mkdir()
-    lines = ["filename,fold,target,category,esc10,src_file,take"]
-    for name, fold, category, y in rows:
-        lines.append(f"{name},{fold},0,{category},True,{name},A")
-        soundfile.write(folder / "audio" / name, y, 22050)
-    (folder / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
-    return folder
 
 
 def add_line(folder: Path, line: str) -> None:

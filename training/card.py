@@ -65,7 +65,7 @@ def model_card(bundle: Bundle, command: str, tutorial: dict[str, Any] | None, co
     return f"""# {bundle.name}
 
 Classifies {len(bundle.labels)} kinds of sound: {", ".join(bundle.labels)}.
-{_none(preset(origin["preset"]))}
+{_none(preset(origin["preset"]), origin.get("others"))}
 
 ## How well it works
 
@@ -97,7 +97,7 @@ Confusion matrix over all folds (rows: true, columns: heard, counts of clips):
 
 Events: mean of the last {decision.smoothing_scores} scores; on from {on} for at least
 {decision.min_on_seconds} s, off below {off} for at least {decision.min_off_seconds} s;
-dated back by {decision.lag_seconds} s.
+onsets are dated to the sound's rise, offsets back by {decision.lag_seconds} s.
 
 ## Data and licence
 
@@ -126,11 +126,17 @@ def _calibration(bundle: Bundle) -> str:
     )
 
 
-def _none(recipe: Preset) -> str:
+def _none(recipe: Preset, others: str | None) -> str:
     if not recipe.none_share:
         return (
             "It knows no others: any sound is given to the most similar of these, with a score "
             "that may be high."
+        )
+    if others:
+        return (
+            f'It was also trained on silence, noises, hums and {others} as "none of these":\n'
+            "low scores for all. Sounds unlike all that may still be given to the most similar "
+            "label."
         )
     return (
         'It was also trained on silence, noises and hums as "none of these": low scores for '

@@ -110,9 +110,11 @@ def mix(
         while waiting:
             sound = waiting[0]
             start = free + round(rng.uniform(*_PAUSE_SECONDS) * sr)
-            if truths and rng.random() < _OVERLAP_SHARE and truths[-1].label != sound.label:
-                last = truths[-1]
-                start = round(rng.uniform(last.onset, last.offset) * sr)
+            if truths and rng.random() < _OVERLAP_SHARE:
+                early = round(rng.uniform(truths[-1].onset, truths[-1].offset) * sr)
+                own = [t.offset for t in truths if t.label == sound.label]
+                if early >= max(own, default=0.0) * sr:
+                    start = early
             if start + len(sound.y) > n - sr:
                 break
             waiting.pop(0)
