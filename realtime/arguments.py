@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 
-LOG_CHOICES = ("scores", "events")
+LOG_DEFAULT = ("scores", "events")
+LOG_CHOICES = (*LOG_DEFAULT, "unknown")
 MAX_BLOCK = 2**20
 
 
@@ -55,7 +56,7 @@ def log_set(text: str) -> frozenset[str]:
     """What a log holds."""
     names = frozenset(name.strip() for name in text.split(","))
     if not names <= set(LOG_CHOICES):
-        raise argparse.ArgumentTypeError(f"'{text}' must name scores, events or both")
+        raise argparse.ArgumentTypeError(f"'{text}' must name some of {', '.join(LOG_CHOICES)}")
     return names
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from realtime.arguments import LOG_CHOICES, block, log_set, positive, speed, whole
+from realtime.arguments import LOG_DEFAULT, block, log_set, positive, speed, whole
 from realtime.errors import OticError
 from realtime.messages import say
 from realtime.training_options import add_training_commands
@@ -247,9 +247,10 @@ def _add_live_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log",
         type=log_set,
-        default=frozenset(LOG_CHOICES),
+        default=frozenset(LOG_DEFAULT),
         metavar="scores,events",
-        help="what the JSON lines hold (default: both)",
+        help="what the JSON lines hold (default: both); with unknown also sounds that stand out "
+        "and are given to no label",
     )
     parser.add_argument(
         "--block",

@@ -128,6 +128,11 @@ class EventDetector:
         self._states = [_Label() for _ in labels]
         self._busy: set[int] = set()  # labels in another state than off
 
+    @property
+    def busy(self) -> bool:
+        """Whether a label is on, or about to be."""
+        return bool(self._busy)
+
     def start(self, sample: int) -> None:
         """Begin a stretch of unbroken audio at ``sample``; nothing is on."""
         self._n_history = self._next_row = 0

@@ -144,6 +144,19 @@ class Frontend:
         window = self._frames.window()
         return np.roll(window.log_mel, -window.oldest_row, axis=0)
 
+    def level_db(self, n_frames: int) -> float:
+        """The mean over the bands of the window's latest frames, in dB re 1.
+
+        Raises
+        ------
+        ParameterError
+            If the window is not full yet (see :attr:`ready`).
+        """
+        self._check_ready()
+        window = self._frames.window()
+        rows = np.arange(window.oldest_row - n_frames, window.oldest_row)
+        return float(window.log_mel.take(rows, axis=0, mode="wrap").mean())
+
     def reset(self) -> None:
         """Forget all samples; the next one starts a new first frame."""
         self._frames.reset()

@@ -93,7 +93,8 @@ def run_streams(
     failures: list[SourceError] = []
     notes: list[str] = []
     with stop_on_signals() as stop:
-        runner = Runner(bundle, sinks)  # before the dashboard: it may have to compile
+        # Before the dashboard: it may have to compile.
+        runner = Runner(bundle, sinks, "unknown" in args.log)
         if problem := cache_problem():
             say(problem)
         with _dashboard(show_dashboard) as dashboard:

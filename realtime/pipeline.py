@@ -14,10 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from realtime.bundle import Bundle
 from realtime.classifier import Classifier
+from realtime.errors import ParameterError
 from realtime.events import Began, Event, EventDetector, Gap, Item, Scores
 from realtime.frames import mono_samples
 from realtime.frontend import Frontend
 from realtime.onsets import first_rise
+from realtime.unknown import UNKNOWN, UnknownSounds
 
 MAX_AMPLITUDE = 1e6
 """120 dB above full scale: no audio, but a file that is damaged or not scaled."""
@@ -32,6 +34,9 @@ class Predictor(Protocol):
 
 class Detector(Protocol):
     """Whatever turns scores into events; :class:`realtime.events.EventDetector` does."""
+
+    @property
+    def busy(self) -> bool: ...
 
     def start(self, sample: int) -> None: ...
 
@@ -59,6 +64,9 @@ class Pipeline:
         Used in place of a new :class:`realtime.classifier.Classifier`.
     detector : Detector, optional
         Used in place of a new :class:`realtime.events.EventDetector`.
+    unknown : bool
+        Also report sounds that stand out from the background and are given to no label, as
+        events of the label ``unknown``; see :mod:`realtime.unknown`.
 
     Raises
     ------
@@ -71,6 +79,7 @@ class Pipeline:
         bundle: Bundle,
         classifier: Predictor | None = None,
         detector: Detector | None = None,
+        unknown: bool = False,
     ) -> None:
         self.bundle = bundle
         self._classifier = classifier if classifier is not None else Classifier(bundle)
@@ -80,6 +89,10 @@ class Pipeline:
             if detector is not None
             else EventDetector(bundle.labels, bundle.decision, bundle.features.sr)
         )
+        if unknown and UNKNOWN in bundle.labels:
+            raise ParameterError(f"the model has a label '{UNKNOWN}' of its own")
+        self._unknown = UnknownSounds(bundle.features.sr) if unknown else None
+        self._fresh_frames = min(bundle.inference_hop_frames, bundle.features.window_frames)
         self.reset()
 
     @property
@@ -131,7 +144,7 @@ class Pipeline:
             return []
         items: list[Item] = []
         if self._gap == 0:
-            items += self._detector.close(self._sample)
+            items += self._close()
             self._frontend.reset()
         self._gap += n
         self._lost += n
@@ -143,7 +156,7 @@ class Pipeline:
 
         The sample clock stands; samples that follow would start a new window.
         """
-        items: list[Item] = [*self._resume(), *self._detector.close(self._sample)]
+        items: list[Item] = [*self._resume(), *self._close()]
         self._start_stretch()
         return items
 
@@ -157,6 +170,8 @@ class Pipeline:
     def _start_stretch(self) -> None:
         self._frontend.reset()
         self._detector.start(self._sample)
+        if self._unknown is not None:
+            self._unknown.start(self._sample)
         self._next_inference = self._sample + self.bundle.features.window_samples
 
     def _resume(self) -> list[Item]:
@@ -193,6 +208,14 @@ class Pipeline:
             )
         )
         items.extend(events)
+        if self._unknown is not None:
+            level_db = self._frontend.level_db(self._fresh_frames)
+            items += self._unknown.update(self._sample, level_db, self._detector.busy, self._began)
+
+    def _close(self) -> list[Event]:
+        """Whatever is on goes off."""
+        events = self._detector.close(self._sample)
+        return events if self._unknown is None else events + self._unknown.close(self._sample)
 
     def _began(self) -> int:
         """The sample with which the latest sound in the window began; its first, if older."""

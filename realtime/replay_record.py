@@ -156,7 +156,7 @@ class ReplayRecord:
         if item.state == "on":
             self._decided[item.label] = item.time
             return
-        self.n_events[item.label] += 1
+        self.n_events[item.label] = self.n_events.get(item.label, 0) + 1
         if len(self.events) < MAX_LISTED:
             assert item.offset is not None
             assert item.peak is not None

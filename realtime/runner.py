@@ -91,13 +91,15 @@ class Runner:
     bundle : Bundle
     sinks : sequence of Sink
         Called in this order.
+    unknown : bool
+        See :class:`realtime.Pipeline`.
     """
 
-    def __init__(self, bundle: Bundle, sinks: Sequence[Sink]) -> None:
+    def __init__(self, bundle: Bundle, sinks: Sequence[Sink], unknown: bool = False) -> None:
         self.bundle = bundle
         self._sinks = sinks
         self._classifier = TimedClassifier(Classifier(bundle))
-        self._pipeline = Pipeline(bundle, self._classifier)
+        self._pipeline = Pipeline(bundle, self._classifier, unknown=unknown)
         self._warm_up()
 
     def monitor(self, source: Source) -> Monitor:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TextIO
 
 from realtime.errors import SinkError
 from realtime.events import Event, Gap, Item, Scores
+from realtime.unknown import UNKNOWN
 
 JSONL_FORMAT = 1
 
@@ -101,7 +102,7 @@ class JsonlSink:
         if isinstance(item, Gap):
             self._write({"type": "gap", "sample": item.sample, "lost": item.lost})
         elif isinstance(item, Event):
-            if "events" in self._log:
+            if "events" in self._log or item.label == UNKNOWN:
                 self._write(_event_record(item))
         elif "scores" in self._log:
             self._write_line(self._scores_line(item))

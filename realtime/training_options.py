@@ -134,6 +134,14 @@ def _add_evaluate(command: AddCommand) -> None:
         "false alarms (default: noises made here)",
     )
     evaluate.add_argument(
+        "--alarms",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="with --streaming: more recordings without any of the sounds, to count false alarms "
+        "in, but not to mix with",
+    )
+    evaluate.add_argument(
         "--unknown",
         nargs="+",
         default=[],

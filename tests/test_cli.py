@@ -58,7 +58,7 @@ def test_version_and_help() -> None:
         (["replay", "a.wav", "--speed", "0"], "--speed: '0' must be a number above 0, or max"),
         (["replay", "a.wav", "--speed", "fast"], "'fast' must be a number above 0, or max"),
         (["replay", "a.wav", "--block", "0"], "--block: '0' must be a whole number"),
-        (["replay", "a.wav", "--log", "all"], "--log: 'all' must name scores, events"),
+        (["replay", "a.wav", "--log", "all"], "--log: 'all' must name scores, events, unknown"),
         (["replay", "-"], "give --rate HZ"),
         (["replay", "a.wav", "--block", "9999999"], "--block: '9999999' must be at most 1048576"),
         (["train", "data", "--seed", "-1"], "--seed: '-1' must be a whole number from 0"),

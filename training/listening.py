@@ -56,6 +56,8 @@ class _Notes:
     def __init__(self) -> None:
         self.rows: list[tuple[int, _F32, int]] = []
 
+    busy = False
+
     def start(self, sample: int) -> None: ...
 
     def update(

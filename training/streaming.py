@@ -62,12 +62,15 @@ class Material:
         Of the test folds.
     backgrounds : list of list of float32 [n]
         Pools.
+    alarms : list of float32 [n]
+        More recordings in which each event is a false alarm.
     unknown : list of float32 [n]
         Sounds of which no label is true.
     """
 
     sounds: list[Sound]
     backgrounds: list[list[_F32]]
+    alarms: list[_F32]
     unknown: list[_F32]
 
 
@@ -92,6 +95,7 @@ def evaluate_streaming(
     material = Material(
         [as_sound(clip.label, read_recording(clip, sr), sr) for clip in clips],
         _backgrounds(args.background, sr, args.seed),
+        [_active(path, sr) for path in _files(args.alarms)],
         [_active(path, sr) for path in _files(args.unknown)],
     )
     classifier = Classifier(bundle)
@@ -107,7 +111,7 @@ def evaluate_streaming(
         bundle.labels, _judged(loud, heard_loud, rule), 1.0
     )
     figures["naive"] = event_figures(bundle.labels, _judged(soundscapes, heard, naive), 1.0)
-    figures["background"] = _alarms(bundle, classifier, material.backgrounds)
+    figures["background"] = _alarms(bundle, classifier, material)
     if material.unknown:
         figures["unknown"] = _unknown(bundle, classifier, material, args.seed)
     protocol = (
@@ -212,9 +216,10 @@ def _judged(
     ]
 
 
-def _alarms(bundle: Bundle, classifier: Classifier, pools: list[list[_F32]]) -> dict[str, Any]:
+def _alarms(bundle: Bundle, classifier: Classifier, material: Material) -> dict[str, Any]:
     """Events in background alone: all of each pool, one recording after the other, and silence."""
     sr = bundle.features.sr
+    pools = [*material.backgrounds, material.alarms] if material.alarms else material.backgrounds
     streams = [np.concatenate(pool) for pool in pools]
     streams.append(np.zeros(round(_NOISE_SECONDS * sr), np.float32))
     count: dict[str, int] = {}
