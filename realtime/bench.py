@@ -10,6 +10,7 @@ from realtime.bundle import load_bundle
 from realtime.compiling import cache_problem
 from realtime.machine import describe_machine, health
 from realtime.measuring import (
+    measure_decision,
     measure_inference,
     measure_pipeline,
     measure_push,
@@ -31,6 +32,7 @@ def bench(args: argparse.Namespace) -> int:
         "push": measure_push(bundle),
         "stages_us": measure_stages(bundle),
         "inference": measure_inference(bundle),
+        "decision": measure_decision(bundle),
         "pipeline": measure_pipeline(bundle),
         "start": measure_start(bundle, args.model),
         "health": {"before": before, "after": health()},
@@ -63,6 +65,8 @@ def _report(figures: dict[str, Any]) -> list[str]:
         "an inference                µs: p50      p99    p99.9      max",
         _percentile_line("features of the window", figures["inference"]["features_us"]),
         _percentile_line("model", figures["inference"]["model_us"]),
+        _percentile_line("decision", figures["decision"]["decision_us"])
+        + f"  {figures['decision']['share']:.1%} of the pipeline's time",
         "",
         f"pipeline          {pipeline['real_time_factor']:.0f} × real time in blocks of 1024: one "
         f"core, if it did nothing else, would carry {pipeline['streams_a_core']} streams",

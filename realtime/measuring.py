@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from realtime.bundle import Bundle
 from realtime.classifier import Classifier
 from realtime.errors import OticError
+from realtime.events import Began, Event, EventDetector
 from realtime.frames import FrameRing
 from realtime.frontend import Frontend
 from realtime.pipeline import Pipeline
@@ -132,6 +133,38 @@ def measure_inference(bundle: Bundle) -> dict[str, dict[str, float]]:
     return {
         "features_us": percentiles_us(np.array(features_seconds)),
         "model_us": percentiles_us(model_seconds),
+    }
+
+
+class _TimedDetector(EventDetector):
+    """Writes down how long each decision takes, the search for the onset included."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle.labels, bundle.decision, bundle.features.sr)
+        self.seconds: list[float] = []
+
+    def update(
+        self, sample: int, scores: NDArray[np.float32], began: Began
+    ) -> tuple[NDArray[np.float64], list[Event]]:
+        begin = time.perf_counter()
+        decided = super().update(sample, scores, began)
+        self.seconds.append(time.perf_counter() - begin)
+        return decided
+
+
+def measure_decision(bundle: Bundle) -> dict[str, Any]:
+    """From scores to events, and its share of all that the pipeline does."""
+    y = np.resize(synthesise(bundle.features.sr)[0], int(_STREAM_SECONDS * bundle.features.sr))
+    detector = _TimedDetector(bundle)
+    pipeline = Pipeline(bundle, detector=detector)
+    pipeline.process(y[: bundle.features.window_samples])
+    detector.seconds.clear()
+    begin = time.perf_counter()
+    pipeline.process(y)
+    whole = time.perf_counter() - begin
+    return {
+        "decision_us": percentiles_us(np.array(detector.seconds)),
+        "share": round(sum(detector.seconds) / whole, 4),
     }
 
 

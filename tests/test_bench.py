@@ -39,6 +39,8 @@ def test_a_hop(figures: Any) -> None:
 def test_an_inference_a_stream_and_a_start(figures: Any) -> None:
     assert figures["inference"]["features_us"]["p50"] > 0.0
     assert figures["inference"]["model_us"]["p50"] > 0.0
+    assert figures["decision"]["decision_us"]["p50"] > 0.0
+    assert 0.0 < figures["decision"]["share"] < 0.5
     pipeline = figures["pipeline"]
     assert pipeline["real_time_factor"] > 10.0
     assert pipeline["streams_a_core"] == int(pipeline["real_time_factor"])

@@ -40,9 +40,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = _made(Path(folder))
         for name in folders:
-            outcomes = []
-            for model in sorted(Path(name).glob("fold-*.tflite")):
-                outcomes.append(_evaluated(model, dataset, Path(urban), made))
+            models = sorted(Path(name).glob("fold-*.tflite"))
+            outcomes = [_evaluated(model, dataset, Path(urban), made) for model in models]
             print(_row(Path(name).name, outcomes), flush=True)
 
 
