@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.helpers import noise, write_dataset
+from training.layouts import load_dataset
+from training.others import OTHER_FOLD, OTHER_LABEL
+from training.preparation import prepare
+from training.presets import preset
 from training.store import STORE_VARIABLE, Store, default_store, key_of
+
+SR = 22050
 
 
 def test_arrays_come_back(tmp_path: Path) -> None:
@@ -51,3 +59,24 @@ def test_the_folder_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "otic" / "training" / "k.npz").is_file()
     monkeypatch.setenv(STORE_VARIABLE, "off")
     assert default_store().load("k") is None
+
+
+def test_a_file_is_kept_apart_as_another_sound_and_as_a_labelled_one(tmp_path: Path) -> None:
+    """As another sound it is cut to what is active and given room; labelled it is as it is."""
+    y = np.zeros(SR * 5, np.float32)
+    y[SR : SR * 3] = noise(SR * 2, 1, 0.1)
+    rows = [(f"{i}.wav", i % 2 + 1, "ab"[i // 2], y + noise(len(y), i, 1e-3)) for i in range(4)]
+    folder = write_dataset(tmp_path / "set", rows)
+    dataset = load_dataset(str(folder))
+    others = [replace(clip, label=OTHER_LABEL, fold=OTHER_FOLD) for clip in dataset.clips[:2]]
+    recipe, told = preset("mfcc-mlp"), list[str]()
+    store = Store(tmp_path / "store")
+    first = prepare(dataset, recipe, 0, told.append, store, None, others)
+    known = prepare(dataset, recipe, 0, told.append, store)
+    fresh = prepare(dataset, recipe, 0, told.append, Store(None))
+    np.testing.assert_array_equal(known.test.x, fresh.test.x)
+    np.testing.assert_array_equal(known.train.x, fresh.train.x)
+    assert len(first.others) == 2
+    assert first.fold.tolist() == [1, 2, 1, 2, OTHER_FOLD, OTHER_FOLD]
+    assert first.target.tolist() == [0, 0, 1, 1, 2, 2]
+    assert first.left_out == 0

@@ -9,9 +9,10 @@ from training.datasets import Clip, DatasetError
 from training.layouts import AUDIO_SUFFIXES, ESC50, URBAN, known_layout
 
 OTHER_LABEL = ""
-OTHER_FOLD = 0
+OTHER_FOLD = -1
+"""No data set has it: these clips are always trained on, never tested on."""
+
 _NON_COMMERCIAL = "model: non-commercial use only; "
-"""Official and made folds count from 1: these clips are always trained on, never tested on."""
 
 
 def other_clips(paths: Sequence[str]) -> list[Clip]:
@@ -30,7 +31,8 @@ def described_others(clips: Sequence[Clip]) -> str | None:
     """For provenance: how many, and of what."""
     if not clips:
         return None
-    return f"{len(clips)} recordings of {', '.join(_sources(clips))}"
+    count = f"{len(clips)} recording{'s' if len(clips) > 1 else ''}"
+    return f"{count} of {', '.join(_sources(clips))}"
 
 
 def license_with(own: str, others: Sequence[Clip]) -> str:

@@ -9,20 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime.errors import OticError
-from realtime.params import FeatureParams
 from training.datasets import Clip, Dataset, DatasetError
 from training.others import OTHER_FOLD, OTHER_LABEL
 from training.presets import Preset
 from training.progress import progress
 from training.store import Store, feature_code, key_of
 from training.teacher import Teacher
-from training.windows import Passes, Windows, active_part, clip_windows, read_clip
+from training.windows import Passes, Windows, clip_windows, read_clip, with_room
 
 _F32 = NDArray[np.float32]
 _I64 = NDArray[np.int64]
-
-_ROOM = 1.25
-"""Windows that a recording of something else has at least, for a place in it to be drawn."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +41,8 @@ class Prepared:
         For presets that take them once; else empty.
     test : Windows
         At the live pace.
+    others : tuple of Clip
+        The sounds without a label that could be used.
     teacher : tuple of float32 [n, 1024]
         Its embeddings of the clips, where there is one and the preset draws windows.
     """
@@ -58,6 +56,7 @@ class Prepared:
     train: Windows
     test: Windows
     teacher: tuple[_F32, ...]
+    others: tuple[Clip, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +121,7 @@ def prepare(
         train=_joined([t.train for t in taken]),
         test=_joined([t.test for t in taken]),
         teacher=tuple(t.heard for t in taken if t.heard is not None),
+        others=tuple(clip for clip in kept if clip.fold == OTHER_FOLD),
     )
 
 
@@ -136,14 +136,14 @@ def _take(
     except OSError as error:
         raise DatasetError(f"can't read '{clip.path}': {error.strerror}") from error
     drawn_from = seed if passes is not None else None
-    content += OTHER_LABEL.encode() if clip.fold == OTHER_FOLD else b""
-    key = key_of(content, p, passes, preset.inference_hop_frames, drawn_from, code)
+    other = clip.fold == OTHER_FOLD
+    key = key_of(content, p, passes, preset.inference_hop_frames, drawn_from, code, other)
     known = store.load(key)
     if known is not None and passes is not None and known.keys() == {"train", "test"}:
         return _Taken(key, _f32(known["train"]), _f32(known["test"]), None, None)
     y = read_clip(clip, p.sr)
-    if clip.fold == OTHER_FOLD:
-        y = _with_room(y, p)
+    if other:
+        y = with_room(y, p)
     # A clip shorter than the window can't fill it live either.
     if len(y) < p.window_samples:
         raise DatasetError(
@@ -158,7 +158,7 @@ def _take(
         none = np.zeros((0, p.n_features), np.float32)
         if teacher is None:
             return _Taken(key, none, _f32(test), y, None)
-        heard_key = key_of(content, p.sr, teacher.key, code, teacher.code)
+        heard_key = key_of(content, p.sr, teacher.key, code, teacher.code, other)
         heard = (store.load(heard_key) or {}).get("heard")
         if heard is None:
             heard = teacher.embeddings(y, p.sr)
@@ -169,13 +169,6 @@ def _take(
     test = clip_windows([y], p, preset.inference_hop_frames).x
     store.save(key, {"train": train, "test": test})
     return _Taken(key, train, test, None, None)
-
-
-def _with_room(y: _F32, p: FeatureParams) -> _F32:
-    """The active part, with silence around it where it does not fill a window."""
-    begin, end = active_part(y, p.sr)
-    missing = max(0, round(_ROOM * p.window_samples) - (end - begin))
-    return np.pad(y[begin:end], (missing // 2, missing - missing // 2))
 
 
 def _f32(array: NDArray[np.generic]) -> _F32:

@@ -10,7 +10,7 @@ import numpy as np
 
 from realtime.bundle import Bundle
 from realtime.messages import say
-from training.datasets import Clip, Dataset, DatasetError
+from training.datasets import Dataset, DatasetError
 from training.metrics import Tested, figures
 from training.others import described_others, license_with, other_clips
 from training.pages import report_folder
@@ -32,7 +32,14 @@ def prepared_for(
     """The data set as windows, with the teacher and the other sounds that the arguments name."""
     from training.preparation import prepare
 
-    others: Sequence[Clip] = other_clips(args.other) if recipe.none_share else ()
+    others = other_clips(args.other)
+    own = {clip.path.resolve() for clip in dataset.clips}
+    both = [clip.path for clip in others if clip.path.resolve() in own]
+    if both:
+        raise DatasetError(
+            f"--other holds {len(both)} clips of the data set itself, '{both[0]}' first: "
+            "name other recordings"
+        )
     return prepare(dataset, recipe, seed, say, store, teacher_of(args), others)
 
 
@@ -120,7 +127,6 @@ def described(
     """A bundle that says all of itself; the model, the name and the golden cases come later."""
     from training.provenance import provenance
 
-    others = other_clips(args.other) if recipe.none_share else []
     teacher = teacher_of(args)
     return Bundle(
         name="",
@@ -129,7 +135,7 @@ def described(
         inference_hop_frames=recipe.inference_hop_frames,
         decision=recipe.decision(len(dataset.labels)),
         accuracy=accuracy,
-        license=license_with(dataset.license, others),
+        license=license_with(dataset.license, prepared.others),
         provenance=provenance(
             dataset.name,
             int(np.isin(prepared.fold, folds).sum()),
@@ -139,7 +145,7 @@ def described(
             args.seed,
             temperature,
             None if teacher is None else teacher.name,
-            described_others(others),
+            described_others(prepared.others),
         ),
         model=b"",
     )

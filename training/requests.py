@@ -23,6 +23,8 @@ def begin(args: argparse.Namespace) -> tuple[Dataset, Preset]:
     recipe = preset(args.preset)
     if args.teacher is not None and isinstance(recipe.windows, Passes):
         raise OticError(f"--teacher: {recipe.name} can't learn from one; logmel-cnn and tiny can")
+    if args.other and not recipe.none_share:
+        raise OticError(f"--other: {recipe.name} has no output for it; mfcc-mlp and others have")
     return read_dataset(args), recipe
 
 

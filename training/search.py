@@ -18,7 +18,8 @@ import numpy as np
 from realtime.errors import OticError, RuntimeMissingError
 from realtime.messages import say
 from training.presets import Preset
-from training.requests import begin, listed, load_tensorflow, some_folds, teacher_of
+from training.protocols import prepared_for
+from training.requests import begin, listed, load_tensorflow, some_folds
 from training.store import default_store, key_of
 from training.windows import Passes
 
@@ -46,17 +47,15 @@ def search(args: argparse.Namespace) -> int:
     if len(folds) < 2:
         raise OticError(f"--test-folds {text} leaves one fold: two are needed to validate on")
     study = _study(args, recipe, dataset.name, folds)
-    teacher = teacher_of(args)
     load_tensorflow()
 
     import optuna
 
-    from training.preparation import prepare
     from training.validation import cross_validate
 
     store = default_store()
     validation = replace(dataset, clips=tuple(c for c in dataset.clips if c.fold in folds))
-    prepared = prepare(validation, recipe, args.seed, say, store, teacher)
+    prepared = prepared_for(args, validation, recipe, args.seed, store)
 
     def objective(trial: optuna.Trial) -> float:
         tried = varied(recipe, trial)
@@ -123,7 +122,7 @@ def _study(args: argparse.Namespace, recipe: Preset, data: str, folds: list[int]
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = Path(args.study).absolute()
-    rest = key_of(recipe.key, args.teacher, args.group_regex, args.subset)[:12]
+    rest = key_of(recipe.key, args.teacher, args.group_regex, args.subset, args.other)[:12]
     name = f"{recipe.name} on {data}, folds {listed(folds)}, seed {args.seed}, "
     name += f"{args.epochs or recipe.epochs} epochs, {rest}"
     try:

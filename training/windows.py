@@ -21,6 +21,9 @@ ACTIVE_DB = 60.0
 SOUNDING_DB = 30.0
 MAX_PAUSE_SECONDS = 1.0
 
+_ROOM = 1.25
+"""Windows that a recording of something else has at least, for a place in it to be drawn."""
+
 MIN_ACTIVE_SHARE = 0.5
 """A window counts where this much of it is active."""
 
@@ -86,6 +89,8 @@ def active_part(y: _F32, sr: int) -> tuple[int, int]:
     is shown the silence learns the padding in place of the sound.
     """
     step = sr // 100
+    if len(y) < step:
+        return 0, len(y)
     frames = y[: len(y) // step * step].reshape(-1, step)
     level = np.sqrt(np.mean(frames.astype(np.float64) ** 2, axis=1))
     active = np.flatnonzero(level >= level.max(initial=0.0) * 10 ** (-ACTIVE_DB / 20))
@@ -99,6 +104,8 @@ def sounding_part(y: _F32, sr: int) -> tuple[int, int]:
     than the loudest 10 ms by ``SOUNDING_DB`` is a pause.
     """
     step = sr // 100
+    if len(y) < step:
+        return 0, len(y)
     frames = y[: len(y) // step * step].reshape(-1, step).astype(np.float64)
     power = np.mean(frames**2, axis=1)
     sounding = np.flatnonzero(power >= power.max(initial=0.0) * 10 ** (-SOUNDING_DB / 10))
@@ -106,6 +113,13 @@ def sounding_part(y: _F32, sr: int) -> tuple[int, int]:
     stretches = np.split(sounding, breaks)
     most = max(stretches, key=lambda stretch: float(power[stretch].sum()))
     return int(most[0]) * step, int(most[-1] + 1) * step
+
+
+def with_room(y: _F32, params: FeatureParams) -> _F32:
+    """The active part, with silence around it where it does not fill a window."""
+    begin, end = active_part(y, params.sr)
+    missing = max(0, round(_ROOM * params.window_samples) - (end - begin))
+    return np.pad(y[begin:end], (missing // 2, missing - missing // 2))
 
 
 def clip_windows(
