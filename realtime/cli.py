@@ -21,7 +21,7 @@ from realtime.messages import say
 from realtime.training_options import add_training_commands
 from realtime.version import __version__
 
-DEFAULT_MODEL = "esc10-mfcc-mlp"
+DEFAULT_MODEL = "esc10-logmel-cnn"
 
 
 class _Parser(argparse.ArgumentParser):

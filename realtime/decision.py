@@ -23,7 +23,7 @@ class DecisionParams:
     on_thresholds, off_thresholds : tuple of float
         One for each label, in (0, 1]: an event starts where the smoothed score
         reaches the first, and ends where it falls below the second (which is at
-        most the first: hysteresis).
+        most the first: hysteresis). 1 to start means never.
     min_on_seconds, min_off_seconds : float
         How long the smoothed score must stay above (below) its threshold before
         the event is started (ended). A sound that comes back within the second

@@ -78,8 +78,9 @@ class _Label:
                            (an ``on`` event); *off* when it fell below
     on         ``on``      *falling* once it falls below the off threshold;
                            *on* anew after the maximum time (``off``, ``on``)
-    falling    both        *off* when it stayed there for the minimum time
-                           (an ``off`` event); *on* when it came back
+    falling    both        *off* when it stayed there for the minimum time, or
+                           after the maximum time (an ``off`` event); *on* when
+                           it came back
     =========  ==========  ==================================================
 
     The end of a stretch of audio (a gap, the end, a signal) takes every state to
@@ -115,7 +116,8 @@ class EventDetector:
 
     def __init__(self, labels: tuple[str, ...], params: DecisionParams, sr: int) -> None:
         self._labels = labels
-        self._on_thresholds = np.array(params.on_thresholds)
+        on = np.array(params.on_thresholds)
+        self._on_thresholds = np.where(on >= 1.0, np.inf, on)  # 1 is never
         self._off_thresholds = np.array(params.off_thresholds)
         self._sr = sr
         self._min_on = round(params.min_on_seconds * sr)
@@ -127,6 +129,11 @@ class EventDetector:
         self._next_row = 0
         self._states = [_Label() for _ in labels]
         self._busy: set[int] = set()  # labels in another state than off
+
+    @property
+    def on(self) -> bool:
+        """Whether a label is on."""
+        return any(self._states[index].on for index in self._busy)
 
     @property
     def busy(self) -> bool:
@@ -208,8 +215,10 @@ class EventDetector:
                 events.append(self._on(index, onset, sample, score))
             return
         if state.on and sample - state.onset >= self._max_on:
-            events.append(self._off(index, sample, sample))
-            events.append(self._on(index, sample, sample, score))
+            falling = state.since >= 0
+            events.append(self._off(index, state.since - self._lag if falling else sample, sample))
+            if not falling:
+                events.append(self._on(index, sample, sample, score))
 
     def _on(self, index: int, onset: int, sample: int, score: float) -> Event:
         state = self._states[index]

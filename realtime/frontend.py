@@ -145,7 +145,7 @@ class Frontend:
         return np.roll(window.log_mel, -window.oldest_row, axis=0)
 
     def level_db(self, n_frames: int) -> float:
-        """The mean over the bands of the window's latest frames, in dB re 1.
+        """The mean power of the bands of the window's latest frames, in dB re 1.
 
         Raises
         ------
@@ -155,7 +155,10 @@ class Frontend:
         self._check_ready()
         window = self._frames.window()
         rows = np.arange(window.oldest_row - n_frames, window.oldest_row)
-        return float(window.log_mel.take(rows, axis=0, mode="wrap").mean())
+        recent = window.log_mel.take(rows, axis=0, mode="wrap")
+        loudest = recent.max()
+        power = np.mean(np.float32(10.0) ** ((recent - loudest) / np.float32(10.0)))
+        return float(loudest) + 10.0 * float(np.log10(power))
 
     def reset(self) -> None:
         """Forget all samples; the next one starts a new first frame."""

@@ -36,6 +36,9 @@ class Detector(Protocol):
     """Whatever turns scores into events; :class:`realtime.events.EventDetector` does."""
 
     @property
+    def on(self) -> bool: ...
+
+    @property
     def busy(self) -> bool: ...
 
     def start(self, sample: int) -> None: ...
@@ -210,7 +213,9 @@ class Pipeline:
         items.extend(events)
         if self._unknown is not None:
             level_db = self._frontend.level_db(self._fresh_frames)
-            items += self._unknown.update(self._sample, level_db, self._detector.busy, self._began)
+            items += self._unknown.update(
+                self._sample, level_db, self._detector.on, self._detector.busy, self._began
+            )
 
     def _close(self) -> list[Event]:
         """Whatever is on goes off."""

@@ -102,7 +102,7 @@ class JsonlSink:
         if isinstance(item, Gap):
             self._write({"type": "gap", "sample": item.sample, "lost": item.lost})
         elif isinstance(item, Event):
-            if "events" in self._log or item.label == UNKNOWN:
+            if "events" in self._log or (item.label == UNKNOWN and "unknown" in self._log):
                 self._write(_event_record(item))
         elif "scores" in self._log:
             self._write_line(self._scores_line(item))

@@ -90,15 +90,18 @@ def _sea_waves(n: int, sr: int, rng: _Rng) -> _F64:
     return y
 
 
-def _helicopter(n: int, sr: int, rng: _Rng) -> _F64:
-    """Low noise chopped by the rotor's blades, over the engine's hum."""
-    t = np.arange(n) / sr
-    chop = 0.5 + 0.5 * np.cos(2 * np.pi * 22.0 * t)
-    low = _shaped_noise(
-        n, sr, rng, lambda f: 1.0 / (1.0 + (f / 200.0) ** 1.4) / (1.0 + (f / 6000.0) ** 4)
-    )
-    y: _F64 = low / low.std() * (0.5 + 0.5 * chop) + 0.1 * np.sin(2 * np.pi * 95.0 * t)
-    return y
+def _crackling_fire(n: int, sr: int, rng: _Rng) -> _F64:
+    """Short cracks, now and then a loud one, over a dull roar."""
+    y = np.zeros(n)
+    length = int(0.018 * sr)
+    decay = np.exp(-np.arange(length) / (0.003 * sr))
+    for at in np.cumsum(rng.exponential(sr / 20.0, n // (sr // 60))).astype(int):
+        if at + length <= n:
+            loudness = 10.0 ** -rng.exponential(0.5)
+            y[at : at + length] += loudness * decay * rng.standard_normal(length)
+    roar = _shaped_noise(n, sr, rng, lambda f: 1.0 / (1.0 + (f / 200.0) ** 1.2))
+    burning: _F64 = y + 0.03 * roar / roar.std()
+    return burning
 
 
 def _chainsaw(n: int, sr: int, rng: _Rng) -> _F64:
@@ -136,7 +139,7 @@ _FORMANTS = ((1100.0, 500.0), (2800.0, 700.0), (4200.0, 800.0))
 _SOUNDS: tuple[tuple[str, Callable[[int, int, _Rng], _F64]], ...] = (
     ("rain", _rain),
     ("clock_tick", _clock_tick),
-    ("helicopter", _helicopter),
+    ("crackling_fire", _crackling_fire),
     ("crying_baby", _crying_baby),
     ("chainsaw", _chainsaw),
     ("sea_waves", _sea_waves),

@@ -154,7 +154,7 @@ def _add_evaluate(command: AddCommand) -> None:
         default=(0.0, 20.0),
         metavar="LOW,HIGH",
         help="with --streaming: how much louder sounds are than the background, in dB "
-        "(default 0,20)",
+        "(default 0,20; --snr=-5,10 for what begins with a minus)",
     )
     evaluate.add_argument(
         "--seed", type=seed, default=0, help="with --streaming: of the soundscapes (default 0)"

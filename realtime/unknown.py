@@ -55,7 +55,9 @@ class UnknownSounds:
         self._sample = sample
         self._detector.start(sample)
 
-    def update(self, sample: int, level_db: float, named: bool, began: Began) -> list[Event]:
+    def update(
+        self, sample: int, level_db: float, on: bool, rising: bool, began: Began
+    ) -> list[Event]:
         """Take the level of what is new.
 
         Parameters
@@ -64,16 +66,19 @@ class UnknownSounds:
             The sample clock.
         level_db : float
             Since the last call.
-        named : bool
-            Whether a label is on or about to be.
+        on, rising : bool
+            Whether a label is on, or may be about to be.
         began : callable
             Gives the onset of an event that starts, as a sample.
         """
-        level_db = max(level_db, _QUIETEST_DB)
+        if level_db <= _QUIETEST_DB:  # digital silence says nothing of the room
+            self._floor_db = self._began = None
+            self._sample = sample
+            return self._detector.update(sample, np.zeros(1, np.float32), began)[1]
         floor_db = level_db if self._floor_db is None else self._floor_db
         rise_db = FLOOR_RISE_DB * (sample - self._sample) / self._sr
         self._floor_db, self._sample = min(level_db, floor_db + rise_db), sample
-        if named:
+        if on:
             events = self._detector.close(sample)
             self._detector.start(sample)
             return events
@@ -84,6 +89,8 @@ class UnknownSounds:
             self._began = began()  # now: by the time it has lasted, the window may be past it
         onset = sample if self._began is None else self._began
         share = np.array([min(1.0, above_db / _FULL_DB)], np.float32)
+        if rising and not self._detector.on:
+            share[:] = 0.0  # wait for what the label makes of it
         return self._detector.update(sample, share, lambda: onset)[1]
 
     def close(self, sample: int) -> list[Event]:

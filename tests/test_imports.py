@@ -105,6 +105,7 @@ ORDER = [
     "training.timelines",
     "training.streaming",
     "training.evaluation",
+    "training.thresholds",
     "training.tuning",
     "training.search",
     "training.article",

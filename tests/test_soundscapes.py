@@ -9,6 +9,7 @@ import pytest
 
 from realtime import Event, Pipeline
 from tests.helpers import FakeClassifier, decision, noise, small_bundle
+from training.datasets import DatasetError
 from training.detections import Judged, delays, event_figures, psds, segment_figures
 from training.listening import (
     Detection,
@@ -94,6 +95,26 @@ def test_a_clip_is_cut_to_its_sound() -> None:
     assert len(sound.y) == 4800
     assert sound.y[0] == sound.y[-1] == 0.0
     assert sounding_part(np.zeros(SR, np.float32), SR) == (0, SR)
+
+
+def test_what_can_not_be_mixed_is_refused() -> None:
+    with pytest.raises(DatasetError, match="clip of 'x' is silent"):
+        as_sound("x", np.zeros(SR, np.float32), SR)
+    with pytest.raises(DatasetError, match="background is silent"):
+        list(mix(sounds(2), [[np.zeros(SR, np.float32)]], SR, (0, 9), np.random.default_rng(0)))
+    assert len(as_sound("x", noise(SR * 400), SR).y) == 30 * SR
+    assert len(as_sound("x", noise(20), SR).y) == 20
+
+
+def test_of_a_long_background_any_part_is_taken_at_the_level_of_a_room() -> None:
+    room = np.concatenate([noise(SR * 400, 1, 1e-4), noise(SR * 400, 2, 0.1)])
+    levels = []
+    for seed in range(4):
+        (soundscape,) = mix(sounds(1), [[room]], SR, (0, 0), np.random.default_rng(seed))
+        rms = float(np.sqrt(np.mean(soundscape.y[: 4 * SR].astype(float) ** 2)))
+        levels.append(20 * np.log10(rms))
+    assert len({round(level, 1) for level in levels}) == 4
+    assert max(levels) < -39.0
 
 
 def test_noises_differ_and_are_of_one_level() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 import soundfile
 
 from realtime import Event, Pipeline
+from realtime.bundle import save_bundle
 from realtime.errors import ParameterError
 from realtime.unknown import UnknownSounds
 from tests.helpers import (
     F32,
     SMALL,
     FakeClassifier,
+    bundled,
     cut,
     decision,
     noise,
@@ -22,8 +25,10 @@ from tests.helpers import (
     otic,
     small_bundle,
 )
+from training.listening import at_threshold
 
 SR = 1000
+SR_FILE = 22050
 HOP = 250
 
 
@@ -35,7 +40,7 @@ def run(levels: list[float], named: list[bool] | None = None) -> list[Event]:
     for i, level in enumerate(levels):
         known = bool(named and named[i])
         sample = (i + 1) * HOP
-        events += unknown.update(sample, level, known, lambda at=sample: at - 1200)
+        events += unknown.update(sample, level, known, known, lambda at=sample: at - 1200)
     return events + unknown.close(len(levels) * HOP)
 
 
@@ -64,6 +69,33 @@ def test_what_a_label_is_given_to_is_not_unknown() -> None:
     assert run(levels, [False] * 8 + [True] * 20) == []
     on, off = run(levels, [False] * 20 + [True] * 8)
     assert on.time < off.time == 5.25
+
+
+def test_silence_says_nothing_of_the_room_that_follows() -> None:
+    assert run([-110.0] * 8 + [-60.0] * 40) == []
+
+
+def test_a_label_that_may_be_about_to_come_on_does_not_cut_an_unknown_sound_in_two() -> None:
+    unknown = UnknownSounds(SR)
+    unknown.start(0)
+    events: list[Event] = []
+    for i in range(30):
+        sample = (i + 1) * HOP
+        level = -60.0 if i < 8 else -40.0
+        events += unknown.update(sample, level, False, i == 20, lambda at=sample: at)
+    assert [e.state for e in events] == ["on"]
+    assert unknown.update(31 * HOP, -40.0, True, True, lambda: 0)[0].state == "off"
+
+
+def test_a_whistle_stands_out_too() -> None:
+    t = np.arange(SMALL.sr * 3) / SMALL.sr
+    whistle = (0.02 * np.sin(2 * np.pi * 2000.0 * t)).astype(np.float32)
+    room = noise(SMALL.sr * 9, 1, 1e-3)
+    room[SMALL.sr * 3 : SMALL.sr * 6] += whistle
+    bundle = small_bundle(decision=decision(3, on_thresholds=(1.0,) * 3))
+    pipe = Pipeline(bundle, FakeClassifier(), unknown=True)
+    items = [*pipe.process(room), *pipe.flush()]
+    assert [i.label for i in items if isinstance(i, Event)] == ["unknown"] * 2
 
 
 def test_a_pipeline_reports_it_only_if_asked_and_at_any_block_size() -> None:
@@ -100,18 +132,19 @@ def test_a_label_of_that_name_is_the_models() -> None:
 
 
 def test_the_log_holds_it_only_if_asked(tmp_path: Path) -> None:
-    sr = 22050
-    t = np.arange(sr * 4) / sr
-    chirps = 0.1 * np.sin(2 * np.pi * (3000 + 900 * np.sin(30 * t)) * t)
-    room = noise(sr * 5, 3, 1e-4)
-    soundfile.write(tmp_path / "a.wav", np.concatenate([room, chirps.astype("f"), room]), sr)
+    bundle = bundled()
+    never = at_threshold(bundle.decision, 1.0)
+    save_bundle(tmp_path / "deaf.tflite", replace(bundle, name="deaf", decision=never))
+    room = noise(SR_FILE * 5, 3, 1e-4)
+    y = np.concatenate([room, noise(SR_FILE * 4, 4, 0.1), room])
+    soundfile.write(tmp_path / "a.wav", y, SR_FILE)
 
-    def labels(*log: str) -> list[str]:
-        done = otic("replay", tmp_path / "a.wav", "--speed", "max", "--jsonl", "-", *log)
+    def events(*log: str) -> list[str]:
+        where = ("--model", tmp_path / "deaf.tflite", "--speed", "max", "--jsonl", "-")
+        done = otic("replay", tmp_path / "a.wav", *where, *log)
         assert done.returncode == 0, done.stderr.decode()
-        return [event["label"] for event in of_type(done.stdout, "event")]
+        return [f"{e['label']} {e['state']}" for e in of_type(done.stdout, "event")]
 
-    assert "unknown" not in labels()
-    asked = labels("--log", "unknown")
-    assert set(asked) <= {"unknown"}
-    assert labels("--log", "scores,events,unknown").count("unknown") == len(asked)
+    assert events() == events("--log", "scores,events") == []
+    assert events("--log", "unknown") == ["unknown on", "unknown off"]
+    assert events("--log", "scores,events,unknown") == ["unknown on", "unknown off"]

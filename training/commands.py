@@ -159,7 +159,8 @@ def _test_folds(text: str | None, folds: tuple[int, ...]) -> list[int]:
 def _command(args: argparse.Namespace) -> str:
     """The command line with the data set's place left open."""
     command, *words = sys.argv[1:]
-    first, *more = args.other or [None]
-    places = {args.dataset: "DATASET", args.teacher: "TEACHER", first: "OTHER"}
-    kept = [word for word in words if word not in more]
-    return shlex.join(["otic", command, *(places.get(word, word) for word in kept)])
+    if args.other and "--other" in words:
+        at = words.index("--other") + 1
+        words[at : at + len(args.other)] = ["OTHER"]
+    places = {args.dataset: "DATASET", args.teacher: "TEACHER"}
+    return shlex.join(["otic", command, *(places.get(word, word) for word in words)])

@@ -56,7 +56,7 @@ class _Notes:
     def __init__(self) -> None:
         self.rows: list[tuple[int, _F32, int]] = []
 
-    busy = False
+    on = busy = False
 
     def start(self, sample: int) -> None: ...
 

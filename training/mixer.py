@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.datasets import DatasetError
 from training.windows import sounding_part
 
 _F32 = NDArray[np.float32]
@@ -22,6 +23,7 @@ _LEAD_SECONDS = 4.0
 """Of background before the first sound: a window has to fill first."""
 _PAUSE_SECONDS = (1.0, 5.0)
 _OVERLAP_SHARE = 0.15
+_LONGEST_SECONDS = 30.0
 _BACKGROUND_DBFS = (-60.0, -40.0)
 _CROSSFADE_SECONDS = 0.1
 _QUIETEST = 1e-6
@@ -63,9 +65,17 @@ class Soundscape:
 
 
 def as_sound(label: str, y: _F32, sr: int) -> Sound:
-    """The stretch of a clip that carries its sound, with its ends faded."""
+    """The stretch of a clip that carries its sound, 30 s at most, with its ends faded.
+
+    Raises
+    ------
+    DatasetError
+        If it is silent.
+    """
     begin, end = sounding_part(y, sr)
-    part = y[begin:end].copy()
+    part = y[begin : min(end, begin + round(_LONGEST_SECONDS * sr))].copy()
+    if not part.any():
+        raise DatasetError(f"a clip of '{label}' is silent: leave it out")
     n = min(round(_FADE_SECONDS * sr), len(part) // 2)
     fade = np.linspace(0.0, 1.0, n, dtype=np.float32)
     part[:n] *= fade
@@ -96,6 +106,11 @@ def mix(
     snr_db : tuple of float
         The least and the most.
     rng : Generator
+
+    Raises
+    ------
+    DatasetError
+        If a background is silent.
     """
     n = round(SOUNDSCAPE_SECONDS * sr)
     waiting = [sounds[i] for i in rng.permutation(len(sounds))]
@@ -105,6 +120,8 @@ def mix(
         background = _background(backgrounds[(count - 1) % len(backgrounds)], n, sr, rng)
         y = background.copy()
         noise_power = float(np.mean(background.astype(np.float64) ** 2))
+        if noise_power == 0.0:
+            raise DatasetError("the background is silent: sounds can't be so much louder than it")
         truths: list[Truth] = []
         free = round(_LEAD_SECONDS * sr)
         while waiting:
@@ -125,7 +142,7 @@ def mix(
             )
             truths.append(Truth(sound.label, start / sr, (start + len(sound.y)) / sr, snr))
             free = max(free, start + len(sound.y))
-        y *= np.float32(min(1.0, _PEAK / float(np.abs(y).max())))
+        y *= np.float32(_PEAK / max(_PEAK, float(np.abs(y).max())))
         truths.sort(key=lambda truth: truth.onset)
         yield Soundscape(f"soundscape-{count}", y, tuple(truths))
 
@@ -138,7 +155,12 @@ def _background(
     fade = round(_CROSSFADE_SECONDS * sr)
     at = 0
     while at < n:
-        part = pool[int(rng.integers(len(pool)))].astype(np.float64)
+        whole = pool[int(rng.integers(len(pool)))]
+        wanted = n - at + 2 * fade
+        if len(whole) > wanted:  # an hour of a room: any part of it
+            start = int(rng.integers(len(whole) - wanted + 1))
+            whole = whole[start : start + wanted]
+        part = whole.astype(np.float64)
         part = part / max(float(np.sqrt(np.mean(part**2))), _QUIETEST)
         slope = np.sqrt(np.linspace(0.0, 1.0, min(fade, len(part) // 2)))  # powers add up to 1
         part[: len(slope)] *= slope

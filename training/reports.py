@@ -74,7 +74,7 @@ class Report:
             If one can't be written.
         """
         page = folder / "index.html"
-        _write_json(folder / "report.json", self.to_dict())
+        write_json(folder / "report.json", self.to_dict())
         self._page().write(page)
         return page
 
@@ -169,7 +169,14 @@ def reliability_picture(curve: Sequence[dict[str, Any]]) -> Figure:
         return figure
 
 
-def _write_json(path: Path, values: dict[str, Any]) -> None:
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write beside, then rename.
+
+    Raises
+    ------
+    OticError
+        If it can't be written.
+    """
     beside = path.with_name(f".{path.name}.part")
     try:
         beside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -114,8 +114,9 @@ def evaluate_streaming(
     figures["background"] = _alarms(bundle, classifier, material)
     if material.unknown:
         figures["unknown"] = _unknown(bundle, classifier, material, args.seed)
+    leak = "a LEAK: " if any(note.startswith("a LEAK") for note in notes) else ""
     protocol = (
-        f"{len(soundscapes)} soundscapes of 5 min, each clip of {dataset.name}, folds "
+        f"{leak}{len(soundscapes)} soundscapes of 5 min, each clip of {dataset.name}, folds "
         f"{listed(folds)}, {_ROUNDS} times over background at {low:g} to {high:g} dB; "
         f"seed {args.seed}"
     )
@@ -264,6 +265,8 @@ def _alone(y: _F32, sr: int, rng: np.random.Generator) -> _F32:
 
 def _most_sure(heard: Heard, bundle: Bundle) -> float:
     """The highest smoothed score of any label."""
+    if not len(heard.scores):
+        return 0.0
     n = min(bundle.decision.smoothing_scores, len(heard.scores))
     sums = np.cumsum(np.pad(heard.scores.astype(np.float64), ((1, 0), (0, 0))), axis=0)
     return float(((sums[n:] - sums[:-n]) / n).max())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from training.detections import Judged
 from training.pages import Page, drawing
+from training.reports import write_json
 
 _SHOWN = 8
 """Soundscapes with a picture; the figures are of all."""
@@ -38,11 +38,9 @@ def write_timelines(
         _picture(page, j, labels)
     if len(judged) > _SHOWN:
         page.paragraph(f"{len(judged) - _SHOWN} more soundscapes are not shown.")
+    write_json(folder / "report.json", outcome)
     path = folder / "index.html"
     page.write(path)
-    beside = folder / ".report.json.part"
-    beside.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
-    beside.replace(folder / "report.json")
     return path
 
 

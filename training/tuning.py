@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import models
 from realtime.bundle import Bundle, load_bundle, save_bundle
 from realtime.classifier import Classifier
 from realtime.decision import DecisionParams
@@ -25,6 +27,7 @@ from training.others import audio_below
 from training.pages import LINE_COLOUR, Page, drawing, report_folder
 from training.requests import listed, read_dataset
 from training.streaming import read_recording, read_whole, require_metrics
+from training.thresholds import BLOCK_SECONDS, Room, thresholds
 
 _F32 = NDArray[np.float32]
 _F64 = NDArray[np.float64]
@@ -32,38 +35,15 @@ _F64 = NDArray[np.float64]
 BUDGETS = (60.0, 20.0, 6.0, 2.0, 1.0, 0.5, 0.125, 1.0 / 24.0)
 """False alarms an hour that the table shows beside the one asked for."""
 
-_BLOCK_SECONDS = 10.0
-_TAIL_SHARE = 0.1
-_LOWEST, _HIGHEST = 0.2, 0.999
 _ENOUGH_SECONDS = 600.0
 _SNR_DB = (0.0, 20.0)
-
-
-@dataclass(frozen=True)
-class Room:
-    """What the model heard in background alone."""
-
-    heard: tuple[Heard, ...]
-
-    @property
-    def hours(self) -> float:
-        """Its length."""
-        return sum(h.n_samples / h.sr for h in self.heard) / 3600.0
-
-    def alarms(self, params: DecisionParams) -> dict[str, int]:
-        """Events by label: all of them are false."""
-        count = dict.fromkeys(self.heard[0].labels, 0)
-        for heard in self.heard:
-            for detection in decide(heard, params):
-                count[detection.label] += 1
-        return count
 
 
 def tune(args: argparse.Namespace) -> int:
     """Listen to the background, set thresholds, show what they cost, write a bundle."""
     bundle = load_bundle(args.model)
     out = Path(args.out or f"{bundle.name}-tuned.tflite")
-    _check_out(out, args)
+    _check_out(out, _place(args.model))
     folder = report_folder(args.report) if args.report else None
     classifier = Classifier(bundle)
     room = _listen(bundle, classifier, args.background)
@@ -107,81 +87,13 @@ def tune(args: argparse.Namespace) -> int:
     return 0
 
 
-def thresholds(room: Room, params: DecisionParams, budget_per_hour: float) -> tuple[float, ...]:
-    """One for each label, such that all together stay within the budget.
-
-    Each label gets an equal share of it. An hour of background says nothing directly of
-    one alarm in eight hours: the highest scores of ten-second blocks, as log-odds, are
-    taken to fall off exponentially above their 90 % quantile (peaks over threshold;
-    S. Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001,
-    chapter 4, with shape 0). A threshold that the background itself broke more often
-    than its length allows is raised until it holds.
-
-    Parameters
-    ----------
-    room : Room
-    params : DecisionParams
-        Smoothing and durations.
-    budget_per_hour : float
-
-    Returns
-    -------
-    tuple of float
-        From 0.2 to 0.999; 1 for a label that can't be had within the budget.
-    """
-    labels = room.heard[0].labels
-    share = budget_per_hour / len(labels)
-    peaks = np.concatenate([_block_peaks(h, params.smoothing_scores) for h in room.heard])
-    found = [_threshold(peaks[:, i], room.hours, share) for i in range(len(labels))]
-    allowed = max(0, int(share * room.hours))
-    for _ in range(100):
-        alarms = room.alarms(at_thresholds(params, found))
-        over = [i for i, label in enumerate(labels) if alarms[label] > allowed and found[i] < 1.0]
-        if not over:
-            break
-        for i in over:
-            raised = _probability(_log_odds(np.array(found[i])) + 0.25)
-            found[i] = float(raised) if raised <= _HIGHEST else 1.0
-    return tuple(round(value, 4) for value in found)
-
-
-def _threshold(peaks: _F64, hours: float, rate: float) -> float:
-    """Where the tail of a label's peaks says that it is crossed ``rate`` times an hour."""
-    tail = np.sort(_log_odds(peaks))[-max(5, round(_TAIL_SHARE * len(peaks))) :]
-    begins = float(tail[0])
-    scale = max(float(np.mean(tail - begins)), 1e-3)
-    crossed = len(tail) / hours
-    value = float(_probability(np.array(begins + scale * np.log(max(crossed / rate, 1.0)))))
-    return 1.0 if value > _HIGHEST else max(value, _LOWEST)
-
-
-def _block_peaks(heard: Heard, smoothing: int) -> _F64:
-    """The highest smoothed score of each label in each ten seconds, float64 [n, n_labels]."""
-    n = min(smoothing, len(heard.scores))
-    sums = np.cumsum(np.pad(heard.scores.astype(np.float64), ((1, 0), (0, 0))), axis=0)
-    smoothed = (sums[n:] - sums[:-n]) / n
-    block = (heard.sample[n - 1 :] / (heard.sr * _BLOCK_SECONDS)).astype(int)
-    starts = np.flatnonzero(np.diff(block, prepend=-1))
-    peaks: _F64 = np.maximum.reduceat(smoothed, starts, axis=0)
-    return peaks
-
-
-def _log_odds(p: _F64) -> _F64:
-    clipped = np.clip(p, 1e-6, 1.0 - 1e-6)
-    return np.asarray(np.log(clipped / (1.0 - clipped)))
-
-
-def _probability(log_odds: _F64) -> _F64:
-    return np.asarray(1.0 / (1.0 + np.exp(-log_odds)))
-
-
 def _listen(bundle: Bundle, classifier: Classifier, names: Sequence[str]) -> Room:
     sr = bundle.features.sr
     paths = [str(path) for name in names for path in audio_below(name)]
     heard = [hear(bundle, classifier, read_whole(path, sr)) for path in paths]
     heard = [h for h in heard if len(h.scores)]
     seconds = sum(h.n_samples for h in heard) / sr
-    if seconds < 6.0 * _BLOCK_SECONDS:
+    if seconds < 6.0 * BLOCK_SECONDS:
         raise OticError(
             f"{seconds:.0f} s of background are too little: an hour is good, a minute the least "
             f"(recordings shorter than the window of {bundle.features.window_seconds:.2f} s do "
@@ -206,6 +118,10 @@ def _positives(
         say(note)
     sr = bundle.features.sr
     clips = [clip for clip in dataset.clips if clip.fold in folds and clip.label in bundle.labels]
+    if not clips:
+        raise OticError(
+            f"'{args.dataset}' has no clip of {bundle.name}'s labels in folds {listed(folds)}"
+        )
     sounds = [as_sound(clip.label, read_recording(clip, sr), sr) for clip in clips]
     pool = [read_whole(str(p), sr) for name in args.background for p in audio_below(name)]
     soundscapes = list(mix(sounds, [pool], sr, _SNR_DB, np.random.default_rng(args.seed)))
@@ -243,17 +159,30 @@ def _row(
         found = event_figures(bundle.labels, judged, 1.0)
         row["recall"] = found["recall"]
         row["f1"] = found["f1"]
-        row["recall_by_label"] = {k: v["recall"] for k, v in found["by_label"].items()}
+        heard_labels = {truth.label for part in truths for truth in part}
+        row["recall_by_label"] = {
+            k: v["recall"] for k, v in found["by_label"].items() if k in heard_labels
+        }
     return row
 
 
-def _check_out(out: Path, args: argparse.Namespace) -> None:
+def _check_out(out: Path, origin: Path) -> None:
     if out.suffix != ".tflite":
         raise OticError(f"--out '{out}' must end in .tflite, as bundles do")
-    if not out.absolute().parent.is_dir():
-        raise OticError(f"can't write '{out}': its folder is missing")
-    if out.exists() and Path(args.model).exists() and out.samefile(args.model):
+    parent = out.absolute().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK) or out.is_dir():
+        raise OticError(
+            f"can't write '{out}': its folder is missing or can't be written, or it is one"
+        )
+    if out.exists() and origin.exists() and out.samefile(origin):
         raise OticError(f"--out '{out}' is the model itself: name another file")
+
+
+def _place(model: str) -> Path:
+    """Where a model's file is, bundled or not."""
+    if model.endswith(".tflite"):
+        return Path(model)
+    return Path(models.__file__).with_name(f"{model}.tflite")
 
 
 def _rate(per_hour: float) -> str:
@@ -300,7 +229,7 @@ def _write_page(folder: Path, outcome: dict[str, Any]) -> Path:
     page.heading("Thresholds chosen")
     page.table(("", "on from"), [*outcome["chosen"]["thresholds"].items()])
     if "recall_by_label" in rows[0]:
-        labels = list(outcome["chosen"]["thresholds"])
+        labels = list(rows[0]["recall_by_label"])
         budgets = [r["budget_per_hour"] for r in rows]
         with drawing(9.0, 1.6 * -(-len(labels) // 3)) as figure:
             for i, label in enumerate(labels, 1):
