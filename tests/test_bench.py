@@ -57,7 +57,7 @@ def test_the_table(figures: Any) -> None:
     }
     text = "\n".join(_report(figures))
     for words in (
-        "esc10-mfcc-mlp: n_fft 2048",
+        "esc10-logmel-cnn: n_fft 1024",
         "1 hop a call",
         "64 hops a call",
         "features of the window",

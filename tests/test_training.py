@@ -377,7 +377,8 @@ def test_a_clip_is_read_as_it_is_live(esc10: Path) -> None:
 def test_presets_are_found_by_name() -> None:
     for p in PRESETS:
         assert preset(p.name) is p
-        assert p.decision(3).on_thresholds == (0.6,) * 3
+        assert p.decision(3).on_thresholds == (p.on_threshold,) * 3
+        assert p.decision(3).off_thresholds == (p.on_threshold / 2,) * 3
     with pytest.raises(OticError, match="unknown preset"):
         preset("x")
 

@@ -57,11 +57,11 @@ def test_the_command_passes_and_says_how_closely() -> None:
     done = otic("verify")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.decode().splitlines()
-    assert lines[0] == "esc10-mfcc-mlp on a synthetic soundscape, 44.0 s"
+    assert lines[0] == "esc10-logmel-cnn on a synthetic soundscape, 44.0 s"
     names = ["streaming = batch", "block sizes", "replay", "golden cases"]
     assert [line[6:24].strip() for line in lines[1:]] == names
     assert all(line.startswith("ok ") for line in lines[1:])
-    assert "(limit 5e-04)" in lines[1]
+    assert "(limit 5e-04; 20 times that for log-mel frames)" in lines[1]
     assert "3 sounds" in lines[4]
 
 
@@ -82,7 +82,7 @@ def test_on_a_recording_and_as_json(tmp_path: Path) -> None:
     [
         (
             noise(SR),
-            "has 22050 samples at 22050 Hz: at least the model's window of 44032",
+            "has 22050 samples at 22050 Hz: at least the model's window of 49664",
         ),
         (np.where(np.arange(3 * SR) == SR, np.nan, 0.1), "samples that are no audio"),
     ],
