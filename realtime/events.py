@@ -168,7 +168,9 @@ class EventDetector:
         """
         smoothed = self._smooth(scores)
         # Nearly always, nearly all labels are off and stay so: those cost one comparison together.
-        self._busy.update(np.flatnonzero(smoothed >= self._on_thresholds).tolist())
+        crossed = (smoothed >= self._on_thresholds).nonzero()[0]
+        if len(crossed):
+            self._busy.update(crossed.tolist())
         events: list[Event] = []
         for index in sorted(self._busy):
             self._step(index, sample, float(smoothed[index]), began, events)
@@ -188,8 +190,8 @@ class EventDetector:
         self._history[self._next_row] = scores
         self._next_row = (self._next_row + 1) % len(self._history)
         self._n_history = min(self._n_history + 1, len(self._history))
-        smoothed: NDArray[np.float64] = self._history[: self._n_history].mean(axis=0)
-        return smoothed
+        total: NDArray[np.float64] = np.add.reduce(self._history[: self._n_history], axis=0)
+        return total / self._n_history
 
     def _step(
         self, index: int, sample: int, score: float, began: Began, events: list[Event]

@@ -61,7 +61,15 @@ def _rises(x: _F32, shortest: int, span: int) -> NDArray[np.float64]:
     np.cumsum(x, axis=0, dtype=np.float64, out=sums[1:])
     at = np.arange(shortest, n - shortest + 1)
     until, since = np.minimum(at + span, n), np.maximum(at - span, 0)
-    after = (sums[until] - sums[at]) / (until - at)[:, None]
-    before = (sums[at] - sums[since]) / (at - since)[:, None]
-    gained: NDArray[np.float64] = np.maximum(after - before, 0.0).mean(axis=1)
-    return gained
+    here = sums[shortest : n - shortest + 1]
+    # In place: a third of the time, and this is most of what an event costs.
+    gained = sums.take(until, axis=0)
+    gained -= here
+    gained *= (1.0 / (until - at))[:, None]
+    before = sums.take(since, axis=0)
+    before -= here
+    before *= (1.0 / (at - since))[:, None]  # minus what was
+    gained += before
+    np.maximum(gained, 0.0, out=gained)
+    means: NDArray[np.float64] = np.add.reduce(gained, axis=1) / x.shape[1]
+    return means
