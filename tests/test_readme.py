@@ -20,7 +20,7 @@ def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert blocks
     for block in blocks:
         exec(block, {"y": noise(22050 * 5)})  # the README's own text
-    assert "Scores(sample=44032" in capsys.readouterr().out
+    assert "Scores(sample=49664" in capsys.readouterr().out
 
 
 def test_every_command_named_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from realtime import Event, Pipeline
+from realtime import Event, Pipeline, load_bundle
 from tests.helpers import FakeClassifier, decision, noise, small_bundle
 from training.datasets import DatasetError
 from training.detections import Judged, delays, event_figures, psds, segment_figures
+from training.layouts import load_dataset
 from training.listening import (
     Detection,
     Heard,
@@ -23,7 +25,7 @@ from training.listening import (
 )
 from training.mixer import SOUNDSCAPE_SECONDS, Sound, Truth, as_sound, mix
 from training.noises import noises
-from training.windows import sounding_part
+from training.windows import read_clip, sounding_part
 
 SR = 8000
 
@@ -199,3 +201,25 @@ def test_delays_of_what_was_found() -> None:
     delay, error = delays(judged(("a", 1.25, 2.0), ("a", 1.5, 2.0), ("b", 9.0, 9.5)), 1.0)
     assert delay == [0.75]
     assert error == [0.25]
+
+
+def test_real_sounds_over_noise_begin_where_they_begin(esc10: Path) -> None:
+    """How events are dated; what is found on clips that were not trained on is the README's."""
+    bundle = load_bundle("esc10-logmel-cnn")
+    sr = bundle.features.sr
+    clips = [clip for clip in load_dataset(str(esc10)).clips if clip.fold == 1][:40]
+    made = [as_sound(clip.label, read_clip(clip, sr), sr) for clip in clips]
+    rng = np.random.default_rng(0)
+    found = list(mix(made, [noises(sr, 20.0, rng)], sr, (20.0, 20.0), rng))
+    judgements = []
+    for soundscape in found:
+        pipe = Pipeline(bundle)
+        items = [*pipe.process(soundscape.y), *pipe.flush()]
+        events = tuple(paired([item for item in items if isinstance(item, Event)]))
+        seconds = len(soundscape.y) / sr
+        judgements.append(Judged(soundscape.name, seconds, soundscape.truths, events))
+    figures = event_figures(bundle.labels, judgements, 1.0)
+    assert figures["f1"] > 0.65
+    delay, error = delays(judgements, 1.0)
+    assert float(np.median(np.abs(error))) < 0.1
+    assert float(np.median(delay)) < 1.0
