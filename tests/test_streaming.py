@@ -12,8 +12,10 @@ import pytest
 import soundfile
 
 from realtime import load_bundle
+from realtime.errors import RuntimeMissingError
 from tests.conftest import ROOT
 from tests.helpers import F32, noise, of_type, one_line, otic, write_dataset
+from training import streaming
 
 SR = 22050
 
@@ -168,5 +170,26 @@ def test_tune_without_labelled_sounds_says_what_it_does_not_know(here: Path) -> 
 )
 def test_bad_input_to_tune(here: Path, arguments: list[str], said: str) -> None:
     done = run(here, "tune", "folds/fold-2.tflite", *arguments)
+    assert done.returncode == 1
+    assert said in one_line(done.stderr)
+
+
+def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "find_spec", lambda name: None)
+    with pytest.raises(RuntimeMissingError, match=r"pip install 'otic\[events\]'"):
+        streaming.require_metrics()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "set", "--preset", "tutorial", "--other", "others"], "has no output for it"),
+        (["crossval", "set", "--other", "set/audio"], "holds 18 clips of the data set itself"),
+        (["crossval", "set", "--other", "nowhere"], "'nowhere' is missing"),
+        (["search", "set", "--other", "set/audio"], "of the data set itself"),
+    ],
+)
+def test_other_sounds_that_will_not_do(here: Path, arguments: list[str], said: str) -> None:
+    done = run(here, *arguments)
     assert done.returncode == 1
     assert said in one_line(done.stderr)

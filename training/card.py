@@ -79,7 +79,7 @@ Mean ± standard deviation over the folds. By fold: {by_fold}.
 {_calibration(bundle)}
 The shipped model was then trained with the same recipe on all folds; it has no test data
 left, so these figures are the recipe's. They say how well a clip is named that holds one
-of the sounds, not how well events are found in a live stream.
+of the sounds; how well events are found in a stream is in the README, by recipe.
 
 Confusion matrix over all folds (rows: true, columns: heard, counts of clips):
 
