@@ -106,7 +106,7 @@ class DrawnExamples:
         n_labels = len(prepared.labels)
         if prepared.teacher:
             heard = [prepared.teacher[i] for i in chosen]
-            target, fold = prepared.target[chosen], prepared.fold[chosen]
+            target, fold = prepared.target[chosen], _spread(prepared.fold[chosen])
             taught = lessons(heard, target, fold, preset.n_outputs(n_labels))
         p = preset.features
         others = tuple(prepared.audio[i] for i in chosen if prepared.target[i] == n_labels)
@@ -137,6 +137,15 @@ class DrawnExamples:
 
     def batch(self, chosen: _I64, rng: np.random.Generator) -> Batch:
         return self._windows.batch(chosen, rng)
+
+
+def _spread(fold: _I64) -> _I64:
+    """Sounds without a label over the folds of the others, neighbours together."""
+    other = fold == OTHER_FOLD
+    folds = np.unique(fold[~other])
+    spread = fold.copy()
+    spread[other] = folds[np.arange(other.sum()) * len(folds) // max(1, int(other.sum()))]
+    return spread
 
 
 def fit(

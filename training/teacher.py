@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from realtime.errors import OticError
 from realtime.messages import hushed_libraries
 from training.datasets import DatasetError
-from training.others import OTHER_FOLD
 
 _F32 = NDArray[np.float32]
 _I64 = NDArray[np.int64]
@@ -110,9 +109,7 @@ def lessons(embeddings: list[_F32], target: _I64, fold: _I64, n_outputs: int) ->
     """What there is to learn of training clips; nothing else is looked at.
 
     The components are half whitened: each counts by the root of its standard
-    deviation. The probabilities are those of the label where there is one fold only,
-    and of sounds without a label: those are many, and a regression that knew them took
-    half of the helicopters for engines, which the small model then learnt.
+    deviation. The probabilities are those of the label where there is one fold only.
 
     Raises
     ------
@@ -134,11 +131,9 @@ def lessons(embeddings: list[_F32], target: _I64, fold: _I64, n_outputs: int) ->
     components /= np.sqrt(np.maximum(spread * spread.mean(), 1e-12))
 
     label, of_fold = np.repeat(target, lengths), np.repeat(fold, lengths)
-    labelled = of_fold != OTHER_FOLD
-    said, present = np.eye(n_outputs)[label], np.unique(label[labelled])
-    folds = np.unique(of_fold[labelled])
-    for held_out in folds if len(folds) > 1 else ():
-        seen, unseen = labelled & (of_fold != held_out), of_fold == held_out
+    said, present = np.eye(n_outputs)[label], np.unique(label)
+    for held_out in np.unique(fold) if len(np.unique(fold)) > 1 else ():
+        seen, unseen = of_fold != held_out, of_fold == held_out
         if not np.array_equal(np.unique(label[seen]), present):
             continue  # a label that the others do not have: the true one will do
         fitted = LogisticRegression(C=0.1, max_iter=300).fit(
