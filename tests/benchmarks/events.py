@@ -107,7 +107,7 @@ def _row(name: str, outcomes: list[dict[str, Any]]) -> str:
             f"{name}, {len(outcomes)} folds, mean ± sd:",
             f"  event F1, 1 s: {mean([o['events']['1.0']['f1'] for o in outcomes])} %",
             f"  event F1, 0.5 s: {mean([o['events']['0.5']['f1'] for o in outcomes])} %",
-            f"  event F1, 1 s, 10 dB: {mean([o['snr_10_db_and_more']['f1'] for o in outcomes])} %",
+            f"  the same, from 10 dB: {mean([o['snr_10_db_and_more']['f1'] for o in outcomes])} %",
             f"  naive rule, 1 s: {mean([o['naive']['f1'] for o in outcomes])} %",
             f"  segment F1: {mean([o['segments']['f1'] for o in outcomes])} %",
             f"  PSDS: {mean([o['psds'] for o in outcomes], 1.0)}",
