@@ -8,28 +8,28 @@ packs label files in the same way.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import struct
-import zipfile
-import zlib
+import stat
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from realtime.attached import GOLDEN, JSON, LABELS, attach, check_json, detach, read_json
 from realtime.decision import DecisionParams
 from realtime.errors import BundleError, ParameterError
-from realtime.golden import GoldenCase, kept_features
+from realtime.golden import MAX_FEATURES, GoldenCase
 from realtime.params import FeatureParams, check_keys
 
 BUNDLE_FORMAT = 1
 MAX_BYTES = 256 * 2**20
-_JSON, _LABELS, _GOLDEN = "otic.json", "labels.txt", "golden.json"
+MAX_LABELS = 4096
+MAX_CHARACTERS = 200
+"""Of a label, and of the model's name."""
+
+_MAX_REASON = 400  # characters of a message that may quote the file
 _KEYS = [
     "format",
     "name",
@@ -40,8 +40,6 @@ _KEYS = [
     "license",
     "provenance",
 ]
-_ZIP_MEMBER = b"PK\x03\x04"
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's earliest date: the same content gives the same bytes
 
 
 @dataclass(frozen=True)
@@ -93,10 +91,7 @@ class Bundle:
         hop = self.inference_hop_frames
         if isinstance(hop, bool) or not isinstance(hop, int) or hop < 1:
             raise ParameterError(f"inference_hop_frames={hop!r} must be a whole number above 0")
-        if not self.labels or len(set(self.labels)) < len(self.labels) or not all(self.labels):
-            raise ParameterError(f"labels {list(self.labels)} must be different and not empty")
-        if not all(label.isprintable() for label in self.labels):
-            raise ParameterError(f"labels {list(self.labels)} must be printable, one line each")
+        self._check_names()
         if self.decision.lag_seconds > self.features.window_seconds:
             raise ParameterError(
                 f"lag_seconds={self.decision.lag_seconds:g} must be at most the window's "
@@ -107,6 +102,24 @@ class Bundle:
                 f"{len(self.labels)} labels, but thresholds for "
                 f"{len(self.decision.on_thresholds)}: one for each label is needed"
             )
+
+    def _check_names(self) -> None:
+        if len(self.labels) > MAX_LABELS:
+            raise ParameterError(
+                f"{len(self.labels)} labels, the limit is {MAX_LABELS}: use a model with fewer"
+            )
+        for name in (self.name, *self.labels):
+            if len(name) > MAX_CHARACTERS:
+                raise ParameterError(
+                    f"name or label {name[:20]!r}… has {len(name)} characters, "
+                    f"the limit is {MAX_CHARACTERS}: shorten it"
+                )
+        if not self.labels or len(set(self.labels)) < len(self.labels) or not all(self.labels):
+            raise ParameterError(f"labels {list(self.labels)} must be different and not empty")
+        if not all(label.isprintable() for label in self.labels):
+            raise ParameterError(f"labels {list(self.labels)} must be printable, one line each")
+        if not self.name.isprintable():
+            raise ParameterError(f"name {self.name!r} must be printable, on one line")
 
     @property
     def inference_hop_samples(self) -> int:
@@ -154,13 +167,13 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
     """
     text = os.fspath(name_or_path)
     if text.endswith(".tflite") or Path(text).name != text:
-        return _parse(text, _read_file(Path(text)))
+        return parse_bundle(text, _read_file(Path(text)))
     if text not in bundled_names():
         raise BundleError(
             f"unknown model '{text}': known are {', '.join(bundled_names()) or 'none'}, "
             "or give the path of a .tflite file"
         )
-    return _parse(text, resources.files("models").joinpath(f"{text}.tflite").read_bytes())
+    return parse_bundle(text, resources.files("models").joinpath(f"{text}.tflite").read_bytes())
 
 
 def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> Bundle:
@@ -175,16 +188,10 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> Bundle:
     ------
     BundleError
         If the file can't be written.
+    ParameterError
+        If it holds what could not be read again, such as NaN.
     """
-    buffer = io.BytesIO(bundle.model)
-    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
-        text = json.dumps(bundle.to_dict(), indent=1, ensure_ascii=False)
-        archive.writestr(zipfile.ZipInfo(_JSON, _EPOCH), text + "\n")
-        archive.writestr(zipfile.ZipInfo(_LABELS, _EPOCH), "\n".join(bundle.labels) + "\n")
-        if bundle.golden:
-            cases = json.dumps([case.to_dict() for case in bundle.golden])
-            archive.writestr(zipfile.ZipInfo(_GOLDEN, _EPOCH), cases + "\n")
-    content = buffer.getvalue()
+    content = bundle_bytes(bundle)
     beside = Path(f"{os.fspath(path)}.part")
     try:
         beside.write_bytes(content)
@@ -196,52 +203,82 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> Bundle:
     return replace(bundle, sha256=hashlib.sha256(content).hexdigest())
 
 
+def bundle_bytes(bundle: Bundle) -> bytes:
+    """What :func:`save_bundle` writes and :func:`parse_bundle` reads."""
+    values = bundle.to_dict()
+    check_json("bundle", values)
+    texts = {JSON: json.dumps(values, indent=1, ensure_ascii=False)}
+    texts[LABELS] = "\n".join(bundle.labels)
+    if bundle.golden:
+        cases = [case.to_dict() for case in bundle.golden]
+        check_json("golden", cases)
+        texts[GOLDEN] = json.dumps(cases)
+    return attach(bundle.model, texts)
+
+
 def _read_file(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise BundleError(f"can't read model '{path}': it is no file; copy it into one first")
+        if status.st_size > MAX_BYTES:
             raise BundleError(
-                f"model '{path}' has {size} bytes: the limit is {MAX_BYTES}, is it a model at all?"
+                f"model '{path}' has {status.st_size} bytes: the limit is {MAX_BYTES}, "
+                "is it a model at all?"
             )
         return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"can't read model '{path}': {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BundleError(f"can't read model '{path}': {reason}") from error
 
 
-def _parse(origin: str, content: bytes) -> Bundle:
+def parse_bundle(origin: str, content: bytes) -> Bundle:
+    """Read a bundle from the bytes of its file; ``origin`` is what messages call it.
+
+    Raises
+    ------
+    BundleError
+        If it is damaged, contradicts itself, or asks for more than the limits.
+    """
     if content[4:8] != b"TFL3":
         raise BundleError(f"model '{origin}' is not a TensorFlow Lite file")
-    flatbuffer, members = _read_zip(origin, content)
+    flatbuffer, files = detach(origin, content)
     try:
-        values = json.loads(members[_JSON].decode())
+        values = read_json("bundle", files[JSON])
         if isinstance(values, dict) and values.get("format") != BUNDLE_FORMAT:
-            raise BundleError(
-                f"model '{origin}' has bundle format {values.get('format')!r}: "
-                f"this otic reads format {BUNDLE_FORMAT}; use the otic that wrote it or a newer one"
+            raise ParameterError(
+                f"it has bundle format {values.get('format')!r}, this otic reads format "
+                f"{BUNDLE_FORMAT}: use the otic that wrote it or a newer one"
             )
         check_keys("bundle", values, _KEYS)
         bundle = Bundle(
-            name=str(values["name"]),
-            labels=tuple(members[_LABELS].decode().removesuffix("\n").split("\n")),
+            name=_as_type(str, "name", values),
+            labels=tuple(files[LABELS].decode().removesuffix("\n").split("\n")),
             features=FeatureParams.from_dict(values["features"]),
             inference_hop_frames=values["inference_hop_frames"],
             decision=DecisionParams.from_dict(values["decision"]),
-            accuracy=_as_object("accuracy", values["accuracy"]),
-            license=str(values["license"]),
-            provenance=_as_object("provenance", values["provenance"]),
+            accuracy=_as_type(dict, "accuracy", values),
+            license=_as_type(str, "license", values),
+            provenance=_as_type(dict, "provenance", values),
             model=flatbuffer,
-            golden=_golden_cases(members.get(_GOLDEN, b"[]")),
+            golden=_golden_cases(files.get(GOLDEN, b"[]")),
             sha256=hashlib.sha256(content).hexdigest(),
             origin=origin,
         )
         _check_golden_cases(bundle)
         return bundle
-    except (ParameterError, ValueError, OverflowError, RecursionError) as error:
-        raise BundleError(f"model '{origin}': {error}") from error
+    except (ParameterError, ValueError, OverflowError) as error:
+        raise BundleError(f"model '{origin}': {_readable(str(error))}") from error
+
+
+def _readable(reason: str) -> str:
+    """What may quote the file, as one line that no terminal obeys and nobody scrolls through."""
+    cut = "…" if len(reason) > _MAX_REASON else ""
+    return "".join(c if c.isprintable() else "\ufffd" for c in reason[:_MAX_REASON]) + cut
 
 
 def _golden_cases(content: bytes) -> tuple[GoldenCase, ...]:
-    values = json.loads(content.decode())
+    values = read_json("golden", content)
     if not isinstance(values, list):
         raise ParameterError(f"golden cases must be a JSON list, not {type(values).__name__}")
     return tuple(GoldenCase.from_dict(value) for value in values)
@@ -253,7 +290,8 @@ def _check_golden_cases(bundle: Bundle) -> None:
         raise ParameterError(f"golden sounds {', '.join(sounds)} must be different")
     for case in bundle.golden:
         widths = len(case.features), len(case.scores)
-        n_features = len(kept_features(np.empty(bundle.features.n_features)))
+        n = bundle.features.n_features  # of these kept_features keeps, of no array of that size:
+        n_features = len(range(0, n, -(-n // MAX_FEATURES)))
         if widths != (n_features, len(bundle.labels)):
             raise ParameterError(
                 f"golden case '{case.sound}' has {widths[0]} features and {widths[1]} scores: "
@@ -261,32 +299,8 @@ def _check_golden_cases(bundle: Bundle) -> None:
             )
 
 
-def _as_object(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ParameterError(f"{name} must be a JSON object, not {type(value).__name__}")
-    return value
-
-
-def _read_zip(origin: str, content: bytes) -> tuple[bytes, dict[str, bytes]]:
-    """Split into the flatbuffer and the associated files, each of which may take 1 MiB."""
-    damaged = BundleError(
-        f"model '{origin}': the bundle data behind the model is damaged: copy the file again"
-    )
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = {i.filename: i for i in archive.infolist()}
-            if _JSON in members and _LABELS in members:
-                wanted = [n for n in (_JSON, _LABELS, _GOLDEN) if n in members]
-                if max(members[n].file_size for n in wanted) > 2**20:
-                    raise damaged
-                flatbuffer = content[: min(i.header_offset for i in members.values())]
-                return flatbuffer, {n: archive.read(n) for n in wanted}
-    except zipfile.BadZipFile as error:
-        if _ZIP_MEMBER in content and _JSON.encode() in content:
-            raise damaged from error
-    except (zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError) as error:
-        raise damaged from error
-    raise BundleError(
-        f"model '{origin}' has no bundle data (labels, feature parameters): "
-        "otic serves models that 'otic train' wrote"
-    )
+def _as_type(kind: type, name: str, values: dict[str, Any]) -> Any:
+    if not isinstance(values[name], kind):
+        what = "a JSON object" if kind is dict else "text"
+        raise ParameterError(f"{name} must be {what}, not {type(values[name]).__name__}")
+    return values[name]

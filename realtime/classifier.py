@@ -14,6 +14,7 @@ from realtime.messages import hushed_libraries
 
 RUNTIME_VARIABLE = "OTIC_RUNTIME"
 _RUNTIMES = ("litert", "tflite-runtime")
+_MAX_REASON = 400  # characters of what the runtime says, which may quote the file
 
 
 class Classifier:
@@ -42,14 +43,12 @@ class Classifier:
                 interpreter_class = _interpreter_class()
                 self._interpreter = interpreter_class(model_content=bundle.model, num_threads=1)
                 self._interpreter.allocate_tensors()
+            inputs = self._interpreter.get_input_details()
+            outputs = self._interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BundleError(
-                f"model '{self._origin}': the TFLite runtime can't load it: {reason}"
-            ) from error
-        inputs = self._interpreter.get_input_details()
-        outputs = self._interpreter.get_output_details()
+            raise self._runtime_failure("load", error) from error
         n_features, n_labels = bundle.features.n_features, len(bundle.labels)
+        self._output_shape = (1, n_labels)
         self._input = _tensor_index(self._origin, inputs, "input", n_features, "features")
         self._output = _tensor_index(self._origin, outputs, "output", n_labels, "labels")
 
@@ -68,16 +67,27 @@ class Classifier:
         Raises
         ------
         BundleError
-            If the model gives NaN or infinite scores.
+            If the model can't be run, or gives NaN or infinite scores.
         """
-        self._interpreter.set_tensor(self._input, features[None, :])
-        self._interpreter.invoke()
-        scores: NDArray[np.float32] = self._interpreter.get_tensor(self._output)[0]
+        try:
+            self._interpreter.set_tensor(self._input, features[None, :])
+            self._interpreter.invoke()
+            outputs: NDArray[np.float32] = self._interpreter.get_tensor(self._output)
+            if outputs.shape != self._output_shape:  # a damaged model's may change as it runs
+                raise ValueError(f"its output has shape {list(outputs.shape)} now")
+        except (ValueError, RuntimeError) as error:
+            raise self._runtime_failure("run", error) from error
+        scores: NDArray[np.float32] = outputs[0]
         if not np.isfinite(scores).all():
             raise BundleError(
                 f"model '{self._origin}' gives scores that are not finite: it is damaged"
             )
         return scores
+
+    def _runtime_failure(self, what: str, error: Exception) -> BundleError:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        shown = "".join(c for c in reason if c.isprintable())[:_MAX_REASON]
+        return BundleError(f"model '{self._origin}': the TFLite runtime can't {what} it: {shown}")
 
 
 def _tensor_index(
