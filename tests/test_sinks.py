@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +12,11 @@ import pytest
 
 from realtime import Event, Gap, Scores
 from realtime.errors import SinkError
-from realtime.sinks import JsonlSink, StreamEnd, StreamStart, TextSink
+from realtime.events import Item
+from realtime.sinks.contract import Sink, StreamEnd, StreamStart
+from realtime.sinks.jsonl import JsonlSink
+from realtime.sinks.text import TextSink
+from tests.conftest import ROOT
 
 START = StreamStart(
     otic="0.1.0",
@@ -21,7 +28,7 @@ START = StreamStart(
     inference_hop_seconds=0.25,
     labels=("dog", "rain"),
 )
-ITEMS = [
+ITEMS: list[Item] = [
     Scores(44100, 2.0, {"dog": 0.91000001, "rain": 1e-9}, {"dog": 0.5, "rain": 0.5}),
     Event("on", "dog", onset=1.25, time=2.0, score=0.91),
     Event("off", "dog", onset=1.25, time=4.75, offset=4.5, peak=0.9700004),
@@ -38,16 +45,20 @@ LINES = """\
 """
 
 
-def write(sink: JsonlSink | TextSink) -> None:
+BOTH = frozenset({"scores", "events"})
+END = StreamEnd(661500, 30.0, 0)
+
+
+def write(sink: Sink) -> None:
     sink.start(START)
     for item in ITEMS:
-        sink.write(item)
-    sink.end(StreamEnd(661500, 30.0, 0))
+        sink.write(START, item)
+    sink.end(START, END)
     sink.close()
 
 
 def test_jsonl_is_the_interface_to_the_letter(tmp_path: Path) -> None:
-    write(JsonlSink(str(tmp_path / "log.jsonl"), frozenset({"scores", "events"})))
+    write(JsonlSink(str(tmp_path / "log.jsonl"), BOTH))
     assert (tmp_path / "log.jsonl").read_text(encoding="utf-8") == LINES
 
 
@@ -61,10 +72,10 @@ def test_what_is_logged_can_be_chosen(tmp_path: Path, kept: str) -> None:
 
 def test_each_line_is_there_as_soon_as_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    sink = JsonlSink(str(path), frozenset({"scores", "events"}))
+    sink = JsonlSink(str(path), BOTH)
     sink.start(START)
     assert path.read_text().count("\n") == 1
-    sink.write(ITEMS[0])
+    sink.write(START, ITEMS[0])
     assert path.read_text().count("\n") == 2
     sink.close()
 
@@ -73,7 +84,7 @@ def test_several_streams_go_into_one_log(tmp_path: Path) -> None:
     sink = JsonlSink(str(tmp_path / "log.jsonl"), frozenset({"events"}))
     for _ in range(2):
         sink.start(START)
-        sink.end(StreamEnd(0, 0.0, 0))
+        sink.end(START, StreamEnd(0, 0.0, 0))
     sink.close()
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 4
 
@@ -98,6 +109,56 @@ def test_a_full_disk() -> None:
         sink.start(START)
 
 
+def test_a_reader_that_is_gone(tmp_path: Path) -> None:
+    """`otic replay --jsonl - | head` ends quietly: who called sees the broken pipe as such."""
+    code = (
+        "import os, sys; from tests.test_sinks import *; sink = JsonlSink('-', BOTH)\n"
+        "try: write(sink)\n"
+        "except BrokenPipeError: os._exit(42)"
+    )
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = subprocess.run([sys.executable, "-c", code], stdout=write_end, cwd=ROOT)
+    os.close(write_end)
+    assert process.returncode == 42
+
+
+def test_streams_at_the_same_time_are_told_apart(tmp_path: Path) -> None:
+    other = replace(START, source='kitchen "2"', labels=("cat",))
+    path = tmp_path / "log.jsonl"
+    sink = JsonlSink(str(path), BOTH, several=True)
+    sink.start(START)
+    sink.start(other)
+    sink.write(other, Scores(1, 0.1, {"cat": 0.25}, {"cat": 0.25}))
+    for item in ITEMS:
+        sink.write(START, item)
+    sink.end(other, END)
+    sink.end(START, END)
+    sink.close()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [r["source"] for r in records] == [
+        *(START.source, other.source, other.source),
+        *[START.source] * len(ITEMS),
+        *(other.source, START.source),
+    ]
+    assert all(list(r)[-1] == "source" for r in records if r["type"] != "start")
+    # Nothing else differs, and no line is written in another style than json.dumps'.
+    for line, expected in zip(lines[3:-2], LINES.splitlines()[1:-1], strict=True):
+        assert line == expected[:-1] + f',"source":"{START.source}"}}'
+    assert lines[2] == json.dumps(records[2], ensure_ascii=False, separators=(",", ":"))
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    stream = replace(START, source=os.fsdecode(b"stra\xdfe.wav"))
+    sink = JsonlSink(str(tmp_path / "log.jsonl"), BOTH, several=True)
+    sink.start(stream)
+    sink.write(stream, ITEMS[0])
+    sink.close()
+    for line in (tmp_path / "log.jsonl").read_bytes().splitlines():
+        assert json.loads(line)["source"] == "stra?e.wav"
+
+
 def test_plain_text() -> None:
     stream = io.StringIO()
     write(TextSink(stream))
@@ -107,3 +168,9 @@ def test_plain_text() -> None:
     assert off.split() == ["1.25", "s", "…", "4.50", "s", "dog", "off,", "peak", "0.97"]
     assert "4410 samples lost" in gap
     assert last == "end after 30.00 s, 0 samples lost"
+
+
+def test_plain_text_of_several_streams() -> None:
+    stream = io.StringIO()
+    write(TextSink(stream, several=True))
+    assert all(line.startswith("straße.wav: ") for line in stream.getvalue().splitlines())

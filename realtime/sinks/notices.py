@@ -1,0 +1,81 @@
+"""What the world outside is told of an event: one notice an on, one an off."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Notice:
+    """An event's on or off, for someone who knows nothing of the stream.
+
+    Attributes
+    ----------
+    event : str
+        The same for the on and the off of one event, and for no other event ever: what
+        a receiver tells doubles by, since delivery is at least once.
+    state : str
+        ``on`` or ``off``.
+    sensor, source, label : str
+        Which installation, which of its inputs, which sound.
+    onset, time : float
+        Seconds of the stream: when the sound began, when this was decided.
+    offset : float or None
+        When the sound ended; None with an ``on``.
+    score, peak : float or None
+        The smoothed score with an ``on``, the highest one with an ``off``.
+    onset_at, at, offset_at : str or None
+        The same three times by the wall clock, ISO 8601 in UTC with milliseconds. They are
+        counted back from the moment of the decision, so a sound card's drifting clock does
+        not add up.
+    reason : str or None
+        Why an event ended that was not heard ending: ``restart`` where the process was
+        killed while it was on. Else None.
+    """
+
+    event: str
+    state: str
+    sensor: str
+    source: str
+    label: str
+    onset: float
+    time: float
+    onset_at: str
+    at: str
+    offset: float | None = None
+    offset_at: str | None = None
+    score: float | None = None
+    peak: float | None = None
+    reason: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Names this notice: ``<event>/on`` or ``<event>/off``."""
+        return f"{self.event}/{self.state}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """``id`` and what is not None, in the order above, floats rounded to 6 decimals."""
+        record: dict[str, Any] = {"id": self.id}
+        for key, value in asdict(self).items():
+            if value is not None:
+                record[key] = round(value, 6) if isinstance(value, float) else value
+        return record
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` on one line."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Notice:
+        """What :meth:`to_json` gave.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it is not that.
+        """
+        record = json.loads(text)
+        record.pop("id")
+        return cls(**record)

@@ -1,0 +1,364 @@
+from __future__ import annotations
+
+import queue
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from realtime.sinks.courier import Courier, CourierStatus
+from realtime.sinks.notices import Notice
+from realtime.sinks.receiver import DeliveryError, Receiver, RefusedError
+from realtime.sinks.spool import Spool
+from tests.test_spool import notice, wait_for
+
+
+class Inbox:
+    """A receiver that keeps what it got, and does what the test says before that."""
+
+    name = "inbox"
+
+    def __init__(self) -> None:
+        self.got: list[int] = []
+        self.calls: list[str] = []
+        self.threads: set[str] = set()
+        self.trouble: dict[str, Callable[[], None]] = {}
+
+    def _call(self, what: str) -> None:
+        self.calls.append(what)
+        self.threads.add(threading.current_thread().name)
+        if what in self.trouble:
+            self.trouble[what]()
+
+    def open(self) -> None:
+        self._call("open")
+
+    def deliver(self, notice: Notice) -> None:
+        self._call("deliver")
+        self.got.append(int(notice.event))
+
+    def idle(self) -> None:
+        self._call("idle")
+
+    def close(self) -> None:
+        self._call("close")
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def trouble() -> None:
+        raise error
+
+    return trouble
+
+
+class Delivery:
+    """A spool, a receiver and a fast courier."""
+
+    def __init__(self, spool: Spool | None = None) -> None:
+        self.spool = spool or Spool(None, ["inbox"], 1000)
+        self.receiver = Inbox()
+        self.said: list[str] = []
+        self.courier = self.another()
+
+    def another(self, pause: Callable[[float], bool] | None = None) -> Courier:
+        return Courier(
+            self.receiver,
+            self.spool,
+            self.said.append,
+            first_retry_seconds=0.01,
+            longest_retry_seconds=0.05,
+            idle_seconds=0.05,
+            pause=pause,
+        )
+
+    def append(self, *numbers: int) -> None:
+        for number in numbers:
+            self.spool.append(notice(number))
+
+    def got(self, *numbers: int) -> None:
+        wait_for(lambda: len(self.receiver.got) >= len(numbers))
+        assert self.receiver.got == list(numbers)
+        wait_for(lambda: self.spool.waiting("inbox") == 0)
+
+    @property
+    def status(self) -> CourierStatus:
+        return self.courier.status()
+
+
+@pytest.fixture
+def delivery() -> Iterator[Delivery]:
+    made = Delivery()
+    yield made
+    made.receiver.trouble.clear()
+    made.courier.stop(5.0)
+    made.spool.close()
+
+
+def test_a_receiver_that_works(delivery: Delivery) -> None:
+    checked: Receiver = delivery.receiver
+    assert checked.name == delivery.courier.name == "inbox"
+    delivery.append(1, 2)
+    assert delivery.status == CourierStatus("inbox", False, 0, 0, 0, 2, 0, None)
+    delivery.courier.start()
+    delivery.got(1, 2)
+    delivery.append(3)
+    delivery.got(1, 2, 3)
+    wait_for(lambda: delivery.status.delivered == 3)
+    assert delivery.status == CourierStatus("inbox", True, 3, 0, 0, 0, 0, None)
+    wait_for(lambda: delivery.receiver.calls.count("idle") >= 2)
+    assert delivery.courier.stop(5.0)
+    assert delivery.receiver.calls[0] == "open"
+    assert delivery.receiver.calls.count("open") == 1
+    assert delivery.receiver.calls[-1] == "close"
+    assert delivery.receiver.threads == {"otic-inbox"}
+    assert not delivery.status.connected
+    assert delivery.said == []
+
+
+def test_idle_is_called_about_once_in_its_time(delivery: Delivery) -> None:
+    delivery.courier.start()
+    time.sleep(0.5)
+    assert 2 <= delivery.receiver.calls.count("idle") <= 10
+
+
+@pytest.mark.parametrize("where", ["open", "deliver", "idle"])
+def test_a_receiver_that_fails_and_comes_back(delivery: Delivery, where: str) -> None:
+    delivery.receiver.trouble[where] = raising(DeliveryError("no route to\n broker"))
+    numbers = () if where == "idle" else (1, 2)
+    delivery.append(*numbers)
+    delivery.courier.start()
+    wait_for(lambda: delivery.status.retries >= 4)
+    assert delivery.status.last_error == "no route to broker"
+    assert delivery.said == ["inbox: no route to broker: events wait and it is tried again"]
+    assert delivery.receiver.got == []
+    delivery.receiver.trouble.clear()
+    delivery.got(*numbers)
+    wait_for(lambda: len(delivery.said) == 2)
+    assert delivery.said[1] == f"inbox: reachable again, {len(numbers)} events waited"
+    assert delivery.status.last_error == "no route to broker"  # for whoever looks later
+    assert delivery.courier.stop(5.0)
+    calls = delivery.receiver.calls
+    assert calls.count("open") == calls.count("close")
+    opened = [call for call in calls if call in ("open", "close")]
+    assert opened == ["open", "close"] * calls.count("open")
+
+
+def test_a_refused_notice_is_counted_and_passed(delivery: Delivery) -> None:
+    def pick() -> None:
+        if delivery.receiver.calls.count("deliver") == 2:
+            raise RefusedError("400: what is this?")
+
+    delivery.receiver.trouble["deliver"] = pick
+    delivery.append(1, 2, 3)
+    delivery.courier.start()
+    delivery.got(1, 3)
+    wait_for(lambda: delivery.status.delivered == 2)
+    assert delivery.status == CourierStatus("inbox", True, 2, 1, 0, 0, 0, "400: what is this?")
+    assert delivery.said == []
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (KeyError("payload"), "KeyError: 'payload'"),
+        (SystemExit(3), "SystemExit: 3"),
+        (MemoryError(), "MemoryError"),
+        (ValueError("x" * 1000), "ValueError: " + "x" * 287 + "…"),
+    ],
+)
+def test_a_bug_in_a_receiver_ends_nothing(
+    delivery: Delivery, error: BaseException, text: str
+) -> None:
+    delivery.receiver.trouble["deliver"] = raising(error)
+    delivery.receiver.trouble["close"] = raising(OSError("never mind"))
+    delivery.append(1)
+    delivery.courier.start()
+    wait_for(lambda: delivery.status.retries >= 2)
+    assert delivery.status.last_error == text
+    delivery.receiver.trouble.clear()
+    delivery.got(1)
+
+
+def test_a_terminal_that_is_closed_ends_nothing() -> None:
+    def say(line: str) -> None:
+        raise BrokenPipeError(line)
+
+    spool, receiver = Spool(None, ["inbox"], 10), Inbox()
+    receiver.trouble["open"] = raising(DeliveryError("away"))
+    courier = Courier(receiver, spool, say, first_retry_seconds=0.01, longest_retry_seconds=0.01)
+    courier.start()
+    wait_for(lambda: courier.status().retries >= 2)
+    receiver.trouble.clear()
+    wait_for(lambda: courier.status().connected)
+    assert courier.stop(5.0)
+
+
+def test_it_waits_longer_each_time_up_to_a_limit() -> None:
+    spool = Spool(None, ["inbox"], 10)
+    receiver = Inbox()
+    receiver.trouble["open"] = raising(DeliveryError("away"))
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        return len(pauses) == 9
+
+    for chance, factor in ((0.0, 1.0), (0.5, 0.75), (1.0, 0.5)):
+        pauses.clear()
+        courier = Courier(
+            receiver,
+            spool,
+            lambda line: None,
+            chance=lambda chance=chance: chance,  # type: ignore[misc]
+            pause=pause,
+        )
+        courier.start()
+        courier._thread.join(10.0)
+        assert pauses == [factor * s for s in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0)]
+
+
+def test_a_delivery_begins_the_back_off_anew_and_an_open_does_not(delivery: Delivery) -> None:
+    """A server that answers, but takes nothing, is not asked more often for that."""
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        if len(pauses) == 4:
+            delivery.receiver.trouble["deliver"] = deliver_one
+        return len(pauses) == 6
+
+    def deliver_one() -> None:
+        if delivery.receiver.got:
+            raise DeliveryError("no more")
+
+    delivery.receiver.trouble["deliver"] = raising(DeliveryError("no"))
+    delivery.append(1, 2)
+    delivery.courier = Courier(
+        delivery.receiver, delivery.spool, delivery.said.append, chance=lambda: 0.0, pause=pause
+    )
+    delivery.courier.start()
+    delivery.courier._thread.join(10.0)
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 1.0, 2.0]
+    assert [line.split(":")[1] for line in delivery.said] == [
+        " no",
+        " reachable again, 2 events waited",
+        " no more",
+    ]
+
+
+def test_a_receiver_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
+    """Appends are as cheap as ever, another receiver gets its notices, stop returns."""
+    spool = Spool(tmp_path / "spool.db", ["inbox", "other"], 1000)
+    hung, other = Inbox(), Inbox()
+    other.name = "other"
+    release = threading.Event()
+
+    def hang() -> None:
+        release.wait(60.0)
+
+    hung.trouble["deliver"] = hang
+    couriers = [Courier(r, spool, lambda line: None, idle_seconds=0.05) for r in (hung, other)]
+    for courier in couriers:
+        courier.start()
+    times = []
+    for number in range(300):
+        begin = time.perf_counter()
+        spool.append(notice(number))
+        times.append(time.perf_counter() - begin)
+        time.sleep(0.001)
+    assert statistics.median(times) < 1e-3
+    wait_for(lambda: len(other.got) == 300)
+    begin = time.monotonic()
+    for courier in couriers:
+        courier.finish(0.2)
+    assert [courier.stop(0.2) for courier in couriers] == [False, True]
+    assert time.monotonic() - begin < 2.0
+    assert spool.waiting("inbox") == 300
+    spool.close()
+    release.set()  # it goes on after the end, which must not hurt
+    couriers[0]._thread.join(10.0)
+    assert not couriers[0]._thread.is_alive()
+    assert hung.calls[-1] == "close"
+    spool = Spool(tmp_path / "spool.db", ["inbox", "other"], 1000)
+    entry = spool.next("inbox")
+    assert entry is not None
+    assert entry[1] == notice(0)
+    assert spool.waiting("other") == 0
+    spool.close()
+
+
+def test_a_clean_stop_drains(delivery: Delivery) -> None:
+    delivery.receiver.trouble["deliver"] = lambda: time.sleep(0.002)
+    delivery.courier.start()
+    wait_for(lambda: delivery.status.connected)
+    delivery.append(*range(50))
+    assert delivery.courier.stop(20.0)
+    assert delivery.receiver.got == list(range(50))
+    assert delivery.spool.waiting("inbox") == 0
+
+
+def test_a_stop_at_once_after_the_start_drains(delivery: Delivery) -> None:
+    delivery.append(1)
+    delivery.courier.start()
+    assert delivery.courier.stop(20.0)
+    assert delivery.receiver.got == [1]
+
+
+def test_a_stop_while_waiting_or_never_started_is_immediate() -> None:
+    spool = Spool(None, ["inbox"], 10)
+    receiver = Inbox()
+    courier = Courier(receiver, spool, lambda line: None, idle_seconds=60.0)
+    assert courier.stop(60.0)
+    courier = Courier(receiver, spool, lambda line: None, idle_seconds=60.0)
+    courier.start()
+    wait_for(lambda: courier.status().connected)
+    begin = time.monotonic()
+    assert courier.stop(60.0)
+    receiver.trouble["open"] = raising(DeliveryError("away"))
+    spool.append(notice(1))
+    courier = Courier(receiver, spool, lambda line: None, first_retry_seconds=60.0)
+    courier.start()
+    wait_for(lambda: courier.status().last_error is not None)
+    assert courier.stop(60.0)  # one that does not work is not tried again
+    assert time.monotonic() - begin < 20.0
+    assert spool.waiting("inbox") == 1
+
+
+def test_a_slow_receiver_keeps_what_the_patience_left(delivery: Delivery) -> None:
+    delivery.receiver.trouble["deliver"] = lambda: time.sleep(0.05)
+    delivery.append(*range(100))
+    delivery.courier.start()
+    begin = time.monotonic()
+    delivery.courier.stop(0.3)
+    assert time.monotonic() - begin < 2.0
+    delivery.courier._thread.join(10.0)
+    n_got = len(delivery.receiver.got)
+    assert 1 <= n_got < 100
+    assert delivery.spool.waiting("inbox") == 100 - n_got
+
+
+def test_nothing_is_lost_between_appends_and_failures(tmp_path: Path) -> None:
+    """A receiver that fails at every third delivery, half of them after it took the notice."""
+    delivery = Delivery(Spool(tmp_path / "spool.db", ["inbox"], 10_000))
+    asked: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def sometimes() -> None:
+        asked.put(1)
+        if asked.qsize() % 3 == 0:
+            if asked.qsize() % 2:
+                delivery.receiver.got.append(delivery.receiver.got[-1] + 1)
+            raise DeliveryError("sometimes")
+
+    delivery.receiver.trouble["deliver"] = sometimes
+    delivery.append(0)
+    delivery.courier = delivery.another(pause=lambda seconds: False)
+    delivery.courier.start()
+    delivery.append(*range(1, 200))
+    wait_for(lambda: delivery.spool.waiting("inbox") == 0)
+    delivery.courier.stop(10.0)
+    delivery.spool.close()
+    assert sorted(set(delivery.receiver.got)) == list(range(200))
+    assert list(dict.fromkeys(delivery.receiver.got)) == list(range(200))

@@ -1,0 +1,316 @@
+"""The page for Prometheus: scraped for real, and read with Prometheus' own parser."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from realtime.errors import ParameterError, RuntimeMissingError, SinkError
+from realtime.sinks.metrics import MetricsServer, parse_listen
+from realtime.version import __version__
+from tests.conftest import ROOT
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is read of :class:`realtime.monitor.Snapshot`."""
+
+    state: str = "listening"
+    seconds: float = 12.5
+    level_dbfs: float = -42.0
+    scores: Mapping[str, float] = field(default_factory=lambda: {"dog": 0.75, "rain": 0.25})
+    event_counts: Mapping[str, int] = field(default_factory=lambda: {"dog": 3, "unknown": 1})
+    n_scores: int = 40
+    inference_p50_ms: float = 0.5
+    inference_p99_ms: float = 2.0
+    queue_fill: float = 0.125
+    lost_samples: int = 441
+    overruns: int = 2
+    reopenings: int = 1
+
+
+@dataclass(frozen=True)
+class CourierStatus:
+    """As of :mod:`realtime.sinks.courier`."""
+
+    name: str = "mqtt"
+    connected: bool = True
+    delivered: int = 7
+    refused: int = 1
+    dropped: int = 2
+    waiting: int = 4
+    retries: int = 5
+    last_error: str | None = None
+
+
+@contextmanager
+def serving(
+    health: Callable[[], Mapping[str, Snapshot]] = lambda: {"mic": Snapshot()},
+    couriers: Callable[[], list[CourierStatus]] = lambda: [CourierStatus()],
+    listen: str = "0",
+) -> Iterator[MetricsServer]:
+    server = MetricsServer(listen, health, couriers, model="esc10")
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def get(server: MetricsServer, path: str = "/metrics") -> bytes:
+    host, port = server.address
+    host = f"[{host}]" if ":" in host else host
+    with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=20.0) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        text: bytes = answer.read()
+        return text
+
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def scrape(server: MetricsServer) -> tuple[Samples, dict[str, str]]:
+    samples, types = {}, {}
+    for family in text_string_to_metric_families(get(server).decode()):
+        types[family.name] = family.type
+        assert family.documentation
+        for sample in family.samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            assert key not in samples
+            samples[key] = sample.value
+    return samples, types
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    return samples[name, frozenset(labels.items())]
+
+
+def test_a_scrape() -> None:
+    health = {"mic": Snapshot(), 'yard "2"\n': Snapshot(state="waiting", overruns=0)}
+    with serving(lambda: health) as server:
+        samples, types = scrape(server)
+    for name, expected in {
+        "otic_up": 1.0,
+        "otic_audio_seconds_total": 12.5,
+        "otic_lost_samples_total": 441.0,
+        "otic_overruns_total": 2.0,
+        "otic_reopenings_total": 1.0,
+        "otic_level_dbfs": -42.0,
+        "otic_queue_fill_ratio": 0.125,
+        "otic_inferences_total": 40.0,
+    }.items():
+        assert value(samples, name, source="mic") == expected, name
+    assert value(samples, "otic_inference_seconds", source="mic", quantile="0.5") == 0.0005
+    assert value(samples, "otic_inference_seconds", source="mic", quantile="0.99") == 0.002
+    assert value(samples, "otic_score", source="mic", label="dog") == 0.75
+    assert value(samples, "otic_events_total", source="mic", label="dog") == 3.0
+    assert value(samples, "otic_events_total", source="mic", label="rain") == 0.0
+    assert value(samples, "otic_events_total", source="mic", label="unknown") == 1.0
+    for state in ("listening", "waiting", "silent"):
+        expected = float(state == "waiting")
+        found = value(samples, "otic_source_state", source='yard "2"\n', state=state)
+        assert found == expected
+    assert value(samples, "otic_up", source='yard "2"\n') == 0.0
+    for name, expected in {
+        "otic_receiver_connected": 1.0,
+        "otic_receiver_delivered_total": 7.0,
+        "otic_receiver_refused_total": 1.0,
+        "otic_receiver_dropped_total": 2.0,
+        "otic_receiver_retries_total": 5.0,
+        "otic_receiver_waiting": 4.0,
+    }.items():
+        assert value(samples, name, receiver="mqtt") == expected, name
+    assert value(samples, "otic_build_info", version=__version__, model="esc10") == 1.0
+    assert value(samples, "process_cpu_seconds_total") > 0.0
+    assert value(samples, "process_resident_memory_bytes") > 1e6
+    # Prometheus' conventions: counters end in _total, which the parser takes off.
+    for name, kind in types.items():
+        counts = (f"{name}_total", frozenset()) in samples or any(
+            n == f"{name}_total" for n, _ in samples
+        )
+        assert (kind == "counter") == counts, name
+
+
+def test_names_that_are_not_utf_8_and_nothing_to_show() -> None:
+    odd = {os.fsdecode(b"stra\xdfe"): replace(Snapshot(), scores={"\ud800": 1.0})}
+    with serving(lambda: odd, list) as server:
+        samples, _ = scrape(server)
+    assert value(samples, "otic_up", source="stra?e") == 1.0
+    with serving(dict, list) as server:
+        samples, _ = scrape(server)
+    assert not any(name == "otic_up" for name, _ in samples)
+
+
+def test_figures_are_of_the_moment() -> None:
+    seconds = 0.0
+    with serving(lambda: {"mic": Snapshot(seconds=seconds)}) as server:
+        assert value(scrape(server)[0], "otic_audio_seconds_total", source="mic") == 0.0
+        seconds = 5.0
+        time.sleep(0.3)
+        assert value(scrape(server)[0], "otic_audio_seconds_total", source="mic") == 5.0
+
+
+def test_twenty_at_once_cost_as_much_as_one() -> None:
+    asked = 0
+
+    def health() -> Mapping[str, Snapshot]:
+        nonlocal asked
+        asked += 1
+        return {"mic": Snapshot()}
+
+    with serving(health) as server, ThreadPoolExecutor(20) as pool:
+        begin = time.monotonic()
+        pages = list(pool.map(lambda _: get(server), range(20)))
+        took = time.monotonic() - begin
+    assert all(b'otic_up{source="mic"} 1.0' in page for page in pages)
+    assert asked <= 1 + took / 0.2
+
+
+def test_clients_that_stall_are_limited_and_others_are_answered() -> None:
+    with serving() as server:
+        stalled = [socket.create_connection(server.address) for _ in range(20)]
+        for client in stalled[:10]:
+            client.sendall(b"GET /metrics HTTP/1.1\r\n")
+        assert b"otic_up" in get(server)
+        many = [socket.create_connection(server.address) for _ in range(40)]
+        deadline = time.monotonic() + 10.0
+        while True:
+            threads = sum("process_request_thread" in t.name for t in threading.enumerate())
+            assert threads <= 32
+            if threads == 32:
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for client in (*stalled, *many):
+            client.close()
+        deadline = time.monotonic() + 10.0
+        while True:  # whoever goes makes room
+            try:
+                assert b"otic_up" in get(server)
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+
+def test_only_this_machine_is_answered_unless_asked() -> None:
+    with serving() as server:
+        assert server.address[0] == "127.0.0.1"
+    with serving(listen="0.0.0.0:0") as server:
+        assert server.address[0] == "0.0.0.0"
+
+
+def test_ipv6() -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with serving(listen="[::1]:0") as server:
+        assert b"otic_up" in get(server)
+
+
+def test_other_paths_and_failures(capfd: pytest.CaptureFixture[str]) -> None:
+    def broken() -> Mapping[str, Snapshot]:
+        raise ValueError("no")
+
+    with serving(broken) as server:
+        for path, code in (("/", 404), ("/metrics", 500)):
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                get(server, path)
+            assert caught.value.code == code
+            caught.value.close()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{server.address[1]}/metrics", data=b"x", method="POST"
+        )
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=20.0)
+        assert caught.value.code == 501
+        caught.value.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def n_open_files() -> int:
+    """0 where that can't be counted."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir()) if sys.platform == "linux" else 0
+
+
+def test_it_stops_at_once_and_leaves_nothing() -> None:
+    server = MetricsServer("0", dict, list)
+    get(server)
+    stalled = socket.create_connection(server.address)
+    files = n_open_files()
+    begin = time.monotonic()
+    server.close()
+    assert time.monotonic() - begin < 0.2
+    server.close()  # again does nothing
+    assert not [t for t in threading.enumerate() if t.name == "otic metrics"]
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(server.address)
+    assert not files or n_open_files() < files
+    stalled.close()
+
+
+def test_a_busy_port() -> None:
+    with serving() as server:
+        port = server.address[1]
+        with pytest.raises(SinkError, match=rf"can't serve metrics on {port}: Address already"):
+            MetricsServer(str(port), dict, list)
+
+
+@pytest.mark.parametrize("listen", ["203.0.113.1:9400", "[::x]:1"])
+def test_an_address_of_somebody_else(listen: str) -> None:
+    with pytest.raises(SinkError, match="can't serve metrics on") as caught:
+        MetricsServer(listen, dict, list)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("listen", "expected"),
+    [
+        ("9400", ("127.0.0.1", 9400)),
+        ("0.0.0.0:9400", ("0.0.0.0", 9400)),
+        ("[::1]:9400", ("::1", 9400)),
+        ("[::]:0", ("::", 0)),
+        ("localhost:65535", ("localhost", 65535)),
+        (" pi.local:1 ", ("pi.local", 1)),
+    ],
+)
+def test_addresses(listen: str, expected: tuple[str, int]) -> None:
+    assert parse_listen(listen) == expected
+
+
+@pytest.mark.parametrize(
+    "listen", ["", ":9400", "65536", "::1:9400", "host", "host:", "-1", "1.5", "a b:1", "9400\n1"]
+)
+def test_what_is_no_address(listen: str) -> None:
+    with pytest.raises(ParameterError, match=r"metrics\.listen=.* must be PORT or HOST:PORT"):
+        parse_listen(listen)
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(RuntimeMissingError, match=r"pip install 'otic\[metrics\]'"):
+        MetricsServer("0", dict, list)
+
+
+def test_importing_the_module_is_light() -> None:
+    code = "import sys, realtime.sinks.metrics; print('prometheus_client' in sys.modules)"
+    done: Any = subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == "False\n"

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+from realtime.events import Event, Gap, Scores
+from realtime.sinks.contract import Sink, StreamEnd, StreamStart
+from realtime.sinks.courier import Courier
+from realtime.sinks.notices import Notice
+from realtime.sinks.outbox import Outbox, random_id
+from realtime.sinks.spool import Spool
+from tests.conftest import ROOT
+from tests.test_courier import Inbox
+
+NOON = datetime(2026, 1, 1, 12, 0, 0, 123_900, tzinfo=UTC)
+
+
+def stream(source: str) -> StreamStart:
+    return StreamStart("0.1.0", "m", "00", source, 22050, 2.0, 0.25, ("dog", "rain"))
+
+
+FRONT, BACK = stream("front"), stream("back")
+
+
+def on(label: str, onset: float, at: float) -> Event:
+    return Event("on", label, onset=onset, time=at, score=0.75)
+
+
+def off(label: str, onset: float, at: float) -> Event:
+    return Event("off", label, onset=onset, time=at, offset=at - 0.25, peak=0.875)
+
+
+def outbox(spool: Spool, *couriers: Courier, now: datetime = NOON) -> Outbox:
+    ids = iter(f"event-{n}" for n in range(1, 100))
+    return Outbox("hall", spool, couriers, now=lambda: now, new_id=lambda: next(ids))
+
+
+def drain(spool: Spool, receiver: str = "inbox") -> list[Notice]:
+    notices = []
+    while (entry := spool.next(receiver)) is not None:
+        notices.append(entry[1])
+        spool.done(receiver, entry[0])
+    return notices
+
+
+def test_events_become_notices() -> None:
+    spool = Spool(None, ["inbox"], 100)
+    sink: Sink = outbox(spool)
+    sink.start(FRONT)
+    sink.write(FRONT, Scores(44100, 2.0, {"dog": 0.75}, {"dog": 0.75}))
+    sink.write(FRONT, on("dog", 1.25, 2.0))
+    sink.write(FRONT, Gap(96000, 4410))
+    sink.write(FRONT, off("dog", 1.25, 4.75))
+    sink.end(FRONT, StreamEnd(661500, 30.0, 0))
+    assert drain(spool) == [
+        Notice(
+            event="event-1",
+            state="on",
+            sensor="hall",
+            source="front",
+            label="dog",
+            onset=1.25,
+            time=2.0,
+            onset_at="2026-01-01T11:59:59.373Z",
+            at="2026-01-01T12:00:00.123Z",
+            score=0.75,
+        ),
+        Notice(
+            event="event-1",
+            state="off",
+            sensor="hall",
+            source="front",
+            label="dog",
+            onset=1.25,
+            time=4.75,
+            onset_at="2026-01-01T11:59:56.623Z",
+            at="2026-01-01T12:00:00.123Z",
+            offset=4.5,
+            offset_at="2026-01-01T11:59:59.873Z",
+            peak=0.875,
+        ),
+    ]
+    assert spool.open_events() == ()
+    sink.close()
+
+
+def test_on_and_off_belong_together_by_source_and_label() -> None:
+    spool = Spool(None, ["inbox"], 100)
+    sink = outbox(spool)
+    sink.write(FRONT, on("dog", 1.0, 2.0))  # event-1
+    sink.write(BACK, on("dog", 1.0, 2.0))  # event-2
+    sink.write(FRONT, on("unknown", 1.0, 3.0))  # event-3
+    sink.write(BACK, off("dog", 1.0, 4.0))
+    sink.write(FRONT, off("unknown", 1.0, 5.0))
+    sink.write(BACK, on("dog", 6.0, 7.0))  # event-4
+    assert [e.event for e in spool.open_events()] == ["event-1", "event-4"]
+    sink.write(FRONT, off("dog", 1.0, 8.0))
+    assert [n.id for n in drain(spool)] == [
+        "event-1/on",
+        "event-2/on",
+        "event-3/on",
+        "event-2/off",
+        "event-3/off",
+        "event-4/on",
+        "event-1/off",
+    ]
+    sink.close()
+
+
+def test_times_are_utc_whatever_the_clock_says() -> None:
+    spool = Spool(None, ["inbox"], 100)
+    sink = outbox(spool, now=NOON.astimezone(timezone(timedelta(hours=5, minutes=30))))
+    sink.write(FRONT, on("dog", 2.0, 2.0))
+    (notice,) = drain(spool)
+    assert notice.at == notice.onset_at == "2026-01-01T12:00:00.123Z"
+    sink.close()
+
+
+def test_the_defaults_are_now_and_unique() -> None:
+    spool = Spool(None, ["inbox"], 100)
+    sink = Outbox("hall", spool, [])
+    for _ in range(2):
+        sink.write(FRONT, on("dog", 2.0, 2.0))
+        sink.write(FRONT, off("dog", 2.0, 3.0))
+    events = [notice.event for notice in drain(spool)]
+    assert len(set(events)) == 2
+    assert all(re.fullmatch("[0-9a-f]{32}", event) for event in [*events, random_id()])
+    sink.write(FRONT, on("dog", 2.0, 2.0))
+    (notice,) = drain(spool)
+    at = datetime.fromisoformat(notice.at)
+    assert abs((datetime.now(UTC) - at).total_seconds()) < 20.0
+    sink.close()
+
+
+KILLED = """
+import os, signal, sys
+from realtime.sinks.spool import Spool
+from tests.test_outbox import BACK, FRONT, drain, off, on, outbox
+
+spool = Spool(sys.argv[1], ["inbox"], 100)
+sink = outbox(spool)
+sink.write(FRONT, on("dog", 1.25, 2.0))
+sink.write(BACK, on("rain", 1.0, 2.0))
+sink.write(BACK, off("rain", 1.0, 3.0))
+drain(spool)  # all was delivered
+spool.tend()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_events_that_were_on_when_killed_are_ended(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    command = [sys.executable, "-c", KILLED, str(path)]
+    killed = subprocess.run(command, check=False, cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    spool = Spool(path, ["inbox"], 100)
+    later = NOON + timedelta(minutes=5)
+    ids = iter(["after-1"])
+    sink = Outbox("hall", spool, [], now=lambda: later, new_id=lambda: next(ids))
+    sink.write(FRONT, on("dog", 0.5, 1.0))
+    assert drain(spool)[0] == Notice(
+        event="event-1",
+        state="off",
+        sensor="hall",
+        source="front",
+        label="dog",
+        onset=1.25,
+        time=2.0,
+        onset_at="2026-01-01T11:59:59.373Z",
+        at="2026-01-01T12:05:00.123Z",
+        offset=2.0,  # it was on until then at least
+        offset_at="2026-01-01T12:00:00.123Z",
+        peak=0.75,
+        reason="restart",
+    )
+    assert [e.id for e in spool.open_events()] == ["after-1/on"]
+    sink.write(FRONT, off("dog", 0.5, 2.0))
+    sink.close()
+    spool = Spool(path, ["inbox"], 100)
+    assert outbox(spool).statuses() == ()
+    assert [n.id for n in drain(spool)] == ["after-1/off"]  # and nothing again
+    spool.close()
+
+
+def test_a_clean_stop_delivers_the_last_events_and_takes_no_second(tmp_path: Path) -> None:
+    names = ["inbox", "slow", "hung"]
+    spool = Spool(tmp_path / "spool.db", names, 100)
+    works, slow, hung = (Inbox() for _ in names)
+    slow.name, hung.name = names[1:]
+    release = threading.Event()
+
+    def hang() -> None:
+        release.wait(60.0)
+
+    slow.trouble["deliver"] = lambda: time.sleep(0.02)
+    hung.trouble["open"] = hang
+    ids = iter(map(str, range(10)))
+    couriers = [Courier(receiver, spool, lambda line: None) for receiver in (works, slow, hung)]
+    sink = Outbox("hall", spool, couriers, new_id=lambda: next(ids))
+    sink.write(FRONT, on("dog", 1.0, 2.0))
+    sink.write(FRONT, off("dog", 1.0, 3.0))
+    begin = time.monotonic()
+    sink.close()
+    assert time.monotonic() - begin < 1.5  # 0.4 s of patience for all together, and the disk
+    assert works.got == slow.got == [0, 0]
+    assert [status.name for status in sink.statuses()] == names
+    assert [status.delivered for status in sink.statuses()] == [2, 2, 0]
+    sink.write(FRONT, on("dog", 4.0, 5.0))  # too late, but no harm
+    release.set()
+    couriers[2]._thread.join(10.0)
+    spool = Spool(tmp_path / "spool.db", names, 100)
+    assert [spool.waiting(name) for name in names] == [0, 0, 2]
+    spool.close()
+
+
+def test_a_stop_with_nothing_to_wait_for_is_immediate(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", ["inbox"], 100)
+    courier = Courier(Inbox(), spool, lambda line: None, idle_seconds=60.0)
+    sink = Outbox("hall", spool, [courier], patience_seconds=60.0)
+    begin = time.monotonic()
+    sink.close()
+    assert time.monotonic() - begin < 10.0
+    assert not [thread for thread in threading.enumerate() if thread.name == "otic-inbox"]
