@@ -19,10 +19,11 @@ from realtime.conversion import Lost
 from realtime.errors import SourceError
 from realtime.frontend import Frontend
 from realtime.messages import say
-from realtime.runner import Runner, Stop
-from realtime.sinks import JsonlSink
+from realtime.runner import Runner
+from realtime.sinks.jsonl import JsonlSink
 from realtime.soundscape import synthesise
 from realtime.sources import ArraySource, FileSource
+from realtime.stopping import Stop
 from realtime.verification import (
     Check,
     check_block_sizes,
@@ -127,11 +128,11 @@ def _check_replay(bundle: Bundle, y: NDArray[np.float32]) -> Check:
 def _replay(bundle: Bundle, y: NDArray[np.float32], block: int) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.jsonl"
-        runner = Runner(bundle, [JsonlSink(str(log), _BOTH)])
+        runner, sink = Runner(bundle), JsonlSink(str(log), _BOTH)
         source = ArraySource("audio", y, bundle.features.sr, block)
         try:
-            runner.run(source, runner.monitor(source), Stop(), speed=None)
+            runner.run([(source, runner.monitor(source))], [sink], Stop(), speed=None)
         finally:
             source.close()
-            runner.close()
+            sink.close()
         return log.read_bytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -11,13 +11,14 @@ from rich.text import Text
 
 from realtime.events import Event
 from realtime.monitor import SILENCE_DBFS, Monitor, Snapshot
-from realtime.sinks import event_text
+from realtime.sinks.text import event_text
 
 FRAMES_A_SECOND = 8
 _FLOOR_DBFS = -60.0  # left end of the level bar
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LABEL_WIDTH = 16
 _MIN_EVENT_ROWS = 3
+_ALARM = "bold white on red"
 
 
 class Dashboard:
@@ -43,9 +44,9 @@ class Dashboard:
             redirect_stderr=False,
         )
 
-    def show(self, monitor: Monitor) -> None:
-        """Show this monitor from the next frame on."""
-        self._view.monitor = monitor
+    def show(self, monitors: Sequence[Monitor]) -> None:
+        """Show these from the next frame on: the first in full, a line for each other."""
+        self._view.monitors = monitors
 
     def __enter__(self) -> Dashboard:
         self._live.__enter__()
@@ -63,22 +64,27 @@ class Dashboard:
 class View:
     """One frame: fits whatever size the console has at that moment."""
 
-    monitor: Monitor | None = None
+    monitors: Sequence[Monitor] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if self.monitor is None:
+        if not self.monitors:
             return
+        first, *others = self.monitors
         width, height = options.max_width, options.height or console.height
-        for line in frame_lines(self.monitor, self.monitor.snapshot(), width, height):
+        for line in frame_lines(first, first.snapshot(), width, height, others):
             line.truncate(width, overflow="ellipsis")
             line.no_wrap = True
             yield line
 
 
-def frame_lines(monitor: Monitor, now: Snapshot, width: int, height: int) -> list[Text]:
+def frame_lines(
+    monitor: Monitor, now: Snapshot, width: int, height: int, others: Sequence[Monitor] = ()
+) -> list[Text]:
     """All lines of a frame, ``height`` at most, each fit for ``width`` columns."""
     labels = monitor.bundle.labels
-    head = [_title(monitor, now, width), _level(now, width), _rule("scores", width)]
+    head = [_title(monitor, now, width), _level(now, width)]
+    head += [_other(other.source, other.snapshot()) for other in others]
+    head.append(_rule("scores", width))
     tail = [_rule("health", width), _health(now)]
     room = max(1, height - len(head) - len(tail) - 1 - _MIN_EVENT_ROWS)
     shown = labels if len(labels) <= room else labels[: room - 1]
@@ -114,8 +120,27 @@ def _level(now: Snapshot, width: int) -> Text:
         ("level".ljust(_LABEL_WIDTH + 1), "bold"),
         _bar(share, cells, style, marker=peak, marker_style="bold white"),
         numbers,
-        (mark, "bold white on red" if now.clipped else ""),
+        (mark, _ALARM if now.clipped else ""),
     )
+
+
+def _other(source: str, now: Snapshot) -> Text:
+    """What there is to know of another microphone, on one line."""
+    name = Text(source, "cyan")
+    name.truncate(_LABEL_WIDTH, overflow="ellipsis", pad=True)
+    heard = ", ".join(sorted(now.active)) or "-"
+    return Text.assemble(
+        name,
+        (f" {now.state}", "" if now.state == "listening" else _ALARM),
+        f" {_db(now.level_dbfs)} dBFS  ",
+        _lost(now),
+        "  ",
+        (heard, "bold green" if now.active else "dim"),
+    )
+
+
+def _lost(now: Snapshot) -> tuple[str, str]:
+    return f"lost {now.lost_samples:,}", _ALARM if now.lost_samples else "green"
 
 
 def _score_rows(
@@ -149,7 +174,9 @@ def _events(now: Snapshot, rows: int) -> list[Text]:
 def _health(now: Snapshot) -> Text:
     """What matters most comes first: a narrow terminal cuts the rest."""
     return Text.assemble(
-        (f"lost {now.lost_samples:,}", "bold white on red" if now.lost_samples else "green"),
+        (f"{now.state} " if now.state != "listening" else "", _ALARM),
+        _lost(now),
+        (f"  overruns {now.overruns}" if now.overruns else "", _ALARM),
         f"  queue {now.queue_fill:.0%}  {now.real_time_factor:,.0f} × real time  "
         f"inference p50 {now.inference_p50_ms:.3f} ms p99 {now.inference_p99_ms:.3f} ms",
     )

@@ -7,8 +7,8 @@ import sys
 
 from realtime.bundle import load_bundle
 from realtime.events import Event, Item
-from realtime.live_commands import block_size, run_streams
-from realtime.sinks import StreamEnd, StreamStart
+from realtime.live_commands import block_size, log_settings, run_streams
+from realtime.sinks.contract import StreamEnd, StreamStart
 from realtime.soundscape import PlannedSound, synthesise
 from realtime.sources import ArraySource
 
@@ -20,14 +20,14 @@ class _Heard:
         self.events: list[Event] = []
         self.seconds = 0.0
 
-    def start(self, start: StreamStart) -> None:
+    def start(self, stream: StreamStart) -> None:
         pass
 
-    def write(self, item: Item) -> None:
+    def write(self, stream: StreamStart, item: Item) -> None:
         if isinstance(item, Event) and item.state == "off":
             self.events.append(item)
 
-    def end(self, end: StreamEnd) -> None:
+    def end(self, stream: StreamStart, end: StreamEnd) -> None:
         self.seconds = end.seconds
 
     def close(self) -> None:
@@ -40,10 +40,9 @@ def demo(args: argparse.Namespace) -> int:
     sr = bundle.features.sr
     y, plan = synthesise(sr)
     heard = _Heard()
-    status = run_streams(
-        args, bundle, [lambda: ArraySource("demo", y, sr, block_size(args))], [heard]
-    )
-    stream = sys.stderr if args.jsonl == "-" else sys.stdout
+    openers = [lambda: ArraySource("demo", y, sr, block_size(args))]
+    status = run_streams(args, log_settings(args), bundle, openers, [heard], ["demo"])
+    stream = sys.stderr if args.jsonl_path == "-" else sys.stdout
     played = [sound for sound in plan if sound.offset_seconds <= heard.seconds]
     print("\n".join(_table(played, heard.events)), file=stream)
     return status

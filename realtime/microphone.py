@@ -1,222 +1,261 @@
-"""The microphone: PortAudio's callback on one side of a ring buffer, the pipeline on the other."""
+"""The microphone as a source: a capture process, watched, and begun again where it fails."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from types import ModuleType
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from realtime.conversion import Chunk, Converter
+from realtime.backoff import Backoff
+from realtime.capture_process import CaptureProcess, Heard
+from realtime.conversion import Chunk, Converter, Lost
 from realtime.errors import DeviceError
-from realtime.messages import hushed_libraries
-from realtime.ringbuffer import RingBuffer
-from realtime.sources import unusable_warning
+from realtime.sources import SourceHealth, unusable_warning
 
-_RING_SECONDS = 4.0
+_OPEN_SECONDS = 15.0  # a sound server that hangs would take for ever
 _STALL_SECONDS = 5.0
+_STEADY_SECONDS = 2.0  # a device that delivers for so long is there again
+_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.25, 10.0
+_LONGEST_SILENCE_SECONDS = 600.0
 
-
-def portaudio() -> ModuleType:
-    """The sounddevice module.
-
-    Raises
-    ------
-    DeviceError
-        If PortAudio is not installed or can't start.
-    """
-    try:
-        with hushed_libraries():
-            import sounddevice
-    except OSError as error:
-        raise DeviceError(
-            "PortAudio is not installed, and the microphone needs it: "
-            "apt install libportaudio2 (Debian, Ubuntu, Raspberry Pi OS); "
-            "'otic replay' works without"
-        ) from error
-    except Exception as error:  # its own PortAudioError, which can't be imported then
-        raise DeviceError(f"PortAudio can't start ({error}): is a sound system running?") from error
-    return cast(ModuleType, sounddevice)
-
-
-def input_devices() -> list[dict[str, Any]]:
-    """Input devices: index, name, channels, default rate in Hz, whether it is the default."""
-    sounddevice = portaudio()
-    try:
-        default = int(sounddevice.query_devices(kind="input")["index"])
-    except (sounddevice.PortAudioError, ValueError):  # there is none
-        default = -1
-    try:
-        devices = sounddevice.query_devices()
-    except sounddevice.PortAudioError as error:
-        raise DeviceError(f"the input devices can't be listed ({error})") from error
-    return [
-        {
-            "index": int(d["index"]),
-            "name": str(d["name"]),
-            "channels": int(d["max_input_channels"]),
-            "rate": int(d["default_samplerate"]),
-            "default": int(d["index"]) == default,
-        }
-        for d in devices
-        if d["max_input_channels"] > 0
-    ]
-
-
-def find_device(wanted: str | None) -> dict[str, Any]:
-    """An input device by index, by name or part of one; the default for None.
-
-    Raises
-    ------
-    DeviceError
-        If there is none, or more than one of which none is named exactly so.
-    """
-    devices = input_devices()
-    if not devices:
-        raise DeviceError("no input device: plug in a microphone; 'otic devices' lists them")
-    if wanted is None:
-        return next((d for d in devices if d["default"]), devices[0])
-    if wanted.isdecimal():
-        matches = [d for d in devices if d["index"] == int(wanted)]
-    else:
-        matches = [d for d in devices if d["name"] == wanted] or [
-            d for d in devices if wanted.lower() in d["name"].lower()
-        ]
-    if len(matches) != 1:
-        listing = ", ".join(f"{d['index']}: {d['name']}" for d in devices)
-        problem = "no input device" if not matches else f"{len(matches)} input devices match"
-        raise DeviceError(f"{problem} '{wanted}': there are {listing}")
-    return matches[0]
+Say = Callable[[str], None]
 
 
 class Microphone:
-    """A live input device.
+    """A live input device that is waited for, watched, and opened again.
 
-    The callback runs in PortAudio's thread: it copies, counts and returns. Where
-    PortAudio reports an overflow, the length of the loss is taken from the
-    stream's own clock (at least one sample: that something is missing is sure).
+    A device that stops delivering, vanishes, or delivers nothing but exact zeros where
+    there was sound before, is closed and opened again, sooner at first and then ever
+    later; what was missed meanwhile is a loss of the length that the clock tells.
 
     Parameters
     ----------
     wanted : str or None
-        See :func:`find_device`.
+        See :func:`realtime.devices.find_device`.
     sr : int
-        The model's rate in Hz. The device is opened at it where it can be, else
-        at its default rate, and resampled.
+        The model's rate in Hz.
     block : int
-        Frames a callback.
+        Samples a block, at the model's rate.
     channel : int, optional
         Take this channel, the first is 1. Else one channel is opened, or, where the
         device refuses that, all, and their mean is taken.
+    name : str, optional
+        What to call it (default: the device's name).
+    wait : bool
+        Whether to wait for a device that is not there yet, in place of raising.
+    silent_seconds : float
+        How long a run of exact zeros makes a device that was heard before suspect; 0: never.
+    say : callable
+        Told of troubles and their end, a line each.
 
     Raises
     ------
     DeviceError
-        If there is no such device, or it can't be opened.
+        If there is no such device, or it can't be opened, and ``wait`` is False.
     """
 
     live = True
 
-    def __init__(self, wanted: str | None, sr: int, block: int, channel: int | None = None) -> None:
-        self._sounddevice = portaudio()
-        device = find_device(wanted)
-        self.name = device["name"]
-        if channel is not None and not 1 <= channel <= device["channels"]:
-            raise DeviceError(
-                f"--channel {channel} is outside 1 to {device['channels']}, "
-                f"the channels of '{self.name}'"
-            )
-        rate, channels = self._negotiate(device, sr, channel)
-        self._rate = rate
-        self._converter = Converter(rate, channels, sr, channel)
-        self._ring = RingBuffer(max(int(_RING_SECONDS * rate), 4 * block), channels)
-        self._stall_seconds = max(_STALL_SECONDS, 4 * block / rate)
-        self._expected_adc_time: float | None = None
-        self._overflows = 0
-        self._lost = 0
-        try:
-            with hushed_libraries():
-                self._stream = self._sounddevice.InputStream(
-                    device=device["index"],
-                    samplerate=rate,
-                    channels=channels,
-                    dtype="float32",
-                    blocksize=block,
-                    callback=self._callback,
-                )
-        except self._sounddevice.PortAudioError as error:
-            raise self._unusable(error) from error
+    def __init__(
+        self,
+        wanted: str | None,
+        sr: int,
+        block: int,
+        channel: int | None = None,
+        *,
+        name: str | None = None,
+        wait: bool = False,
+        silent_seconds: float = 30.0,
+        say: Say = lambda line: None,
+    ) -> None:
+        self._wanted = wanted
+        self._sr = sr
+        self._block_seconds = block / sr
+        self._channel = channel
+        self._wait = wait
+        self._say = say
+        self._stall_seconds = max(_STALL_SECONDS, 4 * self._block_seconds)
+        self._silent_seconds = silent_seconds
+        self._silence_limit = silent_seconds
+        self._retry = Backoff(_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS)
+        self._process: CaptureProcess | None = None
+        self._begun = 0.0  # when the process was started
+        self._opened: dict[str, Any] | None = None  # what it said of its device
+        self._converter = Converter(sr, 1, sr)
+        self._heard_until: float | None = None  # by the clock, when the last sample came
+        self._last_look = 0.0
+        self._steady = 0.0  # seconds heard since the device was opened
+        self._zeros = 0.0  # seconds of exact zeros that it ends with
+        self._sounded = False  # whether there ever was anything else
+        self._trouble = ""  # what was last said of it, until it is over
+        self._overruns_before = self._overruns = 0
+        self._ring_fill = 0.0
+        self._unusable = 0
+        self._openings = 0
+        self._lost_seconds = 0.0
+        self._state = "waiting"
+        self.name = name or wanted or "default input"
+        if not wait:
+            self._start()
+            try:
+                while self._opened is None:
+                    self._look_for_opening()
+                    time.sleep(0.01)
+            except DeviceError:
+                self.close()
+                raise
+            self.name = name or self._opened["name"]
 
     def chunks(self) -> Iterator[Chunk | None]:
-        try:
-            self._stream.start()
-        except self._sounddevice.PortAudioError as error:
-            raise self._unusable(error) from error
-        last_heard = last_look = time.monotonic()
+        self._last_look = time.monotonic()
+        if self._wait:
+            self._heard_until = self._last_look
         while True:
-            active = self._stream.active  # before the read: what came before its end is not lost
-            lost, block = self._ring.read(self._ring.capacity)
-            self._lost += lost
-            yield from self._converter.lose(lost)
-            now = time.monotonic()
-            if len(block) or now - last_look > _STALL_SECONDS / 2:  # or we were stopped ourselves
-                last_heard = now
-            last_look = now
-            if len(block):
-                yield from self._converter.push(block)
-            elif not active or now - last_heard > self._stall_seconds:
-                raise DeviceError(
-                    f"'{self.name}' stopped delivering samples: check the cable, then start again"
-                )
-            else:
-                yield None
+            try:
+                if self._process is None and self._retry.due:
+                    self._start()
+                if self._process is not None and self._opened is None:
+                    self._look_for_opening()
+                if self._opened is not None:
+                    yield from self._hear()
+            except DeviceError as error:
+                yield from self._give_up(error)
+            yield None
 
-    def queue_fill(self) -> float:
-        return self._ring.fill
+    def fileno(self) -> int | None:
+        return None if self._process is None else self._process.fileno()
+
+    def health(self) -> SourceHealth:
+        reopenings = max(0, self._openings - 1)
+        overruns = self._overruns_before + self._overruns
+        return SourceHealth(self._state, self._ring_fill, overruns, reopenings)
 
     def warnings(self) -> list[str]:
-        lines = unusable_warning(self.name, self._converter)
-        if self._lost:
+        lines = unusable_warning(self.name, self._unusable + self._converter.unusable)
+        if self._lost_seconds:
+            health = self.health()
             lines.append(
-                f"{self.name}: {self._lost} samples at {self._rate} Hz were lost "
-                f"({self._overflows} overflows reported by PortAudio): "
-                "a larger --block or less load on this machine helps"
+                f"{self.name}: {self._lost_seconds:.2f} s were lost: {health.overruns} overruns, "
+                f"opened again {health.reopenings} times"
             )
         return lines
 
     def close(self) -> None:
-        self._stream.close()
+        if self._process is not None:
+            self._process.close()
+            self._process = None
 
-    def _unusable(self, error: Exception) -> DeviceError:
-        return DeviceError(
-            f"can't open '{self.name}' at {self._rate} Hz ({error}): "
-            "is another program using it? 'otic devices' lists the others"
+    def _start(self) -> None:
+        self._process = CaptureProcess(
+            wanted=self._wanted,
+            sr=self._sr,
+            block_seconds=self._block_seconds,
+            channel=self._channel,
         )
+        self._begun = time.monotonic()
+        self._opened = None
 
-    def _negotiate(self, device: dict[str, Any], sr: int, channel: int | None) -> tuple[int, int]:
-        """Rate and channels to open: the model's rate and mono where the device can."""
-        wanted = channel if channel is not None else 1
-        for rate in (sr, device["rate"]):
-            for channels in (wanted, device["channels"]):
-                try:
-                    with hushed_libraries():
-                        self._sounddevice.check_input_settings(
-                            device["index"], channels, "float32", samplerate=rate
-                        )
-                except self._sounddevice.PortAudioError:
-                    continue
-                return rate, channels
-        return device["rate"], device["channels"]
+    def _look_for_opening(self) -> None:
+        assert self._process is not None
+        self._opened = self._process.opened()
+        if self._opened is None:
+            if time.monotonic() - self._begun > _OPEN_SECONDS:
+                raise DeviceError(
+                    f"the sound system does not open it within {_OPEN_SECONDS:.0f} s: "
+                    "is the sound server stuck?"
+                )
+            return
+        if self._wanted is not None and self._wanted.isdecimal():
+            # The next time another device may have this index.
+            self._wanted = self._opened["id"] or self._opened["name"]
+        self._openings += 1
+        self._unusable += self._converter.unusable
+        self._converter = Converter(
+            self._opened["rate"], self._opened["channels"], self._sr, self._channel
+        )
+        self._steady = self._zeros = 0.0
+        self._last_look = self._begun = time.monotonic()
 
-    def _callback(self, block: NDArray[np.float32], frames: int, times: Any, status: Any) -> None:
-        lost = 0
-        if status.input_overflow:
-            self._overflows += 1
-            expected = self._expected_adc_time
-            late = 0.0 if expected is None else times.inputBufferAdcTime - expected
-            lost = max(1, round(late * self._rate))
-        self._expected_adc_time = times.inputBufferAdcTime + frames / self._rate
-        self._ring.write(block, lost)
+    def _hear(self) -> Iterator[Chunk]:
+        """What has come since the last look.
+
+        Raises
+        ------
+        DeviceError
+            If nothing came for too long, or nothing will, or nothing but zeros.
+        """
+        assert self._process is not None
+        assert self._opened is not None
+        blocks = self._process.read(self._opened["channels"])
+        now = time.monotonic()
+        if now - self._last_look > self._stall_seconds / 2:  # we were stopped ourselves
+            self._begun = now
+        self._last_look = now
+        if blocks:
+            yield from self._missed(blocks, now)
+            for block in blocks:
+                yield from self._take(block)
+            self._heard_until = self._begun = now
+        if self._process.ended and not blocks:
+            raise DeviceError("it is gone")
+        if now - self._begun > self._stall_seconds:
+            raise DeviceError(f"it delivers nothing since {self._stall_seconds:.0f} s")
+        if self._silent_seconds and self._zeros > self._silence_limit:
+            self._fall_silent()
+
+    def _missed(self, blocks: list[Heard], now: float) -> Iterator[Chunk]:
+        """With the first blocks of a device: what was not heard while there was none."""
+        assert self._opened is not None
+        if self._steady == 0.0 and self._heard_until is not None:
+            span = sum(len(b.samples) for b in blocks) / self._opened["rate"]
+            missed = now - span - self._heard_until
+            self._lost_seconds += max(0.0, missed)
+            yield Lost(max(1, round(missed * self._sr)))
+        if self._trouble:
+            self._say(f"{self.name}: heard again")
+            self._trouble = ""
+
+    def _take(self, block: Heard) -> Iterator[Chunk]:
+        assert self._opened is not None
+        rate = self._opened["rate"]
+        self._lost_seconds += block.lost / rate
+        self._overruns, self._ring_fill = block.overruns, block.ring_fill
+        yield from self._converter.lose(block.lost)
+        yield from self._converter.push(block.samples)
+        seconds = len(block.samples) / rate
+        self._steady += seconds
+        if self._steady > _STEADY_SECONDS:
+            self._retry.worked()
+        if block.samples.any():
+            self._sounded, self._zeros = True, 0.0
+            self._silence_limit = self._silent_seconds
+            self._state = "listening"
+        else:
+            self._zeros += seconds
+            if self._state == "waiting":
+                self._state = "listening"
+
+    def _fall_silent(self) -> None:
+        """Exact zeros: a muted microphone, a silent file in place of one, or a broken one."""
+        problem = f"it delivers exact zeros since {self._zeros:.0f} s: is it muted or broken?"
+        self._silence_limit = min(2.0 * self._silence_limit, _LONGEST_SILENCE_SECONDS)
+        self._zeros = 0.0
+        if self._sounded:
+            raise DeviceError(problem)
+        if self._state != "silent":
+            self._say(f"{self.name}: {problem}")
+        self._state = "silent"
+
+    def _give_up(self, error: DeviceError) -> Iterator[Chunk]:
+        """Close the device; it is opened again after a while."""
+        self.close()
+        if self._opened is not None:
+            yield from self._converter.flush()
+        self._opened = None
+        self._overruns_before += self._overruns
+        self._overruns = 0
+        self._state = "waiting"
+        self._retry.failed()
+        if str(error) != self._trouble:  # not at every try
+            self._say(f"{self.name}: {error}: waiting for it")
+            self._trouble = str(error)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from realtime.bundle import Bundle
 from realtime.events import Event, Gap, Item, Scores
 from realtime.pipeline import Predictor
+from realtime.sources import Source
 
 SILENCE_DBFS = -120.0
 _HOLD_SECONDS = 2.0
@@ -28,7 +29,9 @@ class Snapshot:
     ``level_dbfs`` is the RMS of the last tenth of a second, ``peak_dbfs`` the
     highest sample of the last two seconds, both in dB re full scale and of the
     mono signal at the model's rate;
-    ``real_time_factor`` is seconds of audio by seconds of computing.
+    ``real_time_factor`` is seconds of audio by seconds of computing. ``queue_fill``, ``state``,
+    ``overruns`` and ``reopenings`` are the source's, see
+    :class:`realtime.sources.SourceHealth`. ``event_counts`` says how often each label went on.
     """
 
     seconds: float
@@ -44,6 +47,10 @@ class Snapshot:
     inference_p99_ms: float
     queue_fill: float
     lost_samples: int
+    state: str
+    overruns: int
+    reopenings: int
+    event_counts: dict[str, int]
 
 
 class TimedClassifier:
@@ -81,14 +88,14 @@ class Monitor:
     :meth:`snapshot`, which takes no lock and never makes the stream wait.
     """
 
-    def __init__(self, source: str, bundle: Bundle, classifier: TimedClassifier) -> None:
-        self.source = source
+    def __init__(self, source: Source, bundle: Bundle, classifier: TimedClassifier) -> None:
+        self.source = source.name
+        self._health = source.health
         self.bundle = bundle
         self._classifier = classifier
         self._sr = bundle.features.sr
         self._samples = 0
         self._busy_seconds = 0.0
-        self._queue_fill = 0.0
         self._lost = 0
         self._square_sum, self._square_count = 0.0, 0
         self._level = 0.0
@@ -96,6 +103,7 @@ class Monitor:
         self._scores: dict[str, float] = dict.fromkeys(bundle.labels, 0.0)
         self._n_scores = 0
         self._active: frozenset[str] = frozenset()
+        self._event_counts = dict.fromkeys(bundle.labels, 0)
         self._events: deque[Event | Gap] = deque(maxlen=_LATEST_EVENTS)
 
     def heard_samples(self, y: NDArray[np.float32]) -> None:
@@ -127,12 +135,15 @@ class Monitor:
             if isinstance(item, Event):
                 changed = {item.label}
                 on = item.state == "on"
+                if on:
+                    count = self._event_counts.get(item.label, 0) + 1
+                    # A new one: a snapshot's must not change.
+                    self._event_counts = {**self._event_counts, item.label: count}
                 self._active = self._active | changed if on else self._active - changed
 
-    def heard_work(self, busy_seconds: float, queue_fill: float) -> None:
+    def heard_work(self, busy_seconds: float) -> None:
         """A chunk was computed."""
         self._busy_seconds += busy_seconds
-        self._queue_fill = queue_fill
 
     def snapshot(self) -> Snapshot:
         """The state now."""
@@ -140,6 +151,7 @@ class Monitor:
         peaks = self._peaks
         peak = peaks[0][1] if peaks else 0.0
         seconds = self._samples / self._sr
+        health = self._health()
         return Snapshot(
             seconds=seconds,
             level_dbfs=_dbfs(self._level),
@@ -152,8 +164,12 @@ class Monitor:
             real_time_factor=seconds / self._busy_seconds if self._busy_seconds else 0.0,
             inference_p50_ms=p50 * 1e3,
             inference_p99_ms=p99 * 1e3,
-            queue_fill=self._queue_fill,
+            queue_fill=health.queue_fill,
             lost_samples=self._lost,
+            state=health.state,
+            overruns=health.overruns,
+            reopenings=health.reopenings,
+            event_counts=self._event_counts,
         )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterator
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -21,8 +20,7 @@ from realtime.errors import SinkError
 from realtime.events import Item
 from realtime.replay_record import ReplayRecord
 from realtime.replay_section import Section
-from realtime.sinks import StreamEnd, StreamStart
-from realtime.sources import Source
+from realtime.sinks.contract import StreamEnd, StreamStart
 from realtime.spectrogram import Spectrogram
 
 _TITLE = "What otic heard"
@@ -31,7 +29,7 @@ _TITLE = "What otic heard"
 class ReplayReport:
     """A sink that makes a page of what it gets; a section for each stream.
 
-    It needs the samples, too: wrap what opens each source with :meth:`hearing`.
+    It is given the samples, too (:class:`realtime.sinks.contract.AudioSink`).
     The page is written by :meth:`close`; without a stream there is none.
 
     Parameters
@@ -52,34 +50,30 @@ class ReplayReport:
         self._beside = self._path.with_name(f".{self._path.name}.part")
         self._check_place()
         self._bundle = bundle
-        self._spectrogram = Spectrogram(bundle.features)
+        self._records: dict[str, ReplayRecord] = {}  # by source
         self._sections: list[str] = []
         self._files: list[str] = []
         self._otic = ""
 
-    def hearing(self, open_source: Callable[[], Source]) -> Callable[[], Source]:
-        """Open the source so that its samples come here, too."""
-        return lambda: _Tap(open_source(), self.hear)
-
-    def hear(self, chunk: Chunk) -> None:
-        """Take what the pipeline has taken."""
+    def hear(self, stream: StreamStart, chunk: Chunk) -> None:
+        record = self._records[stream.source]
         if isinstance(chunk, Lost):
-            self._record.add_loss(chunk.samples)
+            record.add_loss(chunk.samples)
         else:
-            self._record.add_samples(chunk)
+            record.add_samples(chunk)
 
-    def start(self, start: StreamStart) -> None:
-        self._spectrogram.reset()
-        self._record = ReplayRecord(self._bundle, self._spectrogram)
-        self._files.append(start.source)
-        self._otic = start.otic
+    def start(self, stream: StreamStart) -> None:
+        spectrogram = Spectrogram(self._bundle.features)
+        self._records[stream.source] = ReplayRecord(self._bundle, spectrogram)
+        self._otic = stream.otic
 
-    def write(self, item: Item) -> None:
-        self._record.add(item)
+    def write(self, stream: StreamStart, item: Item) -> None:
+        self._records[stream.source].add(item)
 
-    def end(self, end: StreamEnd) -> None:
+    def end(self, stream: StreamStart, end: StreamEnd) -> None:
         # Now, not in close(): a stop by a signal may take a few seconds, not minutes.
-        section = Section(self._bundle, self._record, end)
+        section = Section(self._bundle, self._records.pop(stream.source), end)
+        self._files.append(stream.source)
         self._sections.append(section.html(len(self._files), self._files[-1]))
 
     def close(self) -> None:
@@ -136,29 +130,3 @@ class ReplayReport:
             f"can't write the report '{self._path}': {reason}: "
             "name a file that can be written with --report"
         )
-
-
-class _Tap:
-    """A source that tells what it gave, once that has been taken."""
-
-    def __init__(self, source: Source, hear: Callable[[Chunk], None]) -> None:
-        self._source = source
-        self._hear = hear
-        self.name = source.name
-        self.live = source.live
-
-    def chunks(self) -> Iterator[Chunk | None]:
-        for chunk in self._source.chunks():
-            yield chunk
-            # Not reached where the stream is stopped in place of taking this chunk.
-            if chunk is not None:
-                self._hear(chunk)
-
-    def queue_fill(self) -> float:
-        return self._source.queue_fill()
-
-    def warnings(self) -> list[str]:
-        return self._source.warnings()
-
-    def close(self) -> None:
-        self._source.close()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from realtime.bundle import Bundle
 from realtime.replay_record import MAX_LISTED, SCORE_UNITS, HeardEvent, ReplayRecord
-from realtime.sinks import StreamEnd
+from realtime.sinks.contract import StreamEnd
 from realtime.spectrogram import decibels, frequency_ticks, loudness_range, palette, png
 
 MAX_LANES = 24

@@ -37,6 +37,8 @@ class RingBuffer:
         self._claimed = 0  # frames written or being written
         self._written = 0  # frames written
         self._read = 0  # frames read or found overwritten
+        self.overwritten = 0
+        """Frames that the consumer was too slow for, so far; counted by :meth:`read`."""
         self._marks: deque[tuple[int, int]] = deque()  # (position, frames lost before it)
 
     @property
@@ -97,4 +99,5 @@ class RingBuffer:
     def _skip_overwritten(self, written: int) -> int:
         overwritten = max(0, written - self.capacity - self._read)
         self._read += overwritten
+        self.overwritten += overwritten
         return overwritten

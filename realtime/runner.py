@@ -1,131 +1,81 @@
-"""Runs a source through a pipeline into sinks: pace, signals, orderly end."""
+"""Runs sources through pipelines into sinks: pace, order, an orderly end."""
 
 from __future__ import annotations
 
-import signal
+import select
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from types import FrameType
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from realtime.bundle import Bundle
 from realtime.classifier import Classifier
-from realtime.conversion import Chunk, Lost
-from realtime.errors import SinkError
-from realtime.events import Item
+from realtime.errors import SourceError
 from realtime.monitor import Monitor, TimedClassifier
 from realtime.pipeline import Pipeline
-from realtime.sinks import Sink, StreamEnd, StreamStart
+from realtime.sinks.contract import Sink
 from realtime.sources import Source
-from realtime.version import __version__
+from realtime.stopping import Stop
+from realtime.streams import Stream
 
-_NAP_SECONDS = 0.01  # how long to wait for a live source that has nothing yet
-_SAME_WISH_SECONDS = 1.0
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PATIENCE_SECONDS = 3.0  # that a stop may take; then a blocked write is broken off
-_LONGEST_SLEEP_SECONDS = 0.05  # how soon a signal is noticed
-
-
-class Stop:
-    """Set by a signal handler, looked at by the loop.
-
-    ``streaming`` is True from the first line of the log on.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self.streaming = False
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[Stop]:
-    """SIGINT, SIGTERM and SIGHUP ask for an orderly stop; one a second later interrupts.
-
-    Sooner, it is the same wish twice: a service manager may signal both a process
-    and its group.
-
-    Raises
-    ------
-    SinkError
-        Within the body, where the stop takes too long: then a reader of our
-        output has stalled, and nothing but an exception ends a blocked write.
-    """
-    stop = Stop()
-    first = 0.0
-
-    def give_up(number: int, frame: FrameType | None) -> None:
-        if not stop.streaming:  # still compiling
-            raise KeyboardInterrupt
-        raise SinkError("the reader of the log does not read: its end could not be written")
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal first
-        if not stop.requested:
-            stop.requested, first = True, time.monotonic()
-            # Again and again: the log's end is a write that may block, too.
-            signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS, _PATIENCE_SECONDS)
-        elif time.monotonic() - first > _SAME_WISH_SECONDS:
-            raise KeyboardInterrupt
-
-    before = {n: signal.signal(n, handle) for n in _STOP_SIGNALS}
-    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, give_up)
-    try:
-        yield stop
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+_LONGEST_SLEEP_SECONDS = 0.05  # how soon a signal is noticed while a file is paced
+_LONGEST_WAIT_SECONDS = 0.25  # and while nothing comes from a device
 
 
 class Runner:
-    """One model for one stream after the other.
+    """One model for any number of streams, at once or one after the other.
 
-    Everything happens in the thread that calls :meth:`run`, but for PortAudio's
-    callback behind a live source and the dashboard's drawing.
+    Everything happens in the thread that calls :meth:`run`, but for what a sink
+    keeps behind a courier, and the dashboard's drawing.
 
     Parameters
     ----------
     bundle : Bundle
-    sinks : sequence of Sink
-        Called in this order.
     unknown : bool
         See :class:`realtime.Pipeline`.
+    on_round : callable
+        Called again and again while streams run, a few times a second at least: the
+        sign of life for a watchdog.
     """
 
-    def __init__(self, bundle: Bundle, sinks: Sequence[Sink], unknown: bool = False) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        unknown: bool = False,
+        on_round: Callable[[], None] = lambda: None,
+    ) -> None:
         self.bundle = bundle
-        self._sinks = sinks
+        self._unknown = unknown
+        self._on_round = on_round
         self._classifier = TimedClassifier(Classifier(bundle))
-        self._pipeline = Pipeline(bundle, self._classifier, unknown=unknown)
         self._warm_up()
 
     def monitor(self, source: Source) -> Monitor:
-        """A monitor for the next :meth:`run`."""
-        return Monitor(source.name, self.bundle, self._classifier)
+        """A monitor for a source that is given to the next :meth:`run`."""
+        return Monitor(source, self.bundle, self._classifier)
 
     def run(
         self,
-        source: Source,
-        monitor: Monitor,
+        inputs: Sequence[tuple[Source, Monitor]],
+        sinks: Sequence[Sink],
         stop: Stop,
         speed: float | None = 1.0,
         duration_seconds: float | None = None,
     ) -> None:
-        """Classify a source until it ends, ``stop`` is requested or the duration is reached.
+        """Classify sources until they end, ``stop`` is requested or the duration is reached.
 
-        Events are closed and the log is complete whatever ends it.
+        Events are closed and the log is complete whatever ends it. Sources that are not live
+        take turns by their sample clocks, so the log has the same order every time.
 
         Parameters
         ----------
-        source : Source
-        monitor : Monitor
-            Kept up to date.
+        inputs : sequence of Source and Monitor
+            Names of sources that run at once must differ. The monitors are kept up to date.
+        sinks : sequence of Sink
+            Called in this order; not closed.
         stop : Stop
         speed : float or None
-            Stream seconds a second for a source that is not live; None is as
+            Stream seconds a second for sources that are not live; None is as
             fast as it goes.
         duration_seconds : float, optional
             Stop after this much audio.
@@ -133,100 +83,79 @@ class Runner:
         Raises
         ------
         SourceError
-            If the source fails; what it gave before is classified and logged.
+            If a source fails; what it gave before is classified and logged, and the others
+            go on to their ends.
         SinkError
             If a result can't be written.
         """
         sr = self.bundle.features.sr
         limit = None if duration_seconds is None else round(duration_seconds * sr)
-        self._pipeline.reset()
         stop.streaming = True
-        self._start(source)
-        begin = time.monotonic()
+        streams = [
+            Stream(source, self._pipeline(), monitor, sinks, limit) for source, monitor in inputs
+        ]
+        failures: list[SourceError] = []
+        begun = []
         try:
-            for chunk in source.chunks():
-                if stop.requested:
-                    break
-                if chunk is None:
-                    time.sleep(_NAP_SECONDS if source.live else 0.0)
+            for stream in streams:
+                begun.append(stream)
+                stream.begin()
+            begin = time.monotonic()
+            while streams and not stop.requested:
+                self._on_round()
+                streams = [s for s in streams if self._look(s, failures)]
+                ready = [s for s in streams if s.next_chunk is not None]
+                if not ready:
+                    _wait_for(streams)
                     continue
-                chunk = _cut(chunk, limit, self._pipeline.sample)
-                if speed is not None and not source.live:
+                stream = min(ready, key=lambda s: s.next_end)
+                if speed is not None and not stream.source.live:
                     # A chunk is there when its last sample is, as it would be live.
-                    arrived = self._pipeline.sample + _length(chunk)
-                    _sleep_until(begin + arrived / sr / speed, stop)
+                    _sleep_until(begin + stream.next_end / sr / speed, stop)
                     if stop.requested:
                         break
-                self._take(chunk, source, monitor)
-                if limit is not None and self._pipeline.sample >= limit:
-                    break
+                stream.take()
         finally:
-            # Also where the source failed: what was heard is reported whole.
-            self._emit(self._pipeline.flush(), monitor)
-            end = StreamEnd(self._pipeline.sample, self._pipeline.sample / sr, self._pipeline.lost)
-            for sink in self._sinks:
-                sink.end(end)
+            # Also where a source or a sink failed: what was heard is reported whole.
+            _finish(begun)
+        if failures:
+            raise failures[0]
 
-    def close(self) -> None:
-        """Close the sinks."""
-        for sink in self._sinks:
-            sink.close()
+    def _pipeline(self) -> Pipeline:
+        return Pipeline(self.bundle, self._classifier, unknown=self._unknown)
+
+    @staticmethod
+    def _look(stream: Stream, failures: list[SourceError]) -> bool:
+        """See what a stream has next; False where it has ended, well or not."""
+        try:
+            if stream.look():
+                return True
+        except SourceError as error:
+            failures.append(error)
+        stream.finish()
+        return False
 
     def _warm_up(self) -> None:
         """Compile, or load what was compiled, before there is audio to lose."""
-        self._pipeline.process(np.zeros(self.bundle.features.window_samples, np.float32))
-        self._pipeline.reset()
+        self._pipeline().process(np.zeros(self.bundle.features.window_samples, np.float32))
         self._classifier.reset()
 
-    def _start(self, source: Source) -> None:
-        started = None
-        if source.live:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            started = now.replace("+00:00", "Z")
-        start = StreamStart(
-            otic=__version__,
-            model=self.bundle.name,
-            model_sha256=self.bundle.sha256,
-            source=source.name,
-            sr=self.bundle.features.sr,
-            window_seconds=self.bundle.features.window_seconds,
-            inference_hop_seconds=self.bundle.inference_hop_seconds,
-            labels=self.bundle.labels,
-            started=started,
-        )
-        for sink in self._sinks:
-            sink.start(start)
 
-    def _take(self, chunk: Chunk, source: Source, monitor: Monitor) -> None:
-        begin = time.perf_counter()
-        if isinstance(chunk, Lost):
-            items = self._pipeline.lose(chunk.samples)
-            monitor.heard_loss(chunk.samples)
-        else:
-            items = self._pipeline.process(chunk)
-            if len(chunk):
-                monitor.heard_samples(chunk)
-        monitor.heard_work(time.perf_counter() - begin, source.queue_fill())
-        self._emit(items, monitor)
-
-    def _emit(self, items: list[Item], monitor: Monitor) -> None:
-        for item in items:
-            for sink in self._sinks:
-                sink.write(item)
-        monitor.heard_items(items)
+def _finish(streams: Sequence[Stream]) -> None:
+    """Finish them all, whatever happens to one."""
+    if streams:
+        try:
+            streams[0].finish()
+        finally:
+            _finish(streams[1:])
 
 
-def _length(chunk: Chunk) -> int:
-    return chunk.samples if isinstance(chunk, Lost) else len(chunk)
-
-
-def _cut(chunk: Chunk, limit: int | None, sample: int) -> Chunk:
-    """The part of the chunk up to the limit on the sample clock."""
-    if limit is None:
-        return chunk
-    if isinstance(chunk, Lost):
-        return Lost(min(chunk.samples, limit - sample))
-    return chunk[: limit - sample]
+def _wait_for(streams: Sequence[Stream]) -> None:
+    """Until one of them may have something, at most a quarter of a second."""
+    if not any(s.source.live for s in streams):
+        return  # what is not live waits for itself
+    descriptors = [d for s in streams if (d := s.source.fileno()) is not None]
+    select.select(descriptors, [], [], _LONGEST_WAIT_SECONDS)
 
 
 def _sleep_until(moment: float, stop: Stop) -> None:

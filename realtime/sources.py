@@ -7,6 +7,7 @@ import re
 import select
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -18,9 +19,35 @@ from realtime.errors import SourceError
 from realtime.messages import hushed_libraries
 from realtime.pipeline import MAX_AMPLITUDE
 
+MAX_CHANNELS = 256
+"""Of a file; the largest microphone arrays have as many."""
+
+_MAX_NUMBERS = 2**22  # of all channels in one read: 16 MiB, whatever the header and --block say
 _WAIT_SECONDS = 0.1
 _UNKNOWN_LENGTH = 2**62  # frames; of a piped FLAC libsndfile gives its largest number
 _PIPED_WAV = 0x7FFFF000  # bytes; a WAV written into a pipe promises the most that it can
+
+
+@dataclass(frozen=True)
+class SourceHealth:
+    """How a source is.
+
+    Attributes
+    ----------
+    state : str
+        ``listening``; a device may also be ``waiting``, not there, or ``silent``, zeros only.
+    queue_fill : float
+        Share of the buffer between source and pipeline in use, 0 to 1.
+    overruns : int
+        How often audio was lost because somebody was too slow.
+    reopenings : int
+        How often a device was opened again.
+    """
+
+    state: str = "listening"
+    queue_fill: float = 0.0
+    overruns: int = 0
+    reopenings: int = 0
 
 
 class Source(Protocol):
@@ -41,8 +68,11 @@ class Source(Protocol):
             If reading fails; whatever could be read was yielded before.
         """
 
-    def queue_fill(self) -> float:
-        """Share of the buffer between source and pipeline in use, 0 to 1."""
+    def fileno(self) -> int | None:
+        """A descriptor that becomes readable when there is more, if there is one."""
+
+    def health(self) -> SourceHealth:
+        """How it is."""
 
     def warnings(self) -> list[str]:
         """What a person should know at the end, a line each."""
@@ -58,11 +88,14 @@ class _Unbuffered:
     live = False
     _converter: Converter
 
-    def queue_fill(self) -> float:
-        return 0.0
+    def fileno(self) -> int | None:
+        return None
+
+    def health(self) -> SourceHealth:
+        return SourceHealth()
 
     def warnings(self) -> list[str]:
-        return unusable_warning(self.name, self._converter)
+        return unusable_warning(self.name, self._converter.unusable)
 
     def close(self) -> None:
         pass
@@ -97,7 +130,7 @@ class FileSource(_Unbuffered):
     Raises
     ------
     SourceError
-        If the file is missing, is not audio, or holds none.
+        If the file is missing, is not audio, holds none, or has too many channels.
     """
 
     def __init__(self, path: str, sr: int, block: int) -> None:
@@ -121,7 +154,6 @@ class FileSource(_Unbuffered):
         if problem:
             raise SourceError(f"can't read '{shown}': {problem}")
         self.name = Path(shown).name
-        self._block = block
         self._failure: type[Exception] = soundfile.SoundFileError
         try:
             with hushed_libraries():
@@ -131,14 +163,27 @@ class FileSource(_Unbuffered):
                 f"can't read '{shown}' as audio ({_first_line(error)}): "
                 "WAV, FLAC, Ogg and MP3 files are read, for others convert with ffmpeg"
             ) from error
-        if self._file.frames == 0:
-            self._file.close()
-            raise SourceError(f"'{shown}' holds no audio: its length is 0 samples")
+        except TypeError as error:  # of .raw soundfile wants to be told the rate
+            raise SourceError(
+                f"can't read '{shown}': raw PCM has no header; pipe it in with - and --rate"
+            ) from error
         try:
-            self._converter = Converter(self._file.samplerate, self._file.channels, sr)
+            self._converter = self._checked(sr)
         except SourceError as error:
             self._file.close()
             raise SourceError(f"'{shown}': {error}") from error
+        self._block = max(1, min(block, _MAX_NUMBERS // self._file.channels))
+
+    def _checked(self, sr: int) -> Converter:
+        channels = self._file.channels
+        if channels > MAX_CHANNELS:
+            raise SourceError(
+                f"it has {channels} channels, the limit is {MAX_CHANNELS}: "
+                "extract some of them with ffmpeg, if the file is whole"
+            )
+        if self._file.frames == 0:
+            raise SourceError("it holds no audio: its length is 0 samples")
+        return Converter(self._file.samplerate, channels, sr)
 
     def chunks(self) -> Iterator[Chunk | None]:
         expected = _expected_frames(self._file.frames, self._file.extra_info)
@@ -264,9 +309,8 @@ def _not_a_file(path: str) -> str:
     return "it is a folder" if stat.S_ISDIR(mode) else "it is no file; for a pipe use - and --rate"
 
 
-def unusable_warning(name: str, converter: Converter) -> list[str]:
+def unusable_warning(name: str, n: int) -> list[str]:
     """What to say of a source's NaN, infinite and absurdly large samples, if it had any."""
-    n = converter.unusable
     what = f"{n} samples are NaN, infinite or above {MAX_AMPLITUDE:g}"
     return [f"{name}: {what}: counted as lost"] if n else []
 

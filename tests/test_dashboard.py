@@ -13,10 +13,15 @@ from rich.console import Console
 from realtime import Event, Gap, Scores
 from realtime.dashboard import View, frame_lines
 from realtime.monitor import Monitor, TimedClassifier
+from realtime.sources import ArraySource, SourceHealth
 from tests.helpers import FakeClassifier, bundled, noise
 from tests.terminal import Terminal
 
 LABELS = bundled().labels
+
+
+def still(name: str) -> ArraySource:
+    return ArraySource(name, np.zeros(0, np.float32), 22050, 100)
 
 
 @pytest.fixture
@@ -24,9 +29,9 @@ def monitor() -> Monitor:
     classifier = TimedClassifier(FakeClassifier(10))
     for _ in range(5):
         classifier.predict(np.zeros(160, np.float32))
-    monitor = Monitor("a recording with a long name.wav", bundled(), classifier)
+    monitor = Monitor(still("a recording with a long name.wav"), bundled(), classifier)
     monitor.heard_samples(noise(22050, level=0.1))
-    monitor.heard_work(0.01, 0.25)
+    monitor.heard_work(0.01)
     scores = dict(zip(LABELS, np.linspace(0, 0.9, 10).tolist(), strict=True))
     monitor.heard_items(
         [
@@ -48,7 +53,7 @@ def test_it_fits(monitor: Monitor, size: tuple[int, int]) -> None:
     columns, rows = size
     console = Console(width=columns, height=rows, file=io.StringIO(), force_terminal=True)
     view = View()
-    view.monitor = monitor
+    view.monitors = [monitor]
     drawn = console.render_lines(view, console.options.update(height=rows), pad=False)
     assert len(drawn) == rows
     assert all(sum(s.cell_length for s in line) <= columns for line in drawn)
@@ -69,7 +74,7 @@ def test_what_it_shows(monitor: Monitor) -> None:
     events = frame[14:22]
     assert "rain on, score 0.75" in events[0]
     assert "dog off, peak 0.80" in events[1]
-    for word in ("× real time", "inference p50", "p99", "queue 25%", "lost 0"):
+    for word in ("× real time", "inference p50", "p99", "queue 0%", "lost 0"):
         assert word in frame[-1]
 
 
@@ -82,6 +87,22 @@ def test_clipping_and_losses_are_marked(monitor: Monitor) -> None:
     assert "CLIP" in frame[1]
     assert frame[-1].startswith("lost 4,410 ")
     assert frame[14] == "4410 samples lost"
+
+
+def test_other_microphones_have_a_line_each(monitor: Monitor) -> None:
+    class Gone(ArraySource):
+        def health(self) -> SourceHealth:
+            return SourceHealth("waiting", overruns=3)
+
+    silent = Gone("garage", np.zeros(0, np.float32), 22050, 100)
+    other = Monitor(silent, bundled(), TimedClassifier(FakeClassifier(10)))
+    other.heard_loss(44100)
+    frame = [t.plain for t in frame_lines(monitor, monitor.snapshot(), 80, 24, [other])]
+    assert frame[2].startswith("garage")
+    assert "waiting" in frame[2]
+    assert "lost 44,100" in frame[2]
+    health = [t.plain for t in frame_lines(other, other.snapshot(), 80, 24)][-1]
+    assert health.startswith("waiting lost 44,100  overruns 3")
 
 
 def test_the_peak_is_held_for_two_seconds(monitor: Monitor) -> None:
@@ -102,7 +123,7 @@ def test_more_classes_than_rows(monitor: Monitor) -> None:
 
 
 def test_before_the_first_score_it_says_why() -> None:
-    monitor = Monitor("mic", bundled(), TimedClassifier(FakeClassifier(10)))
+    monitor = Monitor(still("mic"), bundled(), TimedClassifier(FakeClassifier(10)))
     assert "filling the window of 2.0 s" in lines(monitor, 80, 24)[0]
     assert "-∞" in lines(monitor, 80, 24)[1]
 

@@ -18,6 +18,7 @@ import soundfile
 
 from tests import virtual_microphone
 from tests.helpers import of_type, one_line, otic, records
+from tests.replugging import replug
 from tests.terminal import Terminal
 from training.layouts import load_dataset
 
@@ -74,6 +75,46 @@ def test_five_real_clips_are_heard(microphone: dict[str, str], esc10: Path, tmp_
     assert end["type"] == "end"
     assert end["lost"] == 0
     assert end["samples"] > 30 * 22050
+
+
+def test_a_microphone_is_replugged(microphone: dict[str, str], esc10: Path, tmp_path: Path) -> None:
+    """The process goes on, each absence is a gap, sounds are heard, and nothing is left."""
+    clips = [clip for clip in load_dataset(str(esc10)).clips if clip.fold == 2]
+    rain = next(clip for clip in clips if clip.label == "rain")
+    y, rate = soundfile.read(rain.path)
+    soundfile.write(tmp_path / "clip.wav", y, rate)
+    outcome = replug(2, tmp_path / "clip.wav", microphone, tmp_path)
+    assert outcome.returncode == 0
+    gaps = outcome.rounds[-1].gaps
+    assert len(gaps) == 2
+    assert all(1.5 * 22050 < gap < 15 * 22050 for gap in gaps)
+    assert all("rain" in each.labels for each in outcome.rounds)
+    assert len({each.threads for each in outcome.rounds}) == 1
+    assert all(each.children == 1 for each in outcome.rounds)
+    assert outcome.log[-1]["lost"] == sum(gaps)
+    assert sum("heard again" in line for line in outcome.messages) == 2
+
+
+def test_two_microphones_at_once(microphone: dict[str, str]) -> None:
+    """They share a process and a model; each has its name in the log."""
+    done = otic(
+        *("listen", "--device", "pulse:virtmic", "--device", "default", "--input-name", "door"),
+        *("--input-name", "hall", "--duration", "3", "--jsonl", "-"),
+        env=microphone,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    found = records(done.stdout)
+    assert [r["source"] for r in found if r["type"] == "start"] == ["door", "hall"]
+    ends = {r["source"]: r for r in found if r["type"] == "end"}
+    for name in ("door", "hall"):
+        assert ends[name] == {
+            "type": "end",
+            "samples": 66150,
+            "seconds": 3.0,
+            "lost": 0,
+            "source": name,
+        }
+        assert sum(r["type"] == "scores" and r["source"] == name for r in found) >= 2
 
 
 def test_duration_is_exact(microphone: dict[str, str]) -> None:
@@ -135,32 +176,25 @@ def test_a_channel_that_the_device_lacks(microphone: dict[str, str]) -> None:
     assert "--channel 99 is outside 1 to" in one_line(done.stderr)
 
 
-NO_PORTAUDIO = """
-import ctypes.util, sys
-ctypes.util.find_library = lambda name: None
-from realtime.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
+@pytest.fixture
+def no_portaudio(tmp_path: Path) -> dict[str, str]:
+    """An environment in which no process finds the library."""
+    code = "import ctypes.util\nctypes.util.find_library = lambda name: None\n"
+    (tmp_path / "sitecustomize.py").write_text(code)
+    return {**os.environ, "PYTHONPATH": str(tmp_path)}
 
 
 @pytest.mark.parametrize("command", ["listen", "devices"])
-def test_without_portaudio_it_says_which_package(command: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", NO_PORTAUDIO, command], capture_output=True, check=False
-    )
+def test_without_portaudio_it_says_which_package(
+    no_portaudio: dict[str, str], command: str
+) -> None:
+    done = otic(command, env=no_portaudio)
     assert done.returncode == 1
     assert "apt install libportaudio2" in one_line(done.stderr)
 
 
-def test_without_portaudio_a_replay_works(tmp_path: Path) -> None:
+def test_without_portaudio_a_replay_works(no_portaudio: dict[str, str], tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", [0.0] * 22050 * 3, 22050)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-c", NO_PORTAUDIO, "replay", str(tmp_path / "a.wav")),
-            *("--speed", "max", "--jsonl", "-"),
-        ],
-        capture_output=True,
-        check=False,
-    )
+    done = otic("replay", tmp_path / "a.wav", "--speed", "max", "--jsonl", "-", env=no_portaudio)
     assert done.returncode == 0
     assert json.loads(done.stdout.splitlines()[-1])["samples"] == 66150

@@ -26,7 +26,7 @@ from realtime.errors import SinkError
 from realtime.replay_record import ReplayRecord, ScoreHistory
 from realtime.replay_report import ReplayReport
 from realtime.replay_section import MAX_LANES
-from realtime.sinks import StreamEnd, StreamStart
+from realtime.sinks.contract import StreamEnd, StreamStart
 from realtime.soundscape import synthesise
 from realtime.spectrogram import Spectrogram, frequency_ticks, loudness_range, palette, png
 from tests.helpers import (
@@ -212,16 +212,17 @@ def page(path: Path, labels: tuple[str, ...] = ("quiet", "loud", "odd"), n_files
     y = np.concatenate([noise(16_000, level=1e-4), noise(16_000, 1, 0.5), noise(8000, 2, 1e-4)])
     for _ in range(n_files):
         pipeline = Pipeline(bundle, FakeClassifier(len(labels)))
-        report.start(StreamStart("1.0", "m", "00", HOSTILE, 8000, 0.1, 0.1, labels))
+        stream = StreamStart("1.0", "m", "00", HOSTILE, 8000, 0.1, 0.1, labels)
+        report.start(stream)
         items = []
         for chunk in (y, Lost(4000), y):
             items += (
                 pipeline.lose(chunk.samples) if isinstance(chunk, Lost) else pipeline.process(chunk)
             )
-            report.hear(chunk)
+            report.hear(stream, chunk)
         for item in [*items, *pipeline.flush()]:
-            report.write(item)
-        report.end(StreamEnd(pipeline.sample, pipeline.sample / 8000, pipeline.lost))
+            report.write(stream, item)
+        report.end(stream, StreamEnd(pipeline.sample, pipeline.sample / 8000, pipeline.lost))
     report.close()
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     return path.read_text(encoding="utf-8")
@@ -288,10 +289,11 @@ def test_of_very_many_labels_the_nearest_are_shown(tmp_path: Path) -> None:
     labels = tuple(f"label {i}" for i in range(100))
     bundle = small_bundle(labels=labels, decision=decision(100))
     report = ReplayReport(str(tmp_path / "r.html"), bundle)
-    report.start(StreamStart("1.0", "m", "00", "a.wav", 8000, 0.1, 0.1, labels))
+    stream = StreamStart("1.0", "m", "00", "a.wav", 8000, 0.1, 0.1, labels)
+    report.start(stream)
     scores = {label: i / 100 for i, label in enumerate(labels)}
-    report.write(Scores(8000, 1.0, scores, scores))
-    report.end(StreamEnd(8000, 1.0, 0))
+    report.write(stream, Scores(8000, 1.0, scores, scores))
+    report.end(stream, StreamEnd(8000, 1.0, 0))
     report.close()
     found = Checker((tmp_path / "r.html").read_text(encoding="utf-8"))
     shown = [label["name"] for label in found.data[0]["labels"]]

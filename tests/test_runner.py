@@ -14,10 +14,11 @@ from realtime import Event, Gap, Scores
 from realtime.conversion import Chunk, Lost
 from realtime.errors import SourceError
 from realtime.events import Item
-from realtime.runner import Runner, Stop, stop_on_signals
-from realtime.sinks import StreamEnd, StreamStart
+from realtime.runner import Runner
+from realtime.sinks.contract import StreamEnd, StreamStart
 from realtime.soundscape import synthesise
 from realtime.sources import ArraySource
+from realtime.stopping import Stop, stop_on_signals
 from tests.helpers import F32, bundled
 
 SR = 22050
@@ -31,13 +32,13 @@ class Keep:
         self.items: list[Item] = []
         self.ends: list[StreamEnd] = []
 
-    def start(self, start: StreamStart) -> None:
-        self.starts.append(start)
+    def start(self, stream: StreamStart) -> None:
+        self.starts.append(stream)
 
-    def write(self, item: Item) -> None:
+    def write(self, stream: StreamStart, item: Item) -> None:
         self.items.append(item)
 
-    def end(self, end: StreamEnd) -> None:
+    def end(self, stream: StreamStart, end: StreamEnd) -> None:
         self.ends.append(end)
 
     def close(self) -> None:
@@ -64,10 +65,10 @@ def scape() -> F32:
 
 def test_losses_are_gaps_in_the_log_and_counted(scape: F32) -> None:
     keep = Keep()
-    runner = Runner(bundled(), [keep])
+    runner = Runner(bundled())
     source = Script([scape[: 6 * SR], None, Lost(4410), scape[6 * SR : 9 * SR]])
     monitor = runner.monitor(source)
-    runner.run(source, monitor, Stop(), speed=None)
+    runner.run([(source, monitor)], [keep], Stop(), speed=None)
     assert [i for i in keep.items if isinstance(i, Gap)] == [Gap(6 * SR, 4410)]
     assert keep.ends == [StreamEnd(9 * SR + 4410, (9 * SR + 4410) / SR, 4410)]
     assert monitor.snapshot().lost_samples == 4410
@@ -77,10 +78,10 @@ def test_losses_are_gaps_in_the_log_and_counted(scape: F32) -> None:
 
 def test_a_failing_source_still_gets_a_whole_log(scape: F32) -> None:
     keep = Keep()
-    runner = Runner(bundled(), [keep])
+    runner = Runner(bundled())
     source = Script([scape[: 6 * SR]], SourceError("unplugged"))
     with pytest.raises(SourceError, match="unplugged"):
-        runner.run(source, runner.monitor(source), Stop(), speed=None)
+        runner.run([(source, runner.monitor(source))], [keep], Stop(), speed=None)
     assert [i.state for i in keep.items if isinstance(i, Event)] == ["on", "off"]
     assert keep.ends[0].samples == 6 * SR
 
@@ -88,18 +89,18 @@ def test_a_failing_source_still_gets_a_whole_log(scape: F32) -> None:
 @pytest.mark.parametrize("chunk", [np.zeros(SR, np.float32), Lost(SR)])
 def test_a_duration_is_kept_to_the_sample(chunk: Chunk) -> None:
     keep = Keep()
-    runner = Runner(bundled(), [keep])
+    runner = Runner(bundled())
     source = Script([chunk] * 5)
-    runner.run(source, runner.monitor(source), Stop(), speed=None, duration_seconds=2.5)
+    runner.run([(source, runner.monitor(source))], [keep], Stop(), speed=None, duration_seconds=2.5)
     assert keep.ends[0].samples == round(2.5 * SR)
 
 
 def test_streams_do_not_touch_each_other(scape: F32) -> None:
     keep = Keep()
-    runner = Runner(bundled(), [keep])
+    runner = Runner(bundled())
     for _ in range(2):
         source = ArraySource("a", scape[: 8 * SR], SR, 1000)
-        runner.run(source, runner.monitor(source), Stop(), speed=None)
+        runner.run([(source, runner.monitor(source))], [keep], Stop(), speed=None)
     half = len(keep.items) // 2
     assert keep.items[:half] == keep.items[half:]
     assert len(keep.starts) == len(keep.ends) == 2
@@ -107,10 +108,10 @@ def test_streams_do_not_touch_each_other(scape: F32) -> None:
 
 def test_the_monitor_sees_what_the_log_says(scape: F32) -> None:
     keep = Keep()
-    runner = Runner(bundled(), [keep])
+    runner = Runner(bundled())
     source = ArraySource("a", scape[: 6 * SR], SR, 1000)
     monitor = runner.monitor(source)
-    runner.run(source, monitor, Stop(), speed=None)
+    runner.run([(source, monitor)], [keep], Stop(), speed=None)
     now = monitor.snapshot()
     scores = [i for i in keep.items if isinstance(i, Scores)]
     assert now.n_scores == len(scores)
@@ -119,6 +120,41 @@ def test_the_monitor_sees_what_the_log_says(scape: F32) -> None:
     assert now.active == frozenset()  # closed by the end
     assert now.real_time_factor > 10
     assert 0 < now.inference_p50_ms <= now.inference_p99_ms
+
+
+def test_streams_at_once_are_as_each_alone(scape: F32) -> None:
+    """They take turns by their clocks, and one that fails does not end the other."""
+    runner = Runner(bundled())
+    alone = Keep()
+    source = ArraySource("a", scape[: 8 * SR], SR, 1000)
+    runner.run([(source, runner.monitor(source))], [alone], Stop(), speed=None)
+
+    class Sorted(Keep):
+        """Keeps apart what belongs to whom, and the order of all."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.by_source: dict[str, list[Item]] = {}
+            self.times: list[float] = []
+
+        def write(self, stream: StreamStart, item: Item) -> None:
+            self.by_source.setdefault(stream.source, []).append(item)
+            if isinstance(item, Scores):
+                self.times.append(item.time)
+
+    together = Sorted()
+    one = ArraySource("a", scape[: 8 * SR], SR, 1000)
+    two = ArraySource("b", scape[4 * SR : 12 * SR], SR, 333)
+    bad = Script([scape[: 3 * SR]], SourceError("unplugged"))
+    inputs = [(s, runner.monitor(s)) for s in (one, two, bad)]
+    with pytest.raises(SourceError, match="unplugged"):
+        runner.run(inputs, [together], Stop(), speed=None)
+    assert together.by_source["a"] == alone.items
+    assert {start.source for start in together.starts} == {"a", "b", "script"}
+    assert sorted(end.samples for end in together.ends) == [3 * SR, 8 * SR, 8 * SR]
+    steps = np.diff(together.times)
+    assert steps.min() > -3.0  # the bad one came in a single chunk of three seconds
+    assert np.all(np.diff(together.times[-20:]) >= -1000 / SR)
 
 
 def test_signals_set_the_flag_and_a_later_one_interrupts() -> None:

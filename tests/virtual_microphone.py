@@ -49,6 +49,10 @@ def install() -> None:
         raise NoVirtualMicrophoneError(f"apt-get could not install: {done.stderr.decode()[-500:]}")
 
 
+_SINK = ["module-null-sink", "sink_name=virt", "rate=48000", "channels=2"]
+_SOURCE = ["module-remap-source", "master=virt.monitor", "source_name=virtmic"]
+
+
 @contextmanager
 def running(folder: Path) -> Iterator[dict[str, str]]:
     """Run it; gives the environment for programs that shall hear it or speak into it."""
@@ -62,8 +66,7 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
         "NUMBA_CACHE_DIR": str(Path.home() / ".cache" / "otic-tests"),
     }
     command = ["pulseaudio", "-n", "--exit-idle-time=-1", "--load=module-native-protocol-unix"]
-    command.append("--load=module-null-sink sink_name=virt rate=48000 channels=2")
-    command.append("--load=module-remap-source master=virt.monitor source_name=virtmic")
+    command += [f"--load={' '.join(module)}" for module in (_SINK, _SOURCE)]
     with (folder / "pulseaudio.log").open("wb") as log:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     try:
@@ -85,3 +88,19 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
 def play(path: Path, env: dict[str, str]) -> None:
     """Speak a file into the microphone; returns when it has been played."""
     subprocess.run(["paplay", "--device=virt", str(path)], env=env, check=True, timeout=60)
+
+
+def unplug(env: dict[str, str]) -> None:
+    """Take the microphone away, and with it all sound: there is no other source to fall back to."""
+    _pactl(env, "unload-module", "module-null-sink")
+
+
+def plug(env: dict[str, str]) -> None:
+    """Put it back."""
+    _pactl(env, "load-module", *_SINK)
+    _pactl(env, "load-module", *_SOURCE)
+    _pactl(env, "set-default-source", "virtmic")
+
+
+def _pactl(env: dict[str, str], *arguments: str) -> None:
+    subprocess.run(["pactl", *arguments], env=env, check=True, capture_output=True, timeout=30)

@@ -1,0 +1,66 @@
+"""How a running stream is asked to stop."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from realtime.errors import SinkError
+
+_SAME_WISH_SECONDS = 1.0
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PATIENCE_SECONDS = 3.0  # that a stop may take; then a blocked write is broken off
+
+
+class Stop:
+    """Set by a signal handler, looked at by the loop.
+
+    ``streaming`` is True from the first line of the log on.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.streaming = False
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """SIGINT, SIGTERM and SIGHUP ask for an orderly stop; one a second later interrupts.
+
+    Sooner, it is the same wish twice: a service manager may signal both a process
+    and its group.
+
+    Raises
+    ------
+    SinkError
+        Within the body, where the stop takes too long: then a reader of our
+        output has stalled, and nothing but an exception ends a blocked write.
+    """
+    stop = Stop()
+    first = 0.0
+
+    def give_up(number: int, frame: FrameType | None) -> None:
+        if not stop.streaming:  # still compiling
+            raise KeyboardInterrupt
+        raise SinkError("the reader of the log does not read: its end could not be written")
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if not stop.requested:
+            stop.requested, first = True, time.monotonic()
+            # Again and again: the log's end is a write that may block, too.
+            signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS, _PATIENCE_SECONDS)
+        elif time.monotonic() - first > _SAME_WISH_SECONDS:
+            raise KeyboardInterrupt
+
+    before = {n: signal.signal(n, handle) for n in _STOP_SIGNALS}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, give_up)
+    try:
+        yield stop
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,146 @@
+"""One source on its way through a pipeline into the sinks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from realtime.conversion import Chunk, Lost
+from realtime.events import Item
+from realtime.monitor import Monitor
+from realtime.pipeline import Pipeline
+from realtime.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart
+from realtime.sources import Source
+from realtime.version import __version__
+
+
+class Stream:
+    """A source, its pipeline and its monitor; the sinks are everybody's.
+
+    Parameters
+    ----------
+    source : Source
+    pipeline : Pipeline
+        Its own.
+    monitor : Monitor
+        Kept up to date.
+    sinks : sequence of Sink
+        Called in this order.
+    limit : int, optional
+        Ends after so many samples.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        pipeline: Pipeline,
+        monitor: Monitor,
+        sinks: Sequence[Sink],
+        limit: int | None,
+    ) -> None:
+        self.source = source
+        self.next_chunk: Chunk | None = None
+        """What :meth:`take` will take; None while there is nothing."""
+        self._pipeline = pipeline
+        self._monitor = monitor
+        self._sinks = sinks
+        self._listeners = [sink for sink in sinks if isinstance(sink, AudioSink)]
+        self._limit = limit
+        self._chunks = source.chunks()
+        self._start: StreamStart | None = None
+        self._finished = False
+
+    @property
+    def next_end(self) -> int:
+        """The sample clock behind ``next_chunk``."""
+        assert self.next_chunk is not None
+        return self._pipeline.sample + _length(self.next_chunk)
+
+    def begin(self) -> None:
+        """Tell the sinks."""
+        bundle = self._pipeline.bundle
+        started = None
+        if self.source.live:
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            started = now.replace("+00:00", "Z")
+        self._start = StreamStart(
+            otic=__version__,
+            model=bundle.name,
+            model_sha256=bundle.sha256,
+            source=self.source.name,
+            sr=bundle.features.sr,
+            window_seconds=bundle.features.window_seconds,
+            inference_hop_seconds=bundle.inference_hop_seconds,
+            labels=bundle.labels,
+            started=started,
+        )
+        for sink in self._sinks:
+            sink.start(self._start)
+
+    def look(self) -> bool:
+        """Ask the source for the next chunk, if none waits; False at the end of the stream.
+
+        Raises
+        ------
+        SourceError
+            If it fails; what it gave before has been taken.
+        """
+        if self._limit is not None and self._pipeline.sample >= self._limit:
+            return False
+        if self.next_chunk is None:
+            try:
+                chunk = next(self._chunks)
+            except StopIteration:
+                return False
+            self.next_chunk = None if chunk is None else self._cut(chunk)
+        return True
+
+    def take(self) -> None:
+        """Classify the chunk that waits, and tell the sinks."""
+        chunk, self.next_chunk = self.next_chunk, None
+        assert chunk is not None
+        assert self._start is not None
+        for listener in self._listeners:
+            listener.hear(self._start, chunk)
+        begin = time.perf_counter()
+        if isinstance(chunk, Lost):
+            items = self._pipeline.lose(chunk.samples)
+            self._monitor.heard_loss(chunk.samples)
+        else:
+            items = self._pipeline.process(chunk)
+            if len(chunk):
+                self._monitor.heard_samples(chunk)
+        self._monitor.heard_work(time.perf_counter() - begin)
+        self._emit(items)
+
+    def finish(self) -> None:
+        """Close what is on and tell the sinks; once."""
+        if self._finished or self._start is None:
+            return
+        self._finished = True
+        self._emit(self._pipeline.flush())
+        samples = self._pipeline.sample
+        end = StreamEnd(samples, samples / self._start.sr, self._pipeline.lost)
+        for sink in self._sinks:
+            sink.end(self._start, end)
+
+    def _emit(self, items: list[Item]) -> None:
+        assert self._start is not None
+        for item in items:
+            for sink in self._sinks:
+                sink.write(self._start, item)
+        self._monitor.heard_items(items)
+
+    def _cut(self, chunk: Chunk) -> Chunk:
+        """The part of the chunk up to the limit on the sample clock."""
+        if self._limit is None:
+            return chunk
+        left = self._limit - self._pipeline.sample
+        if isinstance(chunk, Lost):
+            return Lost(min(chunk.samples, left))
+        return chunk[:left]
+
+
+def _length(chunk: Chunk) -> int:
+    return chunk.samples if isinstance(chunk, Lost) else len(chunk)
