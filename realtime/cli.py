@@ -15,13 +15,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from realtime.arguments import LOG_DEFAULT, block, log_set, positive, speed, whole
+from realtime.configuration import DEFAULT_MODEL
 from realtime.errors import OticError
+from realtime.live_options import add_live_commands
 from realtime.messages import say
+from realtime.sensor_options import add_sensor_commands
 from realtime.training_options import add_training_commands
 from realtime.version import __version__
-
-DEFAULT_MODEL = "esc10-logmel-cnn"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,9 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"otic {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(
-        name: str, handler: str, summary: str, example: str, live: bool = False
-    ) -> argparse.ArgumentParser:
+    def command(name: str, handler: str, summary: str, example: str) -> argparse.ArgumentParser:
         added = commands.add_parser(
             name,
             help=summary,
@@ -117,57 +115,12 @@ def _parser() -> argparse.ArgumentParser:
         )
         added.add_argument("--debug", action="store_true", help="show a traceback on errors")
         added.set_defaults(handler=handler)
-        if live:
-            _add_live_options(added)
         return added
 
-    live, show = "realtime.live_commands", "realtime.show_commands"
+    show = "realtime.show_commands"
 
-    demo = command(
-        "demo",
-        "realtime.demo:demo",
-        "synthesise a short soundscape and classify it as if live",
-        "otic demo --speed max",
-        live=True,
-    )
-    _add_speed(demo)
-
-    listen = command(
-        "listen",
-        f"{live}:listen",
-        "classify a live microphone",
-        "otic listen --device USB --jsonl events.jsonl --log events",
-        live=True,
-    )
-    listen.add_argument(
-        "--device", metavar="NAME|INDEX", help="input device (default: the system's)"
-    )
-    listen.add_argument(
-        "--duration", type=positive, metavar="SECONDS", help="stop after this much audio"
-    )
-    listen.add_argument("--channel", type=whole, metavar="N", help="use channel N; the first is 1")
-    listen.set_defaults(speed=1.0)
-
-    replay = command(
-        "replay",
-        f"{live}:replay",
-        "classify files as if they were live",
-        "otic replay street.wav --speed max --jsonl -",
-        live=True,
-    )
-    replay.add_argument(
-        "files", nargs="+", metavar="FILE", help="audio files; - is raw s16le PCM on stdin"
-    )
-    replay.add_argument("--rate", type=whole, metavar="HZ", help="sampling rate of the PCM")
-    replay.add_argument(
-        "--channels", type=whole, default=1, metavar="N", help="channels of the PCM (default 1)"
-    )
-    replay.add_argument(
-        "--report",
-        metavar="PATH",
-        help="write an HTML page: spectrogram, scores and events over time",
-    )
-    _add_speed(replay)
+    add_live_commands(command)
+    add_sensor_commands(command)
 
     command("devices", f"{show}:devices", "list the input devices", "otic devices")
     command("models", f"{show}:models", "list the bundled models", "otic models")
@@ -229,46 +182,6 @@ def _add_check_commands(command: Callable[..., argparse.ArgumentParser]) -> None
         help="bundled model or .tflite file (default %(default)s)",
     )
     bench.add_argument("--json", action="store_true", help="as JSON")
-
-
-def _add_live_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model",
-        default=DEFAULT_MODEL,
-        metavar="NAME|PATH",
-        help="bundled model or .tflite file (default %(default)s)",
-    )
-    parser.add_argument(
-        "--jsonl", metavar="PATH|-", help="write scores and events as JSON lines; - is stdout"
-    )
-    parser.add_argument(
-        "--no-dashboard", action="store_true", help="plain lines (implied without a terminal)"
-    )
-    parser.add_argument(
-        "--log",
-        type=log_set,
-        default=frozenset(LOG_DEFAULT),
-        metavar="scores,events",
-        help="what the JSON lines hold (default: both); with unknown also sounds that stand out "
-        "and are given to no label",
-    )
-    parser.add_argument(
-        "--block",
-        type=block,
-        metavar="N",
-        help="samples a read; does not change the output (default 1024; 16384 at --speed max)",
-    )
-    parser.set_defaults(duration=None)
-
-
-def _add_speed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--speed",
-        type=speed,
-        default=1.0,
-        metavar="X|max",
-        help="times real time (default 1); max: as fast as it goes",
-    )
 
 
 def _check_replay(args: argparse.Namespace) -> None:

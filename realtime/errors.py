@@ -31,3 +31,7 @@ class DeviceError(SourceError):
 
 class SinkError(OticError):
     """Results can't be written where they were asked for."""
+
+
+class ConfigurationError(OticError):
+    """A sensor's configuration is missing or says something that can't be."""

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from realtime.notify import journal_prefix
+
 
 def say(message: str) -> None:
-    """Print ``otic: message``, on one line."""
-    print(as_message(message), file=sys.stderr, flush=True)
+    """Print ``otic: message``, on one line; in the journal of a service, as a warning."""
+    print(journal_prefix("warning") + as_message(message), file=sys.stderr, flush=True)
 
 
 def as_message(message: str) -> str:

@@ -13,7 +13,7 @@ from realtime.messages import say
 
 def devices(args: argparse.Namespace) -> int:
     """List the input devices."""
-    from realtime.microphone import input_devices
+    from realtime.devices import input_devices
 
     found = input_devices()
     if not found:
@@ -24,8 +24,11 @@ def devices(args: argparse.Namespace) -> int:
         print(
             f"{mark} {device['index']:3d}  {device['name']}"
             f"  ({device['channels']} channels, {device['rate']} Hz)"
+            + (f"  id {device['id']}" if device["id"] else "")
         )
-    print("* default; choose another with 'otic listen --device INDEX' or a part of its name")
+    print(
+        "* default; choose another with 'otic listen --device INDEX', a part of its name, or its id"
+    )
     return 0
 
 
