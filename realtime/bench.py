@@ -6,7 +6,6 @@ import argparse
 import json
 from typing import Any
 
-from realtime.bundle import load_bundle
 from realtime.compiling import cache_problem
 from realtime.machine import describe_machine, health
 from realtime.measuring import (
@@ -18,11 +17,12 @@ from realtime.measuring import (
     measure_start,
 )
 from realtime.messages import say
+from realtime.trial import load_tried_bundle
 
 
 def bench(args: argparse.Namespace) -> int:
     """Measure, for half a minute, and print."""
-    bundle = load_bundle(args.model)
+    bundle = load_tried_bundle(args.model)
     before = health()
     say("measuring, for half a minute or more: leave the machine alone")
     figures: dict[str, Any] = {

@@ -24,6 +24,7 @@ from realtime.sinks.jsonl import JsonlSink
 from realtime.soundscape import synthesise
 from realtime.sources import ArraySource, FileSource
 from realtime.stopping import Stop
+from realtime.trial import load_tried_bundle
 from realtime.verification import (
     Check,
     check_block_sizes,
@@ -40,7 +41,7 @@ _BOTH = frozenset({"scores", "events"})
 
 def verify(args: argparse.Namespace) -> int:
     """Prove that this machine computes what otic promises; exit code 1 where it does not."""
-    bundle = load_bundle(args.model)
+    bundle = load_tried_bundle(args.model)
     y, name = _audio(args.audio, bundle)
     checks = [
         check_streaming_is_batch(bundle, y),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from realtime.bundle import load_bundle
 from realtime.events import Event, Item
 from realtime.live_commands import block_size, log_settings, run_streams
 from realtime.sinks.contract import StreamEnd, StreamStart
 from realtime.soundscape import PlannedSound, synthesise
 from realtime.sources import ArraySource
+from realtime.trial import load_tried_bundle
 
 
 class _Heard:
@@ -36,7 +36,7 @@ class _Heard:
 
 def demo(args: argparse.Namespace) -> int:
     """Classify the soundscape and print what was synthesised beside what was heard."""
-    bundle = load_bundle(args.model)
+    bundle = load_tried_bundle(args.model)
     sr = bundle.features.sr
     y, plan = synthesise(sr)
     heard = _Heard()

@@ -267,11 +267,11 @@ def model_check(model: str) -> Finding:
     """The model computes here what it promises; the same proofs as ``otic verify``."""
     import numpy as np
 
-    from realtime.bundle import load_bundle
     from realtime.soundscape import synthesise
+    from realtime.trial import load_tried_bundle
     from realtime.verification import check_golden_cases, check_streaming_is_batch
 
-    bundle = load_bundle(model)
+    bundle = load_tried_bundle(model)
     sound = synthesise(bundle.features.sr)[0]
     y = np.resize(sound, max(len(sound), 2 * bundle.features.window_samples))
     proofs = [check_streaming_is_batch(bundle, y), check_golden_cases(bundle)]

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realtime.bundle import Bundle, load_bundle
+from realtime.bundle import Bundle
 from realtime.compiling import cache_problem
 from realtime.configuration import DEFAULT_MODEL, KEYS, load_settings
 from realtime.errors import SinkError, SourceError
@@ -28,6 +28,7 @@ from realtime.sinks.contract import Sink
 from realtime.sinks.text import event_text
 from realtime.sources import Source
 from realtime.stopping import Stop, stop_on_signals
+from realtime.trial import load_tried_bundle
 
 if TYPE_CHECKING:
     from realtime.dashboard import Dashboard
@@ -39,7 +40,7 @@ _STOP_SECONDS, _REPLAY_STOP_SECONDS = 0.4, 10.0  # for receivers, at the end
 def listen(args: argparse.Namespace) -> int:
     """Classify microphones."""
     settings = _flags(args)
-    bundle = load_bundle(args.model)
+    bundle = load_tried_bundle(args.model)
     openers = microphones(settings, bundle.features.sr, wait=args.wait)
     return run_streams(args, settings, bundle, openers, at_once=True)
 
@@ -47,7 +48,7 @@ def listen(args: argparse.Namespace) -> int:
 def run(args: argparse.Namespace) -> int:
     """Be a sensor: as ``listen``, by a configuration, waiting for what is not there yet."""
     settings = load_settings(args.config, os.environ, vars(args), input_settings(args))
-    bundle = load_bundle(settings.model or DEFAULT_MODEL)
+    bundle = load_tried_bundle(settings.model or DEFAULT_MODEL)
     openers = microphones(settings, bundle.features.sr, wait=True)
     return run_streams(args, settings, bundle, openers, at_once=True)
 
@@ -60,7 +61,7 @@ def replay(args: argparse.Namespace) -> int:
         settings = replace(settings, name=f"{socket.gethostname()}-replay")
     if args.report is not None:
         _refuse_to_overwrite(args, "--report", args.report, settings)
-    bundle = load_bundle(args.model)
+    bundle = load_tried_bundle(args.model)
     openers = recordings(args, bundle.features.sr, block_size(args))
     extra: list[Sink] = []
     if args.report is not None:

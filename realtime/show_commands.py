@@ -9,6 +9,7 @@ from typing import Any
 from realtime.bundle import Bundle, bundled_names, load_bundle
 from realtime.classifier import Classifier
 from realtime.messages import say
+from realtime.trial import load_tried_bundle
 
 
 def devices(args: argparse.Namespace) -> int:
@@ -52,7 +53,7 @@ def models(args: argparse.Namespace) -> int:
 
 def inspect(args: argparse.Namespace) -> int:
     """Print what a bundle holds."""
-    bundle = load_bundle(args.model)
+    bundle = load_tried_bundle(args.model)
     Classifier(bundle)  # says what is wrong where model and bundle data do not fit
     values: dict[str, Any] = {
         **bundle.to_dict(),

@@ -45,6 +45,7 @@ class Stream:
         self._pipeline = pipeline
         self._monitor = monitor
         self._sinks = sinks
+        self._told: list[Sink] = []  # those that know of the stream
         self._listeners = [sink for sink in sinks if isinstance(sink, AudioSink)]
         self._limit = limit
         self._chunks = source.chunks()
@@ -77,6 +78,7 @@ class Stream:
         )
         for sink in self._sinks:
             sink.start(self._start)
+            self._told.append(sink)
 
     def look(self) -> bool:
         """Ask the source for the next chunk, if none waits; False at the end of the stream.
@@ -115,20 +117,20 @@ class Stream:
         self._emit(items)
 
     def finish(self) -> None:
-        """Close what is on and tell the sinks; once."""
+        """Close what is on and tell the sinks that were told of the beginning; once."""
         if self._finished or self._start is None:
             return
         self._finished = True
         self._emit(self._pipeline.flush())
         samples = self._pipeline.sample
         end = StreamEnd(samples, samples / self._start.sr, self._pipeline.lost)
-        for sink in self._sinks:
+        for sink in self._told:
             sink.end(self._start, end)
 
     def _emit(self, items: list[Item]) -> None:
         assert self._start is not None
         for item in items:
-            for sink in self._sinks:
+            for sink in self._told:
                 sink.write(self._start, item)
         self._monitor.heard_items(items)
 

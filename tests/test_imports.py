@@ -41,6 +41,7 @@ ORDER = [
     "realtime.attached",
     "realtime.bundle",
     "realtime.classifier",
+    "realtime.trial",
     "realtime.onsets",
     "realtime.events",
     "realtime.unknown",
