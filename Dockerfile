@@ -7,16 +7,13 @@ WORKDIR /src
 RUN python -m venv /opt/otic
 # Libraries first: they change less often than otic, and Docker keeps the layer.
 COPY constraints/ constraints/
-RUN /opt/otic/bin/pip install --require-hashes -r constraints/base.txt
-# What MQTT and the metrics need (extras mqtt, metrics), pinned like the rest where it is there.
-RUN if [ -f constraints/sensor.txt ]; then \
-      /opt/otic/bin/pip install --require-hashes -r constraints/sensor.txt; \
-    fi
+# With what MQTT and the metrics need (extras mqtt, metrics).
+RUN /opt/otic/bin/pip install --require-hashes -r constraints/sensor.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY realtime/ realtime/
 COPY training/ training/
 COPY models/ models/
-# base.txt has setuptools, which builds it; nothing is fetched that has no hash.
+# sensor.txt has setuptools, which builds it; nothing is fetched that has no hash.
 RUN /opt/otic/bin/pip install --no-deps --no-build-isolation .
 
 FROM python:${PYTHON}-slim-bookworm

@@ -68,9 +68,12 @@ UV := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes 
   --no-annotate --no-emit-index-url --quiet --upgrade
 constraints: $(VENV)/.base
 	$(PIP) install uv
-	$(UV) pyproject.toml --extra train --extra search --extra events --group dev -c constraints/limits.txt -o constraints/dev.txt
+	$(UV) pyproject.toml --extra train --extra search --extra events --extra mqtt --extra metrics \
+	  --group dev -c constraints/limits.txt -o constraints/dev.txt
 	$(UV) pyproject.toml constraints/build.txt -c constraints/limits.txt -c constraints/dev.txt \
 	  -o constraints/base.txt
+	$(UV) pyproject.toml constraints/build.txt --extra mqtt --extra metrics \
+	  -c constraints/limits.txt -c constraints/dev.txt -o constraints/sensor.txt
 	$(UV) --group peers -c constraints/dev.txt -o constraints/peers.txt
 
 clean:

@@ -269,7 +269,7 @@ def test_a_reader_that_stalls_does_not_keep_it_from_stopping(tmp_path: Path) -> 
         ],
         stderr=subprocess.PIPE,
     )
-    time.sleep(3)
+    time.sleep(5)
     process.terminate()
     _, stderr = process.communicate(timeout=10)
     assert process.returncode == 1
