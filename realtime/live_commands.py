@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from realtime.dashboard import Dashboard
 
 _PACED_BLOCK, _FAST_BLOCK = 1024, 16384
-_STOP_SECONDS, _REPLAY_STOP_SECONDS = 0.4, 10.0  # for receivers, at the end
+_STOP_SECONDS, _REPLAY_STOP_SECONDS = 0.3, 10.0  # for receivers, at the end
 
 
 def listen(args: argparse.Namespace) -> int:

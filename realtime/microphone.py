@@ -14,6 +14,7 @@ from realtime.sources import SourceHealth, unusable_warning
 
 _OPEN_SECONDS = 15.0  # a sound server that hangs would take for ever
 _STALL_SECONDS = 5.0
+_LOSS_SECONDS = 1.0  # how often a loss that goes on is told of
 _STEADY_SECONDS = 2.0  # a device that delivers for so long is there again
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.25, 10.0
 _LONGEST_SILENCE_SECONDS = 600.0
@@ -83,7 +84,7 @@ class Microphone:
         self._opened: dict[str, Any] | None = None  # what it said of its device
         self._converter = Converter(sr, 1, sr)
         self._heard_until: float | None = None  # by the clock, when the last sample came
-        self._last_look = 0.0
+        self._asked_since = self._last_look = 0.0
         self._steady = 0.0  # seconds heard since the device was opened
         self._zeros = 0.0  # seconds of exact zeros that it ends with
         self._sounded = False  # whether there ever was anything else
@@ -107,9 +108,7 @@ class Microphone:
             self.name = name or self._opened["name"]
 
     def chunks(self) -> Iterator[Chunk | None]:
-        self._last_look = time.monotonic()
-        if self._wait:
-            self._heard_until = self._last_look
+        self._asked_since = self._last_look = time.monotonic()
         while True:
             try:
                 if self._process is None and self._retry.due:
@@ -120,6 +119,8 @@ class Microphone:
                     yield from self._hear()
             except DeviceError as error:
                 yield from self._give_up(error)
+            if self._opened is None:
+                yield from self._missed_so_far(time.monotonic())
             yield None
 
     def fileno(self) -> int | None:
@@ -203,8 +204,16 @@ class Microphone:
         if self._silent_seconds and self._zeros > self._silence_limit:
             self._fall_silent()
 
+    def _missed_so_far(self, now: float) -> Iterator[Chunk]:
+        """While there is no device: what is not heard, a second at a time."""
+        if self._heard_until is not None and now - self._heard_until >= _LOSS_SECONDS:
+            missed = round((now - self._heard_until) * self._sr)
+            self._heard_until += missed / self._sr
+            self._lost_seconds += missed / self._sr
+            yield Lost(missed)
+
     def _missed(self, blocks: list[Heard], now: float) -> Iterator[Chunk]:
-        """With the first blocks of a device: what was not heard while there was none."""
+        """With the first blocks of a device: the rest of what was not heard before them."""
         assert self._opened is not None
         if self._steady == 0.0 and self._heard_until is not None:
             span = sum(len(b.samples) for b in blocks) / self._opened["rate"]
@@ -256,6 +265,8 @@ class Microphone:
         self._overruns = 0
         self._state = "waiting"
         self._retry.failed()
+        if self._heard_until is None:  # it was to be heard since then
+            self._heard_until = self._asked_since
         if str(error) != self._trouble:  # not at every try
             self._say(f"{self.name}: {error}: waiting for it")
             self._trouble = str(error)

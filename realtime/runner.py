@@ -19,7 +19,7 @@ from realtime.stopping import Stop
 from realtime.streams import Stream
 
 _LONGEST_SLEEP_SECONDS = 0.05  # how soon a signal is noticed while a file is paced
-_LONGEST_WAIT_SECONDS = 0.25  # and while nothing comes from a device
+_LONGEST_WAIT_SECONDS = 0.15  # and while nothing comes from a device
 
 
 class Runner:
@@ -151,7 +151,7 @@ def _finish(streams: Sequence[Stream]) -> None:
 
 
 def _wait_for(streams: Sequence[Stream]) -> None:
-    """Until one of them may have something, at most a quarter of a second."""
+    """Until one of them may have something, at most for a moment."""
     if not any(s.source.live for s in streams):
         return  # what is not live waits for itself
     descriptors = [d for s in streams if (d := s.source.fileno()) is not None]
