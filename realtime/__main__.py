@@ -1,8 +1,6 @@
 """``python -m realtime`` is ``otic``."""
 
-import sys
-
-from realtime.cli import main
+from realtime.cli import console
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

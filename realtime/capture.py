@@ -18,6 +18,7 @@ import signal
 import struct
 import sys
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,10 @@ from realtime.errors import DeviceError
 from realtime.messages import hushed_libraries
 from realtime.ringbuffer import RingBuffer
 
-HEADER = struct.Struct("<IIfI")
+HEADER = struct.Struct("<IIfdI")
 """Frames lost just before the block; overruns so far (that PortAudio reported, and of the ring);
-the share of the ring that waited to be read, 0 to 1; frames in the block."""
+the share of the ring that waited to be read, 0 to 1; when the block's last frame came, by the
+monotonic clock, which is the same for all processes; frames in the block."""
 
 RING_SECONDS = 12.0  # what the reader may be late by before anything is lost
 _LOOK_SECONDS = 0.5  # how soon a dead stream or a dead parent is noticed
@@ -67,12 +69,13 @@ class Capture:
         sounddevice = portaudio()
         device = find_device(wanted)
         check_channel(device, channel)
-        self.name, self.id = str(device["name"]), str(device["id"])
+        self.name, self.ids = str(device["name"]), list(device["ids"])
         self.rate, self.channels = negotiate(device, sr, channel)
         block = max(1, round(block_seconds * self.rate))
         self._ring = RingBuffer(max(round(RING_SECONDS * self.rate), 4 * block), self.channels)
         self._arrived = threading.Event()
         self._expected_adc_time: float | None = None
+        self._came = time.monotonic()  # when the latest block came
         self._overflows = 0  # reported by PortAudio
         self._overruns = 0  # of the ring
         try:
@@ -110,16 +113,18 @@ class Capture:
         self._overruns += self._ring.overwritten > before
         if not lost and not len(block):
             return b""
-        header = HEADER.pack(lost, self._overflows + self._overruns, fill, len(block))
+        ends_at = self._came - self._ring.waiting / self.rate
+        header = HEADER.pack(lost, self._overflows + self._overruns, fill, ends_at, len(block))
         return header + block.tobytes()
 
     def _callback(self, block: NDArray[np.float32], frames: int, times: Any, status: Any) -> None:
-        lost = 0
+        lost, before, self._came = 0, self._came, time.monotonic()
         if status.input_overflow:
             self._overflows += 1
             expected = self._expected_adc_time
             late = 0.0 if expected is None else times.inputBufferAdcTime - expected
-            lost = max(1, round(late * self.rate))
+            # That may be the wall clock, which is set now and then.
+            lost = max(1, round(min(late, self._came - before) * self.rate))
         self._expected_adc_time = times.inputBufferAdcTime + frames / self.rate
         self._ring.write(block, lost)
         self._arrived.set()
@@ -129,7 +134,7 @@ def opened_line(capture: Capture) -> bytes:
     """What the reader has to know of the blocks that follow."""
     facts = {
         "name": capture.name,
-        "id": capture.id,
+        "ids": capture.ids,
         "rate": capture.rate,
         "channels": capture.channels,
     }
@@ -137,23 +142,29 @@ def opened_line(capture: Capture) -> bytes:
 
 
 def main() -> int:
-    """Open what the arguments say (JSON), write what it hears until nobody reads."""
+    """Open what the arguments say: the reader's process, and the options in JSON.
+
+    Writes what it hears until nobody reads.
+    """
     # The reader decides when this ends; a stop's signal also goes to the whole group.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    parent = os.getppid()
+    out = os.dup(1)  # ours alone: what a library prints must not get between the blocks
+    os.dup2(2, 1)
+    parent = int(sys.argv[1])
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
-        capture = Capture(**json.loads(sys.argv[1]))
+        capture = Capture(**json.loads(sys.argv[2]))
     except DeviceError as error:
-        os.write(1, json.dumps({"error": str(error)}).encode() + b"\n")
+        _write(out, json.dumps({"error": str(error)}).encode() + b"\n")
         return 1
     try:
-        _write(opened_line(capture))
-        while os.getppid() == parent:
+        _write(out, opened_line(capture))
+        while True:
             active = capture.active  # before the read: what came before its end is not lost
             block = capture.read()
             if block:
-                _write(block)
+                _write(out, block)
             elif active:
                 capture.wait()
             else:
@@ -164,10 +175,17 @@ def main() -> int:
     os._exit(0)
 
 
-def _write(data: bytes) -> None:
+def _end_with(parent: int) -> None:
+    """End this process when its reader is gone, wherever PortAudio is stuck."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(0)
+
+
+def _write(out: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(1, view) :]
+        view = view[os.write(out, view) :]
 
 
 if __name__ == "__main__":

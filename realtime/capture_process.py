@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
-import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime.capture import HEADER
+from realtime.child import child_command, child_environment
 from realtime.errors import DeviceError
 
 _READ_BYTES = 2**18
+_END_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,15 @@ class Heard:
         How often frames were lost so far.
     ring_fill : float
         Share of the ring that waited to be read, 0 to 1.
+    ends_at : float
+        When its last frame came, by the monotonic clock.
     samples : float32 [n, channels]
     """
 
     lost: int
     overruns: int
     ring_fill: float
+    ends_at: float
     samples: NDArray[np.float32]
 
 
@@ -49,14 +55,21 @@ class CaptureProcess:
     """
 
     def __init__(self, **options: Any) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "realtime.capture", json.dumps(options)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # ALSA's chatter, millions of lines where it goes mad
-            bufsize=0,
-            start_new_session=True,
-        )
+        arguments = (str(os.getpid()), json.dumps(options))
+        try:
+            self._process = subprocess.Popen(
+                child_command("realtime.capture", *arguments),
+                env=child_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # ALSA's chatter, millions of lines where it goes mad
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise DeviceError(
+                f"the process that would hold the microphone can't be started ({error.strerror})"
+            ) from error
         assert self._process.stdout is not None
         self._pipe = self._process.stdout
         self._received = bytearray()
@@ -82,7 +95,10 @@ class CaptureProcess:
                 raise DeviceError("the sound system failed while a device was opened: try again")
             return None
         self._received = rest
-        facts: dict[str, Any] = json.loads(line)
+        try:
+            facts: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise DeviceError("the process that holds the microphone talks nonsense") from None
         if "error" in facts:
             raise DeviceError(facts["error"])
         return facts
@@ -92,19 +108,21 @@ class CaptureProcess:
         self._receive()
         blocks = []
         while len(self._received) >= HEADER.size:
-            lost, overruns, fill, frames = HEADER.unpack_from(self._received)
+            lost, overruns, fill, ends_at, frames = HEADER.unpack_from(self._received)
             end = HEADER.size + 4 * frames * channels
             if len(self._received) < end:
                 break
             samples = np.frombuffer(bytes(self._received[HEADER.size : end]), np.float32)
             del self._received[:end]
-            blocks.append(Heard(lost, overruns, fill, samples.reshape(frames, channels)))
+            blocks.append(Heard(lost, overruns, fill, ends_at, samples.reshape(frames, channels)))
         return blocks
 
     def close(self) -> None:
         """End it. Not politely: PortAudio may never come back from being closed."""
         self._process.kill()
-        self._process.wait()
+        # In the kernel, stuck in a driver, it dies later; Python's subprocess reaps it then.
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_SECONDS)
         self._pipe.close()
 
     def _receive(self) -> None:

@@ -111,6 +111,8 @@ class Key:
             raise ValueError(f"'{value}' must be {many}{', '.join(choices)}")
         if isinstance(value, str) and (not value or "\0" in value):
             raise ValueError("must not be empty")
+        if isinstance(value, str) and value != value.encode(errors="replace").decode():
+            raise ValueError("must be UTF-8 text")
         return value
 
 
@@ -134,7 +136,10 @@ def add_setting_options(parser: argparse.ArgumentParser, already: frozenset[str]
     """Add a flag for every key but those that the parser has ``already``."""
     groups: dict[str, Any] = {}
     for key in KEYS:
-        if key.secret or key.dotted in already:
+        if key.dotted in already:
+            continue
+        if key.secret:  # not unknown: the message for that would repeat it
+            parser.add_argument(key.flag, type=_refusal(key), help=argparse.SUPPRESS)
             continue
         group = groups.get(key.section)
         if group is None:
@@ -153,6 +158,16 @@ def add_setting_options(parser: argparse.ArgumentParser, already: frozenset[str]
             group.add_argument(
                 key.flag, dest=key.dest, type=_argument(key), metavar=metavar, help=help_text
             )
+
+
+def _refusal(key: Key) -> Any:
+    def refuse(text: str) -> Any:
+        raise argparse.ArgumentTypeError(
+            f"a secret on the command line is everybody's: set {key.variable}, or name a file "
+            f"with {key.flag}-file"
+        )
+
+    return refuse
 
 
 def _argument(key: Key) -> Any:

@@ -31,10 +31,12 @@ class Dashboard:
     ----------
     console : Console
         A terminal.
+    messages : sequence of str
+        What is said meanwhile; the latest has a line.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._view = View()
+    def __init__(self, console: Console, messages: Sequence[str] = ()) -> None:
+        self._view = View(messages)
         self._live = Live(
             console=console,
             screen=True,
@@ -64,21 +66,29 @@ class Dashboard:
 class View:
     """One frame: fits whatever size the console has at that moment."""
 
-    monitors: Sequence[Monitor] = ()
+    def __init__(self, messages: Sequence[str] = ()) -> None:
+        self.monitors: Sequence[Monitor] = ()
+        self._messages = messages
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not self.monitors:
             return
         first, *others = self.monitors
         width, height = options.max_width, options.height or console.height
-        for line in frame_lines(first, first.snapshot(), width, height, others):
+        message = self._messages[-1] if self._messages else ""
+        for line in frame_lines(first, first.snapshot(), width, height, others, message):
             line.truncate(width, overflow="ellipsis")
             line.no_wrap = True
             yield line
 
 
 def frame_lines(
-    monitor: Monitor, now: Snapshot, width: int, height: int, others: Sequence[Monitor] = ()
+    monitor: Monitor,
+    now: Snapshot,
+    width: int,
+    height: int,
+    others: Sequence[Monitor] = (),
+    message: str = "",
 ) -> list[Text]:
     """All lines of a frame, ``height`` at most, each fit for ``width`` columns."""
     labels = monitor.bundle.labels
@@ -86,6 +96,8 @@ def frame_lines(
     head += [_other(other.source, other.snapshot()) for other in others]
     head.append(_rule("scores", width))
     tail = [_rule("health", width), _health(now)]
+    if message:
+        tail.insert(1, Text(message, "yellow"))
     room = max(1, height - len(head) - len(tail) - 1 - _MIN_EVENT_ROWS)
     shown = labels if len(labels) <= room else labels[: room - 1]
     rows = list(_score_rows(monitor, now, shown, width))

@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from realtime.events import Event, Item
-from realtime.live_commands import block_size, log_settings, run_streams
+from realtime.live_commands import block_size, log_settings
+from realtime.session import Plan, run_plan
 from realtime.sinks.contract import StreamEnd, StreamStart
 from realtime.soundscape import PlannedSound, synthesise
 from realtime.sources import ArraySource
@@ -40,8 +41,17 @@ def demo(args: argparse.Namespace) -> int:
     sr = bundle.features.sr
     y, plan = synthesise(sr)
     heard = _Heard()
-    openers = [lambda: ArraySource("demo", y, sr, block_size(args))]
-    status = run_streams(args, log_settings(args), bundle, openers, [heard], ["demo"])
+    status = run_plan(
+        Plan(
+            log_settings(args),
+            bundle,
+            [lambda: ArraySource("demo", y, sr, block_size(args))],
+            ["demo"],
+            [heard],
+            args.speed,
+            dashboard=not args.no_dashboard,
+        )
+    )
     stream = sys.stderr if args.jsonl_path == "-" else sys.stdout
     played = [sound for sound in plan if sound.offset_seconds <= heard.seconds]
     print("\n".join(_table(played, heard.events)), file=stream)

@@ -46,10 +46,10 @@ def portaudio() -> ModuleType:
 
 
 def input_devices() -> list[dict[str, Any]]:
-    """Input devices: index, name, id, channels, default rate in Hz, whether it is the default.
+    """Input devices: index, name, ids, channels, default rate in Hz, whether it is the default.
 
-    The index changes with what is plugged in, the name may be that of two devices; the id
-    stays: that of the device (``usb-…``) or, where two have it, of its socket.
+    The index changes with what is plugged in, the name may be that of two devices; the ids
+    stay: the device's own (``usb-…``), which of two of a make only one has, and its socket's.
     """
     sounddevice = portaudio()
     try:
@@ -65,7 +65,7 @@ def input_devices() -> list[dict[str, Any]]:
         {
             "index": int(d["index"]),
             "name": str(d["name"]),
-            "id": (_ids_of(str(d["name"]), ids) or [""])[0],
+            "ids": _ids_of(str(d["name"]), ids),
             "channels": int(d["max_input_channels"]),
             "rate": int(d["default_samplerate"]),
             "default": int(d["index"]) == default,
@@ -110,7 +110,9 @@ def find_device(wanted: str | None) -> dict[str, Any]:
     if len(matches) != 1:
         listing = ", ".join(f"{d['index']}: {d['name']}" for d in devices)
         problem = "no input device" if not matches else f"{len(matches)} input devices match"
-        raise DeviceError(f"{problem} '{wanted}': there are {listing}")
+        raise DeviceError(
+            f"{problem} '{wanted}': there are {listing}: 'otic devices' shows their ids, too"
+        )
     return matches[0]
 
 

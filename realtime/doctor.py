@@ -111,6 +111,8 @@ def _guarded(check: Check) -> Finding:
             found.append(check.look())
         except OticError as error:
             found.append(Finding(check.name, FAIL, *split_message(error)))
+        except ImportError as error:
+            found.append(Finding(check.name, FAIL, str(error), ("see 'libraries' above",)))
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             remedy = "the check itself failed: please report it"

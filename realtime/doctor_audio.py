@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from realtime.board import Board
 from realtime.doctor_checks import FAIL, OK, WARN, Finding, split_message
@@ -22,6 +20,12 @@ DC_LIMIT = 0.02  # of full scale
 _SETTLING_SECONDS = 0.5  # what a device gives first is not yet sound
 _LONGEST_ZEROS_SECONDS = 0.1
 _OPEN_SECONDS = 15.0
+
+_RATE = 48_000  # that what is recorded is judged at
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Devices = list[dict[str, Any]]
 
@@ -57,13 +61,15 @@ def record(wanted: str | None, channel: int | None = None) -> Recording:
     DeviceError
         If there is no such device, or it can't be opened.
     """
+    import numpy as np
+
     from realtime.conversion import Lost
-    from realtime.devices import find_device
     from realtime.microphone import Microphone
 
-    rate = int(find_device(wanted)["rate"])
+    rate = _RATE
     lost, blocks, heard = 0, [], 0
     with contextlib.closing(Microphone(wanted, rate, 1024, channel)) as microphone:
+        microphone.await_opening()
         end = time.monotonic() + _OPEN_SECONDS + LEVEL_SECONDS
         for chunk in microphone.chunks():
             if isinstance(chunk, Lost):
@@ -183,6 +189,8 @@ def level_check(
 
 def judge(name: str, heard: Recording) -> Finding:
     """What a recording says of its microphone."""
+    import numpy as np
+
     y = heard.samples[int(_SETTLING_SECONDS * heard.rate) :].astype(np.float64)
     if not len(y):
         remedy = "unplug it and plug it in again; 'arecord -d 3 /tmp/test.wav' tries without otic"
@@ -226,6 +234,8 @@ def judge(name: str, heard: Recording) -> Finding:
 
 def _longest_zeros(y: NDArray[np.float64]) -> int:
     """Length of the longest run of exact zeros, in samples."""
+    import numpy as np
+
     sounding = np.flatnonzero(np.concatenate([[1.0], y, [1.0]]))
     return int(np.diff(sounding).max()) - 1
 
@@ -241,4 +251,4 @@ def _groups() -> str:
 
 
 def _dbfs(amplitude: float) -> float:
-    return 20.0 * float(np.log10(max(amplitude, 1e-9)))
+    return 20.0 * math.log10(max(amplitude, 1e-9))

@@ -218,8 +218,12 @@ def cache_check() -> Finding:
 def disk_check(folder: Path, name: str = "disk", needed_megabytes: float = 0.0) -> Finding:
     """A folder (or what it would be made in) can be written and has space."""
     place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+    except PermissionError:  # the state of a service with a user of its own
+        remedy = "ask as root: sudo otic doctor --config …"
+        return Finding(name, WARN, f"{folder} can't be looked at by this user", (remedy,))
     if not place.is_dir():
         return Finding(name, FAIL, f"{place} is no folder", (f"name another than {folder}",))
     if not os.access(place, os.W_OK):

@@ -112,7 +112,7 @@ def _trouble(error: OSError, where: str, tls: bool) -> tuple[str, str]:
     if isinstance(error, ConnectionRefusedError):
         return (
             f"{where}: nothing listens on this port",
-            "does it run, and not only for its own machine (mosquitto: 'listener 1883')?",
+            "does it run, is the port right, and does it listen beyond its own machine?",
         )
     if tls and isinstance(error, ConnectionError):
         return f"{where}: it hangs up", "is this its port for TLS (MQTT: 8883)?"

@@ -8,6 +8,9 @@ command line prints it as it is, after ``otic: ``.
 class OticError(Exception):
     """Base of every error that a caller may want to catch."""
 
+    exit_code = 1
+    """What the command line ends with."""
+
 
 class ParameterError(OticError, ValueError):
     """A parameter is outside of what can be computed."""
@@ -35,3 +38,9 @@ class SinkError(OticError):
 
 class ConfigurationError(OticError):
     """A sensor's configuration is missing or says something that can't be."""
+
+
+class UsageError(OticError):
+    """Options of a command contradict each other."""
+
+    exit_code = 2

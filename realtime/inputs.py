@@ -4,52 +4,57 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
 
-from realtime.errors import ConfigurationError
+from realtime.errors import UsageError
 from realtime.messages import say
 from realtime.microphone import Microphone
+from realtime.pcm import PcmSource
 from realtime.settings import InputSettings, Settings
-from realtime.sources import FileSource, PcmSource, Source
+from realtime.sources import FileSource, Source
 
 _STDIN = 0
 
 OpenSource = Callable[[], Source]
 
 
-def input_settings(args: argparse.Namespace) -> tuple[InputSettings, ...] | None:
+def input_settings(
+    args: argparse.Namespace, configured: Sequence[InputSettings] = ()
+) -> tuple[InputSettings, ...] | None:
     """What ``--device``, ``--input-name`` and ``--channel`` say; None where there is none.
 
     Each may be given once for each microphone, in the same order; a single ``--channel``
-    is everybody's.
+    is everybody's. Without ``--device`` they are for the microphones that are ``configured``.
 
     Raises
     ------
-    ConfigurationError
+    UsageError
         If their numbers do not fit.
     """
     devices, names, channels = args.device or [], args.input_name or [], args.channel or []
-    count = max(len(devices), 1)
     if not (devices or names or channels):
         return None
+    chosen = [InputSettings(device) for device in devices] or list(configured) or [InputSettings()]
     if len(channels) == 1:
-        channels = channels * count
+        channels = channels * len(chosen)
     for option, given in (("--input-name", names), ("--channel", channels)):
-        if given and len(given) != count:
-            raise ConfigurationError(
-                f"{option} is given {len(given)} times for {count} --device: give one for each"
+        if given and len(given) != len(chosen):
+            raise UsageError(
+                f"{option} is given {len(given)} times for {len(chosen)} microphones: "
+                "give one for each"
             )
     return tuple(
-        InputSettings(_get(devices, i), _get(names, i), _get(channels, i)) for i in range(count)
+        replace(
+            each,
+            name=names[i] if names else each.name,
+            channel=channels[i] if channels else each.channel,
+        )
+        for i, each in enumerate(chosen)
     )
 
 
-def _get(values: Sequence[Any], index: int) -> Any:
-    return values[index] if values else None
-
-
-def microphones(settings: Settings, sr: int, wait: bool) -> list[OpenSource]:
-    """What opens each microphone; ``wait`` for those that are not there yet."""
+def microphones(settings: Settings, sr: int) -> list[OpenSource]:
+    """What opens each microphone."""
 
     def opener(chosen: InputSettings) -> OpenSource:
         return lambda: Microphone(
@@ -58,7 +63,6 @@ def microphones(settings: Settings, sr: int, wait: bool) -> list[OpenSource]:
             settings.block,
             chosen.channel,
             name=chosen.name,
-            wait=wait,
             silent_seconds=settings.silent_seconds,
             say=say,
         )
@@ -77,8 +81,18 @@ def recordings(args: argparse.Namespace, sr: int, block: int) -> list[OpenSource
     return [opener(name) for name in args.files]
 
 
-def open_all(openers: Sequence[OpenSource]) -> list[Source]:
+def open_all(
+    openers: Sequence[OpenSource], must_be_there: bool, give_up: Callable[[], bool]
+) -> list[Source]:
     """Open them all, or none; names that occur twice get a number.
+
+    Parameters
+    ----------
+    openers : sequence of callable
+    must_be_there : bool
+        Whether a microphone that is not there is an error; else it is waited for later.
+    give_up : callable
+        Asked while a microphone is opened: True ends it early.
 
     Raises
     ------
@@ -89,6 +103,9 @@ def open_all(openers: Sequence[OpenSource]) -> list[Source]:
     try:
         for open_source in openers:
             sources.append(open_source())  # noqa: PERF401 - those before a failure are closed
+        for source in sources:  # begun all, so that they open at the same time
+            if must_be_there and isinstance(source, Microphone):
+                source.await_opening(give_up)
     except BaseException:
         for source in sources:
             source.close()

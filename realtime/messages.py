@@ -4,15 +4,41 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from realtime.notify import journal_prefix
 
+_MOST_HELD = 50
+_held: deque[str] | None = None
+
 
 def say(message: str) -> None:
-    """Print ``otic: message``, on one line; in the journal of a service, as a warning."""
-    print(journal_prefix("warning") + as_message(message), file=sys.stderr, flush=True)
+    """Print ``otic: message``, on one line; in the journal of a service, as a warning.
+
+    Raises nothing: what can't be printed, on a full disk or a closed terminal, is not
+    worth more than what goes on. Thread safety: any thread may call it.
+    """
+    if _held is not None:
+        _held.append(as_message(message))
+        return
+    with suppress(OSError, ValueError):
+        print(journal_prefix("warning") + as_message(message), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def held_messages() -> Iterator[deque[str]]:
+    """Keep what is said, the latest of it, and print it in the end: a dashboard has the screen."""
+    global _held
+    kept: deque[str] = deque(maxlen=_MOST_HELD)
+    _held = kept
+    try:
+        yield kept
+    finally:
+        _held = None
+        for line in kept:
+            print(line, file=sys.stderr)
 
 
 def as_message(message: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from realtime.sources import SourceHealth, unusable_warning
 
 _OPEN_SECONDS = 15.0  # a sound server that hangs would take for ever
 _STALL_SECONDS = 5.0
-_LOSS_SECONDS = 1.0  # how often a loss that goes on is told of
+_OPENING_SECONDS = 1.0  # that a device may take to open, before that is a loss
 _STEADY_SECONDS = 2.0  # a device that delivers for so long is there again
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.25, 10.0
 _LONGEST_SILENCE_SECONDS = 600.0
@@ -27,7 +28,9 @@ class Microphone:
 
     A device that stops delivering, vanishes, or delivers nothing but exact zeros where
     there was sound before, is closed and opened again, sooner at first and then ever
-    later; what was missed meanwhile is a loss of the length that the clock tells.
+    later; what was missed meanwhile is a loss of the length that the clock tells. It is
+    opened from the constructor on; a device that must be there is seen by
+    :meth:`await_opening`, any other is waited for while the stream runs.
 
     Parameters
     ----------
@@ -42,8 +45,6 @@ class Microphone:
         device refuses that, all, and their mean is taken.
     name : str, optional
         What to call it (default: the device's name).
-    wait : bool
-        Whether to wait for a device that is not there yet, in place of raising.
     silent_seconds : float
         How long a run of exact zeros makes a device that was heard before suspect; 0: never.
     say : callable
@@ -52,7 +53,7 @@ class Microphone:
     Raises
     ------
     DeviceError
-        If there is no such device, or it can't be opened, and ``wait`` is False.
+        If the process that holds the device can't be started.
     """
 
     live = True
@@ -65,7 +66,6 @@ class Microphone:
         channel: int | None = None,
         *,
         name: str | None = None,
-        wait: bool = False,
         silent_seconds: float = 30.0,
         say: Say = lambda line: None,
     ) -> None:
@@ -73,7 +73,6 @@ class Microphone:
         self._sr = sr
         self._block_seconds = block / sr
         self._channel = channel
-        self._wait = wait
         self._say = say
         self._stall_seconds = max(_STALL_SECONDS, 4 * self._block_seconds)
         self._silent_seconds = silent_seconds
@@ -96,16 +95,26 @@ class Microphone:
         self._lost_seconds = 0.0
         self._state = "waiting"
         self.name = name or wanted or "default input"
-        if not wait:
-            self._start()
-            try:
-                while self._opened is None:
-                    self._look_for_opening()
-                    time.sleep(0.01)
-            except DeviceError:
-                self.close()
-                raise
-            self.name = name or self._opened["name"]
+        self._named = name is not None
+        self._start()
+
+    def await_opening(self, give_up: Callable[[], bool] = lambda: False) -> None:
+        """Return when the device is open, and its name is known; or when ``give_up`` says so.
+
+        Raises
+        ------
+        DeviceError
+            If there is no such device, or it can't be opened.
+        """
+        try:
+            while self._opened is None and not give_up():
+                self._look_for_opening()
+                time.sleep(0.01)
+        except BaseException:
+            self.close()
+            raise
+        if self._opened is not None and not self._named:
+            self.name = self._opened["name"]
 
     def chunks(self) -> Iterator[Chunk | None]:
         self._asked_since = self._last_look = time.monotonic()
@@ -167,8 +176,9 @@ class Microphone:
                 )
             return
         if self._wanted is not None and self._wanted.isdecimal():
-            # The next time another device may have this index.
-            self._wanted = self._opened["id"] or self._opened["name"]
+            # The next time another device may have this index, and this one another card.
+            stays = [*self._opened["ids"], re.sub(r" \(hw:.*\)$", "", self._opened["name"])]
+            self._wanted = stays[0]
         self._openings += 1
         self._unusable += self._converter.unusable
         self._converter = Converter(
@@ -193,10 +203,10 @@ class Microphone:
             self._begun = now
         self._last_look = now
         if blocks:
-            yield from self._missed(blocks, now)
+            yield from self._missed(blocks[0])
             for block in blocks:
                 yield from self._take(block)
-            self._heard_until = self._begun = now
+            self._heard_until, self._begun = blocks[-1].ends_at, now
         if self._process.ended and not blocks:
             raise DeviceError("it is gone")
         if now - self._begun > self._stall_seconds:
@@ -205,19 +215,21 @@ class Microphone:
             self._fall_silent()
 
     def _missed_so_far(self, now: float) -> Iterator[Chunk]:
-        """While there is no device: what is not heard, a second at a time."""
-        if self._heard_until is not None and now - self._heard_until >= _LOSS_SECONDS:
+        """While there is no device: what is not heard."""
+        if self._heard_until is None and now - self._asked_since > _OPENING_SECONDS:
+            self._heard_until = self._asked_since
+        if self._heard_until is not None:
             missed = round((now - self._heard_until) * self._sr)
             self._heard_until += missed / self._sr
             self._lost_seconds += missed / self._sr
             yield Lost(missed)
 
-    def _missed(self, blocks: list[Heard], now: float) -> Iterator[Chunk]:
-        """With the first blocks of a device: the rest of what was not heard before them."""
+    def _missed(self, first: Heard) -> Iterator[Chunk]:
+        """With the first block of a device: the rest of what was not heard before it."""
         assert self._opened is not None
         if self._steady == 0.0 and self._heard_until is not None:
-            span = sum(len(b.samples) for b in blocks) / self._opened["rate"]
-            missed = now - span - self._heard_until
+            frames = len(first.samples) + first.lost
+            missed = first.ends_at - frames / self._opened["rate"] - self._heard_until
             self._lost_seconds += max(0.0, missed)
             yield Lost(max(1, round(missed * self._sr)))
         if self._trouble:

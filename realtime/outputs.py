@@ -20,13 +20,34 @@ from realtime.sinks.jsonl import JsonlSink
 from realtime.sinks.text import TextSink
 
 if TYPE_CHECKING:
-    from realtime.sinks.courier import CourierStatus
+    from realtime.sinks.clips import ClipSink
+    from realtime.sinks.metrics import MetricsServer
     from realtime.sinks.outbox import Outbox
 
 Health = Callable[[], Mapping[str, Snapshot]]
 
 _MEGABYTE = 1_000_000
 _STATE_FOLDER = Path(".local/state")  # XDG's default, below the home folder
+
+
+class Outputs:
+    """What :func:`open_outputs` opened.
+
+    Attributes
+    ----------
+    sinks : list of Sink
+        To be told of the streams, in this order.
+    """
+
+    def __init__(self) -> None:
+        self.sinks: list[Sink] = []
+        self._outbox: Outbox | None = None
+        self._clips: ClipSink | None = None
+        self._log: JsonlSink | None = None
+
+    def undelivered(self) -> int:
+        """Once they are closed: how many events receivers have not got; they were named."""
+        return 0 if self._outbox is None else self._outbox.undelivered()
 
 
 @contextmanager
@@ -37,9 +58,11 @@ def open_outputs(
     health: Health,
     plain_text: bool,
     at_once: bool,
-    patience_seconds: float,
-) -> Iterator[list[Sink]]:
-    """The sinks that the settings ask for, ready to use; closed in the end.
+    patience_seconds: Callable[[], float],
+    permanent: bool = False,
+    kept: bool = True,
+) -> Iterator[Outputs]:
+    """The sinks that the settings ask for, ready to use; closed in the end, all at once.
 
     Parameters
     ----------
@@ -54,8 +77,15 @@ def open_outputs(
         Whether to tell events on standard error.
     at_once : bool
         Whether several streams run at the same time.
-    patience_seconds : float
-        How long the end may wait for receivers to take what they have not got yet.
+    patience_seconds : callable
+        How long the end may wait for receivers to take what they have not got yet, and for
+        recordings. Asked until then: it may become shorter.
+    permanent : bool
+        Whether a log in a file goes on where it was, and outlives a full disk.
+    kept : bool
+        True for what is heard once: events that wait are kept on the disk, and a disk that is
+        too slow costs recordings. False for what can be played again: events wait in memory,
+        apart from a sensor's, and the streams wait for the disk.
 
     Raises
     ------
@@ -63,26 +93,26 @@ def open_outputs(
         If something that is asked for can't be had: a folder, a port, a library.
     """
     sensor = settings.name or socket.gethostname()
-    with ExitStack() as stack:
-        sinks: list[Sink] = []
-        couriers: Callable[[], Sequence[CourierStatus]] = tuple
+    outputs = Outputs()
+    with ExitStack() as closing, ExitStack() as finishing:
+        # They are asked to end, all of them, before one is waited for.
+        outbox = _outbox(settings, sensor, bundle, sources, health, patience_seconds, kept)
         # First, so that an event is safe before anybody is told of it.
-        outbox = _outbox(settings, sensor, bundle, sources, health, patience_seconds)
         if outbox is not None:
-            stack.callback(outbox.close)
-            sinks.append(outbox)
-            couriers = outbox.statuses
-        if settings.metrics.listen is not None:
-            from realtime.sinks.metrics import MetricsServer
-
-            server = MetricsServer(settings.metrics.listen, health, couriers, bundle.name)
-            stack.callback(server.close)
+            closing.callback(outbox.close)
+            finishing.callback(outbox.finish)
+            outputs.sinks.append(outbox)
+            outputs._outbox = outbox
         if settings.clips.directory is not None and settings.clips.enabled:
             from realtime.sinks.clips import ClipSink
 
-            clips = ClipSink(settings.clips, sensor, say=say)
-            stack.callback(clips.close)
-            sinks.append(clips)
+            clips = ClipSink(
+                settings.clips, sensor, say=say, waits=not kept, patience_seconds=patience_seconds
+            )
+            closing.callback(clips.close)
+            finishing.callback(clips.finish)
+            outputs.sinks.append(clips)
+            outputs._clips = clips
         if settings.jsonl.path is not None:
             log = JsonlSink(
                 settings.jsonl.path,
@@ -91,12 +121,18 @@ def open_outputs(
                 max_bytes=round(settings.jsonl.max_megabytes * _MEGABYTE),
                 keep=settings.jsonl.keep,
                 say=say,
+                permanent=permanent,
             )
-            stack.callback(log.close)
-            sinks.append(log)
+            closing.callback(log.close)
+            outputs.sinks.append(log)
+            outputs._log = log
+        if settings.metrics.listen is not None:
+            server = _metrics(settings.metrics.listen, health, bundle.name, outputs)
+            closing.callback(server.close)
+            finishing.callback(server.finish)
         if plain_text:
-            sinks.append(TextSink(sys.stderr, several=at_once))
-        yield sinks
+            outputs.sinks.append(TextSink(sys.stderr, several=at_once))
+        yield outputs
 
 
 def spool_file(settings: Settings, environment: Mapping[str, str]) -> Path:
@@ -126,7 +162,8 @@ def _outbox(
     bundle: Bundle,
     sources: Sequence[str],
     health: Health,
-    patience_seconds: float,
+    patience_seconds: Callable[[], float],
+    kept: bool,
 ) -> Outbox | None:
     """What hands events to the receivers; None where there are none."""
     from realtime.sinks.receiver import Receiver
@@ -159,8 +196,24 @@ def _outbox(
     from realtime.sinks.spool import Spool
 
     names = [receiver.name for receiver in receivers]
-    spool = Spool(spool_file(settings, os.environ), names, settings.spool.max_events)
+    file = spool_file(settings, os.environ) if kept else None
+    spool = Spool(file, names, settings.spool.max_events)
     for warning in spool.warnings():
         say(warning)
     couriers = [Courier(receiver, spool, say=say) for receiver in receivers]
-    return Outbox(sensor, spool, couriers, patience_seconds=patience_seconds)
+    return Outbox(sensor, spool, couriers, patience_seconds=patience_seconds, say=say)
+
+
+def _metrics(listen: str, health: Health, model: str, outputs: Outputs) -> MetricsServer:
+    from realtime.sinks.metrics import MetricsServer
+    from realtime.sinks.metrics_page import Collector
+
+    outbox, clips, log = outputs._outbox, outputs._clips, outputs._log
+    collector = Collector(
+        health,
+        tuple if outbox is None else outbox.statuses,
+        model,
+        recordings=None if clips is None else clips.status,
+        lines_dropped=None if log is None else lambda: log.dropped,
+    )
+    return MetricsServer(listen, collector)

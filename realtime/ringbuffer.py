@@ -47,9 +47,14 @@ class RingBuffer:
         return len(self._data)
 
     @property
+    def waiting(self) -> int:
+        """Frames that wait to be read."""
+        return max(0, self._written - self._read)
+
+    @property
     def fill(self) -> float:
         """Share of the capacity that waits to be read, 0 to 1."""
-        return min(1.0, max(0, self._written - self._read) / self.capacity)
+        return min(1.0, self.waiting / self.capacity)
 
     def write(self, block: NDArray[np.float32], lost_before: int = 0) -> None:
         """Append frames; called by the producer. Copies, counts and returns.

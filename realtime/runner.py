@@ -19,7 +19,7 @@ from realtime.stopping import Stop
 from realtime.streams import Stream
 
 _LONGEST_SLEEP_SECONDS = 0.05  # how soon a signal is noticed while a file is paced
-_LONGEST_WAIT_SECONDS = 0.15  # and while nothing comes from a device
+_LONGEST_WAIT_SECONDS = 0.25  # without anything from a device
 
 
 class Runner:
@@ -106,7 +106,7 @@ class Runner:
                 streams = [s for s in streams if self._look(s, failures)]
                 ready = [s for s in streams if s.next_chunk is not None]
                 if not ready:
-                    _wait_for(streams)
+                    _wait_for(streams, stop)
                     continue
                 stream = min(ready, key=lambda s: s.next_end)
                 if speed is not None and not stream.source.live:
@@ -117,7 +117,10 @@ class Runner:
                 stream.take()
         finally:
             # Also where a source or a sink failed: what was heard is reported whole.
-            _finish(begun)
+            try:
+                _finish(begun)
+            finally:
+                stop.streaming = False
         if failures:
             raise failures[0]
 
@@ -150,11 +153,13 @@ def _finish(streams: Sequence[Stream]) -> None:
             _finish(streams[1:])
 
 
-def _wait_for(streams: Sequence[Stream]) -> None:
-    """Until one of them may have something, at most for a moment."""
+def _wait_for(streams: Sequence[Stream], stop: Stop) -> None:
+    """Until one of them may have something or a signal comes, at most for a moment."""
     if not any(s.source.live for s in streams):
         return  # what is not live waits for itself
     descriptors = [d for s in streams if (d := s.source.fileno()) is not None]
+    if stop.wakeup is not None:
+        descriptors.append(stop.wakeup)
     select.select(descriptors, [], [], _LONGEST_WAIT_SECONDS)
 
 

@@ -144,7 +144,8 @@ def install(name: str, config: str, system: System) -> int:
         )
     print(f"its log: journalctl -u {name} -f")
     print(f"after a change of {config}: sudo systemctl restart {name}")
-    return 0 if state.runs else 1
+    starting = state.active == "activating" and not state.restarts
+    return 0 if state.runs or starting else 1
 
 
 def status(name: str, system: System) -> int:
@@ -206,6 +207,11 @@ def reading_problem(config: str, system: System) -> str | None:
         return (
             f"the service's user could not read '{config}': put it into /etc, as {DEFAULT_CONFIG}"
         )
+    if not _all_may_read(Path(config), system):
+        return (
+            f"the service's user could not read '{config}': sudo chmod a+r it, and put secrets "
+            "elsewhere, as it says"
+        )
     return None
 
 
@@ -216,6 +222,15 @@ def _needed(system: System) -> list[Path]:
 
 def _under(paths: Iterable[Path], *folders: Path) -> bool:
     return any(path.is_relative_to(folder) for path in paths for folder in folders)
+
+
+def _all_may_read(path: Path, system: System) -> bool:
+    """Whether everybody may read a file; one that is still to be made will be so."""
+    try:
+        mode = system.path(path).stat().st_mode
+    except OSError:
+        return True
+    return bool(mode & 0o004) and _all_may_enter(path, system)
 
 
 def _all_may_enter(path: Path, system: System) -> bool:

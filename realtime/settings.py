@@ -19,9 +19,13 @@ def setting(
     most: float | None = None,
     choices: tuple[str, ...] = (),
     secret: bool = False,
+    shown: bool = True,
     metavar: str | None = None,
 ) -> Any:
-    """A field with what its value may be; a ``secret`` comes from the environment only."""
+    """A field with what its value may be; a ``secret`` comes from the environment only.
+
+    Neither that nor what is not ``shown`` is in the settings' representation.
+    """
     metadata = {
         "help": help_text,
         "least": least,
@@ -30,16 +34,18 @@ def setting(
         "secret": secret,
         "metavar": metavar,
     }
-    return field(default=default, metadata=metadata, repr=not secret)
+    return field(default=default, metadata=metadata, repr=shown and not secret)
 
 
 @dataclass(frozen=True)
 class JsonlSettings:
     """The log."""
 
-    path: str | None = setting(None, "write scores and events as JSON lines; - is stdout")
+    path: str | None = setting(
+        None, "write scores and events as JSON lines; 'otic run' appends; - is stdout"
+    )
     max_megabytes: float = setting(
-        0.0, "go on in a new file at this size, and append after a restart; 0: one file", least=0.0
+        0.0, "go on in a new file at this size (the log is then appended to); 0: never", least=0.0
     )
     keep: int = setting(5, "how many full files to keep", least=1, most=10_000)
 
@@ -80,7 +86,7 @@ class MqttSettings:
 class WebhookSettings:
     """A web server that each event is posted to."""
 
-    url: str | None = setting(None, "post each event to this http(s) address")
+    url: str | None = setting(None, "post each event to this http(s) address", shown=False)
     secret: str | None = setting(None, "sign with this", secret=True)
     secret_file: str | None = setting(None, "read the secret to sign with from this file")
     ca_file: str | None = setting(None, "trust these certificate authorities (default: system's)")

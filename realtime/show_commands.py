@@ -25,7 +25,7 @@ def devices(args: argparse.Namespace) -> int:
         print(
             f"{mark} {device['index']:3d}  {device['name']}"
             f"  ({device['channels']} channels, {device['rate']} Hz)"
-            + (f"  id {device['id']}" if device["id"] else "")
+            + (f"  id {' or '.join(device['ids'])}" if device["ids"] else "")
         )
     print(
         "* default; choose another with 'otic listen --device INDEX', a part of its name, or its id"

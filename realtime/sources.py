@@ -1,10 +1,9 @@
-"""Where samples come from: files, raw PCM, arrays; for the microphone see `microphone`."""
+"""Where samples come from: files and arrays; `pcm` and `microphone` have the others."""
 
 from __future__ import annotations
 
 import os
 import re
-import select
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,9 +22,12 @@ MAX_CHANNELS = 256
 """Of a file; the largest microphone arrays have as many."""
 
 _MAX_NUMBERS = 2**22  # of all channels in one read: 16 MiB, whatever the header and --block say
-_WAIT_SECONDS = 0.1
 _UNKNOWN_LENGTH = 2**62  # frames; of a piped FLAC libsndfile gives its largest number
 _PIPED_WAV = 0x7FFFF000  # bytes; a WAV written into a pipe promises the most that it can
+
+
+STATES = ("listening", "waiting", "silent")
+"""What :class:`SourceHealth` says of a source."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Source(Protocol):
         """Release what was opened."""
 
 
-class _Unbuffered:
+class Unbuffered:
     """What the sources here share: they are read at the pipeline's pace."""
 
     name: str
@@ -101,7 +103,7 @@ class _Unbuffered:
         pass
 
 
-class ArraySource(_Unbuffered):
+class ArraySource(Unbuffered):
     """Samples in memory: float32 [n], mono, already at the model's rate."""
 
     def __init__(self, name: str, y: NDArray[np.float32], sr: int, block: int) -> None:
@@ -116,7 +118,7 @@ class ArraySource(_Unbuffered):
         yield from self._converter.flush()
 
 
-class FileSource(_Unbuffered):
+class FileSource(Unbuffered):
     """An audio file in any format that libsndfile reads.
 
     Parameters
@@ -215,69 +217,6 @@ class FileSource(_Unbuffered):
 
     def close(self) -> None:
         self._file.close()
-
-
-class PcmSource(_Unbuffered):
-    """Raw interleaved signed 16-bit little-endian PCM from a file descriptor.
-
-    Parameters
-    ----------
-    descriptor : int
-        Open for reading; stays open.
-    rate, channels : int
-        Of the incoming stream.
-    sr : int
-        The model's rate in Hz.
-    block : int
-        Frames a read, at most.
-    """
-
-    def __init__(self, descriptor: int, rate: int, channels: int, sr: int, block: int) -> None:
-        if channels < 1:
-            raise SourceError(f"--channels {channels} must be at least 1")
-        self.name = "stdin"
-        self._descriptor = descriptor
-        self._frame_bytes = 2 * channels
-        self._channels = channels
-        self._block = block
-        self._converter = Converter(rate, channels, sr)
-
-    def chunks(self) -> Iterator[Chunk | None]:
-        rest = b""
-        received = 0
-        while True:
-            # Polled, so that a person who presses Ctrl-C need not wait for the next sample.
-            data = self._read()
-            if data is None:
-                yield None
-                continue
-            if not data:
-                break
-            received += len(data)
-            data = rest + data
-            whole = len(data) // self._frame_bytes * self._frame_bytes
-            rest = data[whole:]
-            pcm = np.frombuffer(data[:whole], "<i2").reshape(-1, self._channels)
-            yield from self._converter.push(pcm.astype(np.float32) / np.float32(32768.0))
-        yield from self._converter.flush()
-        if received == 0:
-            raise SourceError("standard input holds no audio: pipe raw s16le PCM into it")
-        if rest:
-            raise SourceError(
-                f"standard input ends within a frame: {len(rest)} bytes left of "
-                f"{self._frame_bytes}; do --channels and the format (s16le) fit?"
-            )
-
-    def _read(self) -> bytes | None:
-        """What there is, at most a block; None where there is nothing yet."""
-        try:
-            if not select.select([self._descriptor], [], [], _WAIT_SECONDS)[0]:
-                return None
-            return os.read(self._descriptor, self._block * self._frame_bytes)
-        except OSError as error:
-            raise SourceError(
-                f"can't read standard input ({error.strerror}): pipe raw s16le PCM into it"
-            ) from error
 
 
 def _expected_frames(frames: int, parser_log: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -18,12 +19,14 @@ _PATIENCE_SECONDS = 3.0  # that a stop may take; then a blocked write is broken 
 class Stop:
     """Set by a signal handler, looked at by the loop.
 
-    ``streaming`` is True from the first line of the log on.
+    ``streaming`` is True from the first line of the log to the last. ``wakeup`` is a
+    descriptor that becomes readable with the first signal: a handler can't end a wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wakeup: int | None = None) -> None:
         self.requested = False
         self.streaming = False
+        self.wakeup = wakeup
 
 
 @contextmanager
@@ -39,13 +42,14 @@ def stop_on_signals() -> Iterator[Stop]:
         Within the body, where the stop takes too long: then a reader of our
         output has stalled, and nothing but an exception ends a blocked write.
     """
-    stop = Stop()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    stop = Stop(reader)
     first = 0.0
 
     def give_up(number: int, frame: FrameType | None) -> None:
-        if not stop.streaming:  # still compiling
-            raise KeyboardInterrupt
-        raise SinkError("the reader of the log does not read: its end could not be written")
+        if stop.streaming:
+            raise SinkError("the reader of the log does not read: its end could not be written")
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal first
@@ -58,9 +62,13 @@ def stop_on_signals() -> Iterator[Stop]:
 
     before = {n: signal.signal(n, handle) for n in _STOP_SIGNALS}
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, give_up)
+    wakeup_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
         yield stop
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.set_wakeup_fd(wakeup_before)
+        os.close(reader)
+        os.close(writer)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -129,8 +129,9 @@ class Stream:
 
     def _emit(self, items: list[Item]) -> None:
         assert self._start is not None
-        for item in items:
-            for sink in self._told:
+        # Sink by sink: where one fails, those before it have got all of these.
+        for sink in self._told:
+            for item in items:
                 sink.write(self._start, item)
         self._monitor.heard_items(items)
 

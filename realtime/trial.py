@@ -13,6 +13,7 @@ import sys
 import numpy as np
 
 from realtime.bundle import Bundle, bundled_names, load_bundle
+from realtime.child import child_command, child_environment
 from realtime.classifier import Classifier
 from realtime.errors import BundleError, OticError
 
@@ -33,10 +34,10 @@ def load_tried_bundle(name: str) -> Bundle:
     bundle = load_bundle(name)
     if name in bundled_names():
         return bundle
-    command = [sys.executable, "-m", "realtime.trial", name]
     try:
         ended = subprocess.run(
-            command,
+            child_command("realtime.trial", name),
+            env=child_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

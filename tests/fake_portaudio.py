@@ -22,6 +22,11 @@ class FakePortAudio:
         self.feed: list[tuple[F32, float, bool]] = []  # block, ADC time, overflow flag
         self.opened: dict[str, Any] = {}
         self.active = True
+        self.now = 0.0  # the monotonic clock, which goes with the ADC's unless that was set
+        self.clock_was_set_by = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
 
     def query_devices(self, kind: str | None = None) -> Any:
         devices = [
@@ -47,6 +52,7 @@ class FakePortAudio:
 
     def start(self) -> None:
         for block, adc_time, overflow in self.feed:
-            times = SimpleNamespace(inputBufferAdcTime=adc_time)
+            self.now = adc_time + len(block) / SR
+            times = SimpleNamespace(inputBufferAdcTime=adc_time + self.clock_was_set_by * overflow)
             status = SimpleNamespace(input_overflow=overflow)
             self.opened["callback"](block, len(block), times, status)

@@ -17,6 +17,7 @@ def portaudio(monkeypatch: pytest.MonkeyPatch) -> FakePortAudio:
     fake = FakePortAudio()
     for module in (capture, devices):
         monkeypatch.setattr(module, "portaudio", lambda: fake)
+    monkeypatch.setattr(capture, "time", fake)
     return fake
 
 
@@ -24,8 +25,9 @@ def blocks_of(opened: Capture) -> list[tuple[int, int, F32]]:
     """All that is there: frames lost before, overruns so far, samples [n, channels]."""
     found = []
     while data := opened.read():
-        lost, overruns, fill, frames = HEADER.unpack_from(data)
+        lost, overruns, fill, ends_at, frames = HEADER.unpack_from(data)
         assert 0.0 <= fill <= 1.0
+        assert ends_at <= capture.time.monotonic()
         samples = np.frombuffer(data[HEADER.size :], np.float32).reshape(frames, -1)
         assert samples.shape[1] == opened.channels or not frames
         found.append((lost, overruns, samples))
@@ -54,6 +56,16 @@ def test_an_overflow_is_a_loss_of_the_length_that_the_clock_tells(
     ]
     found = [(lost, len(y)) for lost, _, y in blocks_of(Capture(None, SR, 1000 / SR))]
     assert found == [(0, 1000), (441, 1000), (1, 1000)]
+
+
+def test_a_wall_clock_that_is_set_makes_no_loss(portaudio: FakePortAudio) -> None:
+    """PortAudio's times may be the wall clock's, and a Pi's is set by weeks at boot."""
+    block = noise(1000)[:, None]
+    portaudio.feed = [(block, 0.0, False), (block, 1000 / SR, True)]
+    portaudio.clock_was_set_by = 90 * 86400.0
+    ((_, first), (lost, _)) = ((n, len(y)) for n, _, y in blocks_of(Capture(None, SR, 1000 / SR)))
+    assert first == 1000
+    assert lost <= 1000
 
 
 def test_overruns_are_counted(portaudio: FakePortAudio) -> None:

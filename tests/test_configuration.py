@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from realtime.configuration import KEYS, add_setting_options, load_settings
-from realtime.errors import ConfigurationError
+from realtime.errors import ConfigurationError, UsageError
+from realtime.inputs import input_settings
 from realtime.settings import InputSettings, MqttSettings, Settings
 from tests.helpers import one_line, otic
 
@@ -131,6 +132,39 @@ def test_a_wrong_flag_is_wrong_usage(command: tuple[str, ...]) -> None:
     done = otic(*command, "--mqtt-port", "x")
     assert done.returncode == 2
     assert "--mqtt-port: 'x' must be a whole number" in one_line(done.stderr)
+
+
+def test_a_secret_on_the_command_line_is_refused_and_not_repeated() -> None:
+    for flag in ("--mqtt-password", "--webhook-secret"):
+        done = otic("listen", flag, "sesame")
+        assert done.returncode == 2
+        assert "is everybody's: set OTIC_" in one_line(done.stderr)
+        assert b"sesame" not in done.stderr
+
+
+def test_names_are_utf_8() -> None:
+    with pytest.raises(ConfigurationError, match="OTIC_NAME: must be UTF-8 text"):
+        load_settings(None, {"OTIC_NAME": "caf\udce9"})
+
+
+def given(**options: list[object]) -> argparse.Namespace:
+    return argparse.Namespace(**{"device": None, "input_name": None, "channel": None, **options})
+
+
+def test_flags_for_microphones() -> None:
+    configured = (InputSettings("a", "door"), InputSettings("b", "hall"))
+    assert input_settings(given(), configured) is None
+    assert input_settings(given(channel=[2]), configured) == (
+        InputSettings("a", "door", 2),
+        InputSettings("b", "hall", 2),
+    )
+    assert input_settings(given(device=["x", "y"], input_name=["1", "2"])) == (
+        InputSettings("x", "1"),
+        InputSettings("y", "2"),
+    )
+    assert input_settings(given(channel=[1])) == (InputSettings(None, None, 1),)
+    with pytest.raises(UsageError, match="--input-name is given 1 times for 2 microphones"):
+        input_settings(given(input_name=["1"]), configured)
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:

@@ -32,10 +32,10 @@ def portaudio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakePortAudio:
 
 
 def test_each_has_an_id_of_its_own(portaudio: FakePortAudio) -> None:
-    assert [d["id"] for d in input_devices()] == [
-        "usb-C-Media_USB_PnP-00",
-        "platform-3f980000.usb-usb-0:1.3:1.0",
-        "",
+    assert [d["ids"] for d in input_devices()] == [
+        ["usb-C-Media_USB_PnP-00", "platform-3f980000.usb-usb-0:1.2:1.0"],
+        ["platform-3f980000.usb-usb-0:1.3:1.0"],
+        [],
     ]
 
 

@@ -13,7 +13,8 @@ import soxr
 
 from realtime.conversion import Lost
 from realtime.errors import SourceError
-from realtime.sources import ArraySource, FileSource, PcmSource, Source
+from realtime.pcm import PcmSource
+from realtime.sources import ArraySource, FileSource, Source
 from tests.helpers import F32, noise
 
 SR = 22050

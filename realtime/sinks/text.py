@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+from contextlib import suppress
 from typing import TextIO
 
 from realtime.events import Event, Gap, Item
@@ -9,7 +11,7 @@ from realtime.sinks.contract import StreamEnd, StreamStart
 
 
 class TextSink:
-    """Events, losses, start and end as a line each.
+    """Events, losses, start and end as a line each; dropped and counted where nobody reads.
 
     Parameters
     ----------
@@ -21,14 +23,11 @@ class TextSink:
     def __init__(self, stream: TextIO, several: bool = False) -> None:
         self._stream = stream
         self._several = several
+        self._dropped = 0
 
     def start(self, stream: StreamStart) -> None:
         hop = stream.inference_hop_seconds
-        print(
-            f"{stream.source}: {stream.model}, a score every {hop:.2f} s",
-            file=self._stream,
-            flush=True,
-        )
+        self._print(f"{stream.source}: {stream.model}, a score every {hop:.2f} s")
 
     def write(self, stream: StreamStart, item: Item) -> None:
         if isinstance(item, Event):
@@ -45,7 +44,26 @@ class TextSink:
 
     def _say(self, stream: StreamStart, line: str) -> None:
         whose = f"{stream.source}: " if self._several else ""
-        print(whose + line, file=self._stream, flush=True)
+        self._print(whose + line)
+
+    def _print(self, line: str) -> None:
+        """Print it if that does not have to wait: who reads this must not stop the audio."""
+        if not _takes_more(self._stream):
+            self._dropped += 1
+            return
+        if self._dropped:
+            line = f"({self._dropped} lines were not read in time)\n{line}"
+            self._dropped = 0
+        with suppress(OSError, ValueError):  # a full disk, a closed terminal
+            print(line, file=self._stream, flush=True)
+
+
+def _takes_more(stream: TextIO) -> bool:
+    """Whether a line can be written at once; a pipe that has room for one says so."""
+    try:
+        return bool(select.select([], [stream], [], 0.0)[1])
+    except (OSError, ValueError):  # in memory, or closed
+        return True
 
 
 def event_text(event: Event) -> str:

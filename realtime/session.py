@@ -1,0 +1,240 @@
+"""One run of a command that classifies: streams into outputs, and what the person is told."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from realtime.bundle import Bundle
+from realtime.compiling import cache_problem
+from realtime.errors import SourceError
+from realtime.events import Event
+from realtime.inputs import OpenSource, open_all
+from realtime.messages import as_message, held_messages, say
+from realtime.monitor import Monitor, Snapshot
+from realtime.notify import Notifier
+from realtime.outputs import open_outputs
+from realtime.runner import Runner
+from realtime.settings import Settings
+from realtime.sinks.contract import Sink
+from realtime.sinks.text import event_text
+from realtime.sources import Source
+from realtime.stopping import Stop, stop_on_signals
+
+if TYPE_CHECKING:
+    from realtime.dashboard import Dashboard
+
+_STOP_SECONDS, _REPLAY_STOP_SECONDS = 0.3, 10.0  # for receivers, at the end
+_STATUS_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run.
+
+    Attributes
+    ----------
+    settings : Settings
+    bundle : Bundle
+        The model.
+    openers : sequence of callable
+        Open a source each.
+    names : sequence of str
+        What the sources are called, where they run one after the other; else they say it.
+    extra_sinks : sequence of Sink
+        Beside those of the settings.
+    speed : float or None
+        See :meth:`realtime.runner.Runner.run`.
+    duration_seconds : float or None
+        Likewise.
+    at_once : bool
+        Whether the sources run at the same time.
+    must_be_there : bool
+        Whether a microphone that is not there is an error, or waited for.
+    permanent : bool
+        A sensor: events are told on standard error, too, and its log goes on where it was.
+    live : bool
+        Whether it listens: then it stops within a second, whatever a receiver does.
+    dashboard : bool
+        Whether a person wants one; there must be a terminal.
+    """
+
+    settings: Settings
+    bundle: Bundle
+    openers: Sequence[OpenSource]
+    names: Sequence[str] = ()
+    extra_sinks: Sequence[Sink] = ()
+    speed: float | None = 1.0
+    duration_seconds: float | None = None
+    at_once: bool = False
+    must_be_there: bool = True
+    permanent: bool = False
+    live: bool = False
+    dashboard: bool = True
+
+
+def run_plan(plan: Plan) -> int:
+    """Run it to the end, and say what a person should know; the exit code.
+
+    Raises
+    ------
+    OticError
+        The last failure, once all sources had their turn; the others are printed.
+    """
+    # Before there is anything to stop in order: it may have to compile.
+    notifier = Notifier.from_environment()
+    session = _Session(plan, notifier)
+    if problem := cache_problem():
+        say(problem)
+    with stop_on_signals() as stop:
+        failures = session.run(stop)
+    for note in session.notes:
+        print(note, file=sys.stderr)
+    for failure in failures[:-1]:
+        say(str(failure))
+    if failures:
+        raise failures[-1]
+    return 0
+
+
+class _Session:
+    """A plan while it runs."""
+
+    def __init__(self, plan: Plan, notifier: Notifier) -> None:
+        self.notes: list[str] = []
+        """What a person should read afterwards."""
+        self._plan = plan
+        self._notifier = notifier
+        self._runner = Runner(plan.bundle, "unknown" in plan.settings.log, self._on_round)
+        self._monitors: list[Monitor] = []
+        self._status_at = 0.0
+
+    def run(self, stop: Stop) -> list[SourceError]:
+        """All sources; the failures of those that had one."""
+        plan = self._plan
+        if not plan.at_once:
+            return self._run_groups(stop, [[each] for each in plan.openers], plan.names)
+        sources = open_all(plan.openers, plan.must_be_there, lambda: stop.requested)
+        try:
+            names = [source.name for source in sources]
+            return self._run_groups(stop, [[lambda s=s: s for s in sources]], names)  # type: ignore[misc]
+        finally:
+            for source in sources:
+                source.close()
+
+    def _run_groups(
+        self, stop: Stop, groups: Sequence[Sequence[OpenSource]], names: Sequence[str]
+    ) -> list[SourceError]:
+        """One group after the other, each at once."""
+        plan = self._plan
+        failures: list[SourceError] = []
+        log = plan.settings.jsonl.path
+        shown = plan.dashboard and log != "-" and _is_terminal()
+        outputs = open_outputs(
+            plan.settings,
+            plan.bundle,
+            names,
+            self._health,
+            plain_text=not shown and (log is None or plan.permanent),
+            at_once=plan.at_once and len(names) > 1,
+            # A stop that is asked for while a replay waits for receivers ends that, too.
+            patience_seconds=lambda: (
+                _STOP_SECONDS if plan.live or stop.requested else _REPLAY_STOP_SECONDS
+            ),
+            permanent=plan.permanent,
+            kept=plan.live,
+        )
+        with outputs as opened, _dashboard(shown) as dashboard:
+            self._notifier.ready()
+            for group in groups:
+                if stop.requested:
+                    break
+                try:
+                    sources = open_all(group, plan.must_be_there, lambda: stop.requested)
+                    self._run_group(sources, [*plan.extra_sinks, *opened.sinks], stop, dashboard)
+                except SourceError as error:
+                    failures.append(error)
+            self._notifier.stopping()
+        for sink in plan.extra_sinks:
+            sink.close()
+        return failures
+
+    def _run_group(
+        self,
+        sources: Sequence[Source],
+        sinks: Sequence[Sink],
+        stop: Stop,
+        dashboard: Dashboard | None,
+    ) -> None:
+        self._monitors = [self._runner.monitor(source) for source in sources]
+        inputs = list(zip(sources, self._monitors, strict=True))
+        if dashboard is not None:
+            dashboard.show(self._monitors)
+        try:
+            self._runner.run(inputs, sinks, stop, self._plan.speed, self._plan.duration_seconds)
+        finally:
+            for source, monitor in inputs:
+                source.close()
+                if dashboard is not None:
+                    self.notes += _heard(source, monitor)
+                self.notes += [as_message(warning) for warning in source.warnings()]
+        if not stop.requested:
+            self.notes += [line for each in inputs for line in self._too_short(*each)]
+
+    def _too_short(self, source: Source, monitor: Monitor) -> list[str]:
+        now = monitor.snapshot()
+        if now.n_scores:
+            return []
+        window = self._plan.bundle.features.window_seconds
+        return [
+            as_message(
+                f"{source.name}: no stretch of its {now.seconds:.6f} s is as long as the model's "
+                f"window of {window:.6f} s: no window was filled, so there are no scores"
+            )
+        ]
+
+    def _health(self) -> dict[str, Snapshot]:
+        """A snapshot of each stream that runs."""
+        return {monitor.source: monitor.snapshot() for monitor in self._monitors}
+
+    def _on_round(self) -> None:
+        """What systemd is told: that this runs, and how the microphones are."""
+        self._notifier.alive()
+        now = time.monotonic()
+        if self._notifier.active and now >= self._status_at:
+            self._status_at = now + _STATUS_SECONDS
+            states = (f"{m.source} {m.snapshot().state}" for m in self._monitors)
+            self._notifier.status(", ".join(states))
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _heard(source: Source, monitor: Monitor) -> list[str]:
+    """What was on the dashboard, for after it has left the screen."""
+    now = monitor.snapshot()
+    finished = [e for e in now.events if isinstance(e, Event) and e.state == "off"]
+    return [
+        f"{source.name}: {now.seconds:.2f} s, {now.lost_samples} samples lost, latest events:",
+        *(event_text(event) for event in finished),
+    ]
+
+
+@contextmanager
+def _dashboard(wanted: bool) -> Iterator[Dashboard | None]:
+    """The dashboard; what is said meanwhile is on it, and printed when it has gone."""
+    if not wanted:
+        yield None
+        return
+    from rich.console import Console
+
+    from realtime.dashboard import Dashboard
+
+    with held_messages() as messages, Dashboard(Console(), messages) as dashboard:
+        yield dashboard
