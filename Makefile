@@ -43,7 +43,7 @@ $(PEERS)/.made: constraints/peers.txt $(VENV)/.dev
 	$(PEERS)/bin/python -m pip --quiet install --no-deps --no-build-isolation -e .
 	touch $@
 
-# The same output on 64-bit Arm, under emulation: three minutes the first time.
+# The same output, and the unit tests, on 64-bit Arm under emulation; the tests take longest.
 aarch64: $(VENV)/.base
 	bash tests/aarch64/check.sh
 

@@ -65,7 +65,9 @@ def test_it_holds_the_packages_and_the_models(wheel: Path) -> None:
         text = archive.read(metadata).decode()
     for name in ("realtime/cli.py", "realtime/py.typed", "training/presets.py"):
         assert name in names
-    assert "realtime/replay_report.html" in names
+    assert {"realtime/replay_report.html", "realtime/otic.service.in"} <= names
+    for path in (ROOT / "realtime").glob("**/*.py"):
+        assert str(path.relative_to(ROOT)) in names
     for path in (ROOT / "models").glob("*.tflite"):
         assert f"models/{path.name}" in names
         assert f"models/{path.stem}.md" in names
@@ -101,6 +103,23 @@ def test_the_demo_runs_from_an_empty_environment(wheel: Path, tmp_path: Path) ->
     )
     assert train.returncode == 1
     assert train.stderr.startswith("otic: training needs tensorflow")
+    unit = run(bin_folder / "otic", "service", "install", "--print", cwd=tmp_path, env=env).stdout
+    (start,) = (line for line in unit.splitlines() if line.startswith("ExecStart="))
+    assert str(bin_folder) in start
+    assert "-m realtime run --config /etc/otic.toml" in start
+    for option, extra in (("--mqtt-host", "mqtt"), ("--metrics-listen", "metrics")):
+        value = "localhost" if extra == "mqtt" else "0"
+        listen = subprocess.run(
+            [bin_folder / "otic", "run", "--duration", "1", option, value],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**env, "HOME": str(tmp_path)},
+            check=False,
+        )
+        assert listen.returncode == 1
+        assert f"pip install 'otic[{extra}]'" in listen.stderr
+        assert len(listen.stderr.splitlines()) == 1
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="tflite-runtime has no wheels from 3.12 on")
