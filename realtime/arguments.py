@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
+DEFAULT_MODEL = "esc10-logmel-cnn"
 LOG_DEFAULT = ("scores", "events")
 LOG_CHOICES = (*LOG_DEFAULT, "unknown")
 MAX_BLOCK = 2**20

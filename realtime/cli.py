@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NoReturn
 
-from realtime.configuration import DEFAULT_MODEL
+from realtime.arguments import DEFAULT_MODEL
 from realtime.errors import OticError
 from realtime.live_options import add_live_commands
 from realtime.messages import say
@@ -25,7 +25,16 @@ from realtime.version import __version__
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports wrong usage in one line, with exit code 2."""
+    """Reports wrong usage in one line, with exit code 2; has options that are added when needed."""
+
+    later: Callable[[], None] | None = None
+    """Adds what takes time to add, once this parser's command has been chosen."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        if self.later is not None:
+            self.later()
+            self.later = None
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         say(f"{message}: see '{self.prog} --help'")

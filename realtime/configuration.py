@@ -14,7 +14,6 @@ from typing import Any, get_args, get_type_hints
 from realtime.errors import ConfigurationError
 from realtime.settings import InputSettings, Settings
 
-DEFAULT_MODEL = "esc10-logmel-cnn"
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 

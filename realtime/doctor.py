@@ -15,8 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
+from realtime.arguments import DEFAULT_MODEL
 from realtime.board import Board
-from realtime.configuration import DEFAULT_MODEL, load_settings
+from realtime.configuration import load_settings
 from realtime.doctor_checks import (
     FAIL,
     OK,

@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from realtime.configuration import DEFAULT_MODEL, KEYS, load_settings
+from realtime.arguments import DEFAULT_MODEL
+from realtime.configuration import KEYS, load_settings
 from realtime.errors import SinkError
 from realtime.inputs import input_settings, microphones, recordings
 from realtime.session import Plan, run_plan

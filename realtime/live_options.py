@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
-from realtime.arguments import LOG_DEFAULT, block, log_set, positive, speed, whole
-from realtime.configuration import DEFAULT_MODEL, add_setting_options
+from realtime.arguments import (
+    DEFAULT_MODEL,
+    LOG_DEFAULT,
+    block,
+    log_set,
+    positive,
+    speed,
+    whole,
+)
 
 _LIVE = "realtime.live_commands"
 # Of the settings, what every live command has a flag for.
@@ -35,7 +43,7 @@ def add_live_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     listen.add_argument(
         "--wait", action="store_true", help="wait for a microphone that is not there yet"
     )
-    add_setting_options(listen, _LIVE_SETTINGS)
+    _add_settings(listen, _LIVE_SETTINGS)
     listen.usage = "otic listen [OPTION]…"  # argparse would list them all
 
     run = command(
@@ -47,7 +55,7 @@ def add_live_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     _add_live_options(run)
     run.add_argument("--config", metavar="FILE", help="settings, in TOML; flags go before them")
     _add_microphones(run)
-    add_setting_options(run, _LIVE_SETTINGS)
+    _add_settings(run, _LIVE_SETTINGS)
     run.usage = "otic run [--config FILE] [OPTION]…"
     # What is not given comes from the environment or the file.
     run.set_defaults(model=None, log=None, block=None, no_dashboard=True)
@@ -75,8 +83,19 @@ def add_live_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         "--together", action="store_true", help="all files at the same time, as many microphones"
     )
     _add_speed(replay)
-    add_setting_options(replay, _LIVE_SETTINGS | {"silent_seconds"})
+    _add_settings(replay, _LIVE_SETTINGS | {"silent_seconds"})
     replay.usage = "otic replay FILE… [OPTION]…"
+
+
+def _add_settings(parser: Any, already: frozenset[str]) -> None:
+    """Add a flag for each other setting, where the command has been chosen: there are many."""
+
+    def add() -> None:
+        from realtime.configuration import add_setting_options
+
+        add_setting_options(parser, already)
+
+    parser.later = add
 
 
 def _add_live_options(parser: argparse.ArgumentParser) -> None:

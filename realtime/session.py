@@ -99,7 +99,7 @@ def run_plan(plan: Plan) -> int:
         say(str(failure))
     if failures:
         raise failures[-1]
-    return 0
+    return 1 if session.undelivered else 0
 
 
 class _Session:
@@ -108,6 +108,8 @@ class _Session:
     def __init__(self, plan: Plan, notifier: Notifier) -> None:
         self.notes: list[str] = []
         """What a person should read afterwards."""
+        self.undelivered = False
+        """Whether a replay's events did not get where they should; a sensor's wait on disk."""
         self._plan = plan
         self._notifier = notifier
         self._runner = Runner(plan.bundle, "unknown" in plan.settings.log, self._on_round)
@@ -160,6 +162,7 @@ class _Session:
                 except SourceError as error:
                     failures.append(error)
             self._notifier.stopping()
+        self.undelivered = not (plan.live or stop.requested) and opened.undelivered() > 0
         for sink in plan.extra_sinks:
             sink.close()
         return failures

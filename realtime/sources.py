@@ -18,16 +18,12 @@ from realtime.errors import SourceError
 from realtime.messages import hushed_libraries
 from realtime.pipeline import MAX_AMPLITUDE
 
-MAX_CHANNELS = 256
-"""Of a file; the largest microphone arrays have as many."""
+MAX_CHANNELS = 256  # of a file; the largest microphone arrays have as many
+STATES = ("listening", "waiting", "silent")  # of a source: what SourceHealth may say
 
 _MAX_NUMBERS = 2**22  # of all channels in one read: 16 MiB, whatever the header and --block say
 _UNKNOWN_LENGTH = 2**62  # frames; of a piped FLAC libsndfile gives its largest number
 _PIPED_WAV = 0x7FFFF000  # bytes; a WAV written into a pipe promises the most that it can
-
-
-STATES = ("listening", "waiting", "silent")
-"""What :class:`SourceHealth` says of a source."""
 
 
 @dataclass(frozen=True)

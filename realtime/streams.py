@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
+from realtime.clock import iso, utc_now
 from realtime.conversion import Chunk, Lost
 from realtime.events import Item
 from realtime.monitor import Monitor
@@ -63,8 +63,7 @@ class Stream:
         bundle = self._pipeline.bundle
         started = None
         if self.source.live:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            started = now.replace("+00:00", "Z")
+            started = iso(utc_now())
         self._start = StreamStart(
             otic=__version__,
             model=bundle.name,

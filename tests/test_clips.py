@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -25,9 +26,9 @@ from realtime.conversion import Chunk, Lost
 from realtime.errors import SinkError
 from realtime.events import Event, Gap, Scores
 from realtime.settings import ClipsSettings
-from realtime.sinks import clip_writer
+from realtime.sinks import clip_folder, clip_writer
 from realtime.sinks.clip_folder import ClipFolder
-from realtime.sinks.clips import ClipSink, slug
+from realtime.sinks.clips import ClipSink, file_name_part
 from realtime.sinks.contract import AudioSink, StreamEnd, StreamStart
 from realtime.sinks.recent_audio import RecentAudio, as_int16
 from tests.conftest import ROOT
@@ -427,7 +428,7 @@ def test_a_foreign_model_s_label_stays_in_the_folder(tmp_path: Path, label: str)
 @given(st.text())
 @settings(deadline=None)
 def test_names_hold_letters_digits_and_hyphens(text: str) -> None:
-    name = slug(text)
+    name = file_name_part(text)
     assert 0 < len(name) <= 60
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
@@ -535,6 +536,30 @@ def test_a_slow_disk_drops_whole_recordings_and_nobody_waits(
     assert sink.status().written == len(clips(tmp_path)) == kept
 
 
+def test_a_replay_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sound = clip_writer.write_sound
+
+    def slowly(*args: Any) -> bool:
+        time.sleep(0.02)
+        return write_sound(*args)
+
+    monkeypatch.setattr(clip_writer, "write_sound", slowly)
+    monkeypatch.setattr(clip_writer, "_MOST_WAITING_BYTES", 20_000)
+    said: list[str] = []
+    asked = ClipsSettings(str(tmp_path), pre_seconds=1.0, post_seconds=0.5)
+    sink = ClipSink(
+        asked, "hall", lambda: NOW, said.append, waits=True, patience_seconds=lambda: 20.0
+    )
+    events = [
+        event
+        for n in range(2, 90, 3)
+        for event in (on("dog", n, n + 1), off("dog", n, n + 1.5, n + 2))
+    ]
+    run(sink, blocks(noise(100), 500), events)
+    assert said == []
+    assert sink.status().written == len(clips(tmp_path)) == len(events) / 2
+
+
 def test_close_waits_half_a_second_and_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -580,8 +605,49 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
     for path in (left, fresh, other):
         path.touch()
     os.utime(left, (0, 0))
-    ClipFolder(tmp_path, 1000, lambda: NOW).clear_abandoned()
+    ClipFolder(tmp_path, 1000, lambda: NOW).make_room(0)
     assert sorted(tmp_path.iterdir()) == sorted([fresh, other])
+
+
+def test_what_was_just_left_by_a_killed_process_counts_and_goes_at_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip_folder, "_SCAN_AGAIN_SECONDS", 0.0)
+    fresh = tmp_path / ".20250101T000001.000Z_mic_dog.flac.part"
+    whole = tmp_path / "20250101T000000.000Z_mic_dog.flac"
+    for path in (fresh, whole):
+        path.write_bytes(bytes(600))
+    folder = ClipFolder(tmp_path, 1000, lambda: NOW)
+    assert folder.make_room(0)
+    assert list(tmp_path.iterdir()) == [fresh]  # somebody may be writing it
+    fresh.write_bytes(bytes(700))
+    assert folder.make_room(0)
+    assert list(tmp_path.iterdir()) == [fresh]  # somebody is
+    assert folder.make_room(0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_can_not_be_deleted_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"2025010{day}T000000.000Z_mic_dog.flac" for day in (1, 2, 3)]
+    for name in names:
+        (tmp_path / name).write_bytes(bytes(300))
+    unlink = Path.unlink
+
+    def somebody_elses(path: Path, missing_ok: bool = False) -> None:
+        if path.name in names[:n_theirs]:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", somebody_elses)
+    n_theirs = 1
+    folder = ClipFolder(tmp_path, 1000, lambda: NOW)
+    assert folder.make_room(300)
+    assert {p.name for p in tmp_path.iterdir()} == {names[0], names[2]}
+    n_theirs = 3
+    with pytest.raises(PermissionError):
+        folder.make_room(900)
 
 
 def test_other_items_are_not_recorded(tmp_path: Path) -> None:

@@ -110,7 +110,10 @@ def test_a_program_is_told_everything(tmp_path: Path) -> None:
 def test_secrets_and_leftovers_are_kept_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("OTIC_MQTT_PASSWORD", "OTIC_WEBHOOK_SECRET", "NOTIFY_SOCKET"):
+    for name in (
+        *("OTIC_MQTT_PASSWORD", "OTIC_WEBHOOK_SECRET", "OTIC_WEBHOOK_URL", "OTIC_MQTT_USERNAME"),
+        *("OTIC_NAME", "OTIC_COMMAND_ARGV", "NOTIFY_SOCKET"),
+    ):
         monkeypatch.setenv(name, "hunter2")
     monkeypatch.setenv("OTIC_PEAK", "of another event")
     monkeypatch.setenv("OTIC_KEPT", "yes")

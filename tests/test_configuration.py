@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from realtime.configuration import KEYS, add_setting_options, load_settings
 from realtime.errors import ConfigurationError, UsageError
 from realtime.inputs import input_settings
-from realtime.settings import InputSettings, MqttSettings, Settings
+from realtime.settings import InputSettings, MqttSettings, Settings, WebhookSettings
+from realtime.soundscape import synthesise
 from tests.helpers import one_line, otic
 
 EVERYTHING = """
@@ -123,7 +125,8 @@ def test_a_variable_that_can_not_be_is_named() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    settings = replace(Settings(), mqtt=MqttSettings(password="sesame"))
+    webhook = WebhookSettings(url="https://example.org/token-sesame")
+    settings = replace(Settings(), mqtt=MqttSettings(password="sesame"), webhook=webhook)
     assert "sesame" not in repr(settings)
 
 
@@ -192,3 +195,13 @@ def test_events_of_a_replay_go_where_they_should(tmp_path: Path, esc10: Path) ->
     assert told[0].startswith("on ")
     assert len(told) == 2 * len(rows) == 2 * len(clips) > 0
     assert not (tmp_path / "not-this.csv").exists()  # the environment is for otic run
+
+
+def test_a_replay_whose_events_are_not_taken_says_so_and_fails(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", synthesise(22050)[0][: 8 * 22050], 22050)
+    done = otic(
+        *("replay", tmp_path / "a.wav", "--speed", "max", "--no-dashboard"),
+        *("--command-argv", "/bin/false", "--jsonl", tmp_path / "log.jsonl"),
+    )
+    assert done.returncode == 1
+    assert b"command: 2 events were not delivered" in done.stderr

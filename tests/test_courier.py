@@ -314,7 +314,7 @@ def test_a_stop_while_waiting_or_never_started_is_immediate() -> None:
     assert courier.stop(60.0)
     courier = Courier(receiver, spool, lambda line: None, idle_seconds=60.0)
     courier.start()
-    wait_for(lambda: courier.status().connected)
+    wait_for(lambda: "open" in receiver.calls)
     begin = time.monotonic()
     assert courier.stop(60.0)
     receiver.trouble["open"] = raising(DeliveryError("away"))
@@ -322,9 +322,46 @@ def test_a_stop_while_waiting_or_never_started_is_immediate() -> None:
     courier = Courier(receiver, spool, lambda line: None, first_retry_seconds=60.0)
     courier.start()
     wait_for(lambda: courier.status().last_error is not None)
-    assert courier.stop(60.0)  # one that does not work is not tried again
+    courier.finish(60.0)  # the wait of a minute ends, and it is tried again
+    courier.stop(0.3)
+    assert courier.join(20.0)
     assert time.monotonic() - begin < 20.0
     assert spool.waiting("inbox") == 1
+    assert receiver.calls.count("open") >= 3
+
+
+def test_what_fails_at_the_end_is_tried_again_until_the_patience_is_over() -> None:
+    spool = Spool(None, ["inbox"], 10)
+    receiver = Inbox()
+    left = [3]
+
+    def restarting() -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise DeliveryError("restarting")
+
+    receiver.trouble["deliver"] = restarting
+    courier = Courier(receiver, spool, lambda line: None, first_retry_seconds=60.0)
+    courier.start()
+    for number in range(3):
+        spool.append(notice(number))
+    assert courier.stop(20.0)
+    assert receiver.got == [0, 1, 2]
+
+
+def test_one_that_was_never_reached_is_not_connected() -> None:
+    spool = Spool(None, ["inbox"], 10)
+    receiver = Inbox()
+    receiver.trouble["deliver"] = raising(DeliveryError("refused"))
+    spool.append(notice(1))
+    courier = Courier(receiver, spool, lambda line: None, first_retry_seconds=0.01)
+    courier.start()
+    seen = set()
+    while courier.status().retries < 5:
+        seen.add(courier.status().connected)
+    assert seen == {False}
+    courier.stop(0.0)
+    courier.join(20.0)
 
 
 def test_a_slow_receiver_keeps_what_the_patience_left(delivery: Delivery) -> None:

@@ -19,13 +19,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from realtime.sinks.homeassistant import (
-    HEALTH_STATES,
     Topics,
     discovery_payload,
     discovery_topic,
     removal_payload,
     slug,
 )
+from realtime.sources import STATES
 
 Check = Callable[[Any], bool]
 
@@ -167,7 +167,7 @@ def test_a_payload_is_valid_and_complete() -> None:
     assert payload["availability_topic"] == "otic/porch/status"
     assert payload["origin"].keys() == {"name", "sw_version"}
     state = components["mic.health.state"]
-    assert state["options"] == list(HEALTH_STATES)
+    assert state["options"] == list(STATES)
     assert state["state_topic"] == "otic/porch/mic/health"
     assert state["value_template"] == "{{ value_json.state }}"
 

@@ -139,7 +139,7 @@ def test_a_line_larger_than_the_limit_is_written_all_the_same(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "torn", [b'{"type":"sco', b"\0" * 5000, b'{"a":\0\0\0\0}\n\0\0\n', b"\xff\xfe\n", b"[1]\n[[["]
+    "torn", [b'{"type":"sco', b"\0" * 5000, b'{"a":\0\0\0\0}\n\0\0\n', b'\0\0"b":1}\n{']
 )
 def test_a_torn_end_is_cut_off(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "log.jsonl"
@@ -172,6 +172,57 @@ def test_any_torn_end_leaves_a_valid_log(
     if not full_files(path):
         assert len(records(path)) in (complete, complete + 1, complete + 2)
     assert records(path)[-1]["type"] == "start"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"my precious notes\n" * 1000,
+        b"notes without an end",
+        b"[1]\n[[[",
+        b"\xff\xfe\n",
+        b"\0" * 5000 + b"CD001",
+    ],
+)
+def test_only_a_torn_line_is_cut_off_and_no_text(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"type":"a"}\n' + text)
+    sink = log(path)
+    sink.start(START)
+    sink.close()
+    assert (tmp_path / "log.jsonl.1").read_bytes() == b'{"type":"a"}\n' + text
+    assert [r["type"] for r in records(path)] == ["start"]
+
+
+def test_a_log_has_one_writer(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    first, second = log(path), log(path)
+    first.start(START)
+    with pytest.raises(SinkError, match="another process writes to it: name a file"):
+        second.start(START)
+    first.close()
+    second.start(START)
+    second.close()
+    assert len(records(path)) == 2
+
+
+def test_a_permanent_log_needs_no_limit(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    for _ in range(2):
+        sink = log(path, max_bytes=0, permanent=True)
+        sink.start(START)
+        for n in range(20):
+            sink.write(START, scores(n))
+        sink.close()
+    assert len(records(path)) == 42
+    assert full_files(path) == []
+
+
+def test_a_permanent_log_to_standard_output_is_that(capfd: pytest.CaptureFixture[str]) -> None:
+    sink = JsonlSink("-", BOTH, permanent=True)
+    sink.start(START)
+    sink.close()
+    assert json.loads(capfd.readouterr().out)["type"] == "start"
 
 
 @pytest.mark.parametrize("begin", [b"", b'{"a":1}\n'])

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from realtime.errors import ParameterError, RuntimeMissingError, SinkError
+from realtime.sinks import metrics
+from realtime.sinks.clip_writer import ClipStatus
 from realtime.sinks.metrics import MetricsServer, parse_listen
+from realtime.sinks.metrics_page import Collector
 from realtime.version import __version__
 from tests.conftest import ROOT
 
@@ -58,13 +61,16 @@ class CourierStatus:
     last_error: str | None = None
 
 
+NOTHING = Collector(dict, list, "esc10")
+
+
 @contextmanager
 def serving(
     health: Callable[[], Mapping[str, Snapshot]] = lambda: {"mic": Snapshot()},
     couriers: Callable[[], list[CourierStatus]] = lambda: [CourierStatus()],
     listen: str = "0",
 ) -> Iterator[MetricsServer]:
-    server = MetricsServer(listen, health, couriers, model="esc10")
+    server = MetricsServer(listen, Collector(health, couriers, "esc10"))
     try:
         yield server
     finally:
@@ -164,6 +170,39 @@ def test_figures_are_of_the_moment() -> None:
         assert value(scrape(server)[0], "otic_audio_seconds_total", source="mic") == 5.0
 
 
+def test_recordings_and_the_log() -> None:
+    status = ClipStatus(written=5, deleted=2, dropped=1, failed=3)
+    collector = Collector(dict, list, "esc10", lambda: status, lambda: 7)
+    server = MetricsServer("0", collector)
+    samples, types = scrape(server)
+    server.close()
+    for result, expected in {"written": 5.0, "dropped": 1.0, "failed": 3.0, "deleted": 2.0}.items():
+        assert value(samples, "otic_recordings_total", result=result) == expected
+    assert value(samples, "otic_log_lines_dropped_total") == 7.0
+    assert types["otic_recordings"] == types["otic_log_lines_dropped"] == "counter"
+
+
+def test_clients_that_drip_keep_nobody_out_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_CONNECTION_SECONDS", 1.0)
+    with serving() as server:
+        clients = [socket.create_connection(server.address) for _ in range(32)]
+        for client in clients:
+            client.sendall(b"GET /metrics HTTP/1.0\r\n")
+        deadline = time.monotonic() + 20.0
+        while True:
+            for client in clients:
+                with suppress(OSError):
+                    client.sendall(b"X: y\r\n")
+            try:
+                assert b"otic_up" in get(server)
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        for client in clients:
+            client.close()
+
+
 def test_twenty_at_once_cost_as_much_as_one() -> None:
     asked = 0
 
@@ -250,7 +289,7 @@ def n_open_files() -> int:
 
 
 def test_it_stops_at_once_and_leaves_nothing() -> None:
-    server = MetricsServer("0", dict, list)
+    server = MetricsServer("0", NOTHING)
     get(server)
     stalled = socket.create_connection(server.address)
     files = n_open_files()
@@ -269,13 +308,13 @@ def test_a_busy_port() -> None:
     with serving() as server:
         port = server.address[1]
         with pytest.raises(SinkError, match=rf"can't serve metrics on {port}: Address already"):
-            MetricsServer(str(port), dict, list)
+            MetricsServer(str(port), NOTHING)
 
 
 @pytest.mark.parametrize("listen", ["203.0.113.1:9400", "[::x]:1"])
 def test_an_address_of_somebody_else(listen: str) -> None:
     with pytest.raises(SinkError, match="can't serve metrics on") as caught:
-        MetricsServer(listen, dict, list)
+        MetricsServer(listen, NOTHING)
     assert "\n" not in str(caught.value)
 
 
@@ -305,7 +344,7 @@ def test_what_is_no_address(listen: str) -> None:
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(RuntimeMissingError, match=r"pip install 'otic\[metrics\]'"):
-        MetricsServer("0", dict, list)
+        MetricsServer("0", NOTHING)
 
 
 def test_importing_the_module_is_light() -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,6 +23,7 @@ from realtime.errors import OticError, RuntimeMissingError, SinkError
 from realtime.settings import MqttSettings
 from realtime.sinks.homeassistant import Topics, discovery_topic, slug
 from realtime.sinks.mqtt import MqttReceiver
+from realtime.sinks.mqtt_link import MqttLink
 from realtime.sinks.notices import Notice
 from realtime.sinks.receiver import DeliveryError
 from tests import mosquitto
@@ -442,7 +444,9 @@ def test_who_may_come_in(tmp_path: Path) -> None:
         with opened(broker.port, username="otic", password=PASSWORD) as made:
             made.deliver(notice())
         rotated = receiver(broker.port, username="otic", password_file=str(file))
-        assert "secret can't be read: No such file" in fails(rotated.open)
+        assert "mqtt.password_file" in fails(rotated.open)
+        file.write_text("")
+        assert "is empty: write the secret into it" in fails(rotated.open)
         file.write_bytes(PASSWORD.encode("latin-1"))
         assert "not UTF-8" in fails(rotated.open)
         file.write_text(PASSWORD + "!")
@@ -450,6 +454,22 @@ def test_who_may_come_in(tmp_path: Path) -> None:
         file.write_text(PASSWORD + "\n")
         rotated.open()
         rotated.close()
+
+
+def test_what_is_too_large_is_not_kept() -> None:
+    link = MqttLink(settings(1883), "otic", "will", "offline")
+
+    def come(n_bytes: int) -> None:
+        message = SimpleNamespace(topic="t", payload=bytes(n_bytes), retain=True)
+        link._on_message(None, None, message)
+
+    for n_bytes in (10, 2 << 20, *[1 << 20] * 30):
+        come(n_bytes)
+    received = link.received()
+    assert len(received[0][1]) == 10
+    assert 10 < len(received) <= 17
+    come(10)
+    assert len(link.received()) == 1
 
 
 def test_a_topic_that_is_not_allowed_is_told_not_lost(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from realtime.sinks.contract import Sink, StreamEnd, StreamStart
 from realtime.sinks.courier import Courier
 from realtime.sinks.notices import Notice
 from realtime.sinks.outbox import Outbox, random_id
+from realtime.sinks.receiver import DeliveryError, RefusedError
 from realtime.sinks.spool import Spool
 from tests.conftest import ROOT
-from tests.test_courier import Inbox
+from tests.test_courier import Inbox, raising
 
 NOON = datetime(2026, 1, 1, 12, 0, 0, 123_900, tzinfo=UTC)
 
@@ -79,10 +80,10 @@ def test_events_become_notices() -> None:
             label="dog",
             onset=1.25,
             time=4.75,
-            onset_at="2026-01-01T11:59:56.623Z",
+            onset_at="2026-01-01T11:59:59.373Z",
             at="2026-01-01T12:00:00.123Z",
             offset=4.5,
-            offset_at="2026-01-01T11:59:59.873Z",
+            offset_at="2026-01-01T12:00:02.623Z",
             peak=0.875,
         ),
     ]
@@ -222,8 +223,59 @@ def test_a_clean_stop_delivers_the_last_events_and_takes_no_second(tmp_path: Pat
 def test_a_stop_with_nothing_to_wait_for_is_immediate(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.db", ["inbox"], 100)
     courier = Courier(Inbox(), spool, lambda line: None, idle_seconds=60.0)
-    sink = Outbox("hall", spool, [courier], patience_seconds=60.0)
+    sink = Outbox("hall", spool, [courier], patience_seconds=lambda: 60.0)
     begin = time.monotonic()
     sink.close()
     assert time.monotonic() - begin < 10.0
     assert not [thread for thread in threading.enumerate() if thread.name == "otic-inbox"]
+
+
+def test_the_clock_may_be_set_during_an_event() -> None:
+    spool = Spool(None, ["inbox"], 100)
+    clock = [NOON]
+    sink = Outbox("hall", spool, [], now=lambda: clock[0])
+    sink.write(FRONT, on("dog", 1.25, 2.0))
+    clock[0] -= timedelta(hours=1)
+    sink.write(FRONT, off("dog", 1.25, 4.75))
+    first, second = drain(spool)
+    assert second.onset_at == first.onset_at == "2026-01-01T11:59:59.373Z"
+    assert second.offset_at == "2026-01-01T12:00:02.623Z"  # 3.25 s later, as in the stream
+    assert second.at == "2026-01-01T11:00:00.123Z"
+    sink.close()
+
+
+def test_what_was_not_delivered_is_said_and_counted(tmp_path: Path) -> None:
+    for path in (tmp_path / "spool.db", None):
+        spool = Spool(path, ["inbox", "other"], 100)
+        away, refusing = Inbox(), Inbox()
+        refusing.name = "other"
+        away.trouble["open"] = raising(DeliveryError("no route"))
+        refusing.trouble["deliver"] = raising(RefusedError("400 Bad Request"))
+        said: list[str] = []
+        couriers = [Courier(each, spool, lambda line: None) for each in (away, refusing)]
+        sink = Outbox("hall", spool, couriers, patience_seconds=lambda: 1.0, say=said.append)
+        sink.write(FRONT, on("dog", 1.0, 2.0))
+        sink.close()
+        where = "" if path is None else f", they wait in '{path}'"
+        assert said == [
+            f"inbox: 1 events were not delivered{where}",
+            "other: 1 events were refused, lately: 400 Bad Request",
+        ]
+        assert sink.undelivered() == 2
+
+
+def test_a_patience_that_becomes_shorter_ends_the_wait() -> None:
+    spool = Spool(None, ["inbox"], 100)
+    receiver = Inbox()
+    receiver.trouble["deliver"] = raising(DeliveryError("no route"))
+    patience = [60.0]
+    courier = Courier(receiver, spool, lambda line: None)
+    sink = Outbox("hall", spool, [courier], patience_seconds=lambda: patience[0])
+    sink.write(FRONT, on("dog", 1.0, 2.0))
+    timer = threading.Timer(0.5, lambda: patience.__setitem__(0, 0.1))
+    timer.start()
+    begin = time.monotonic()
+    sink.close()
+    assert time.monotonic() - begin < 20.0
+    assert sink.undelivered() == 1
+    timer.join()

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from realtime.errors import SinkError
 from realtime.sinks import spool_store
 from realtime.sinks.notices import Notice
 from realtime.sinks.spool import Spool
+from realtime.sinks.spool_journal import SpoolJournal
 from tests.conftest import ROOT
 
 
@@ -70,9 +72,14 @@ class SpoolMachine(RuleBasedStateMachine):
         self.on: dict[str, Notice] = {}
 
     def configure(self, names: list[str]) -> None:
+        lost = {n: len(queue) for n, queue in self.queues.items() if queue and n not in names}
         self.queues = {n: self.queues.get(n, deque()) for n in names}
         self.dropped = {n: self.dropped.get(n, 0) for n in names}
         self.spool = Spool(self.path, names, MAX_EVENTS)
+        assert set(self.spool.warnings()) == {
+            f"{name} is no longer configured: {n} events that waited for it are dropped"
+            for name, n in lost.items()
+        }
 
     @property
     def path(self) -> Path:
@@ -276,7 +283,8 @@ def test_an_append_while_the_file_is_brought_to_the_disk(
     assert [e.event for e in killed.open_events()] == [str(n) for n in range(1, 20)]
     assert drain(killed, "a") == [*range(20), 0]
     killed.close()
-    assert [path.name for path in (tmp_path / "b").iterdir()] == ["spool.db"]
+    left = sorted(path.name for path in (tmp_path / "b").iterdir())
+    assert left == ["spool.db", "spool.db-journaled"]  # its room stays taken
 
 
 # ---------------------------------------------------------------- a disk that is full
@@ -387,6 +395,119 @@ def within_a_limit_on_files(path: Path) -> None:
     spool.close()
     spool = Spool(path.parent / "left" / "spool.db", ["a"], 10_000)
     assert drain(spool, "a") == list(range(number + 1))
+    spool.close()
+
+
+def test_what_a_full_disk_does_not_take_outlives_a_kill(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=12m", str(small_disk)], check=True)
+    spool = Spool(small_disk / "spool.db", ["a"], 10_000)
+    spool.append(notice(0))
+    fill(small_disk)
+    for life in range(3):  # the disk stays full over all of them
+        for number in range(1 + 100 * life, 101 + 100 * life):
+            spool.append(notice(number))
+        spool._backlog._store.close()  # type: ignore[union-attr] - as a kill would
+        spool = Spool(small_disk / "spool.db", ["a"], 10_000)
+        assert spool.waiting("a") == 101 + 100 * life
+    (small_disk / "ballast").unlink()
+    time.sleep(0.3)
+    assert drain(spool, "a") == list(range(301))
+    spool.append(notice(301))
+    spool.close()
+    spool = Spool(small_disk / "spool.db", ["a"], 10_000)
+    assert drain(spool, "a") == [301]
+    spool.close()
+
+
+def test_what_the_journal_has_forgotten_stays_so(tmp_path: Path) -> None:
+    """Also where the file that knew its numbers is gone, and lines are written over old ones."""
+    journal = SpoolJournal(tmp_path / "journal")
+    journal.reserve()
+    for number in range(1, 21):
+        journal.write(number, "x" * number)
+    journal.clear()
+    journal.write(21, "y")
+    journal.write(22, "z" * 30)
+    journal.close()
+    journal = SpoolJournal(tmp_path / "journal")
+    assert journal.read(after=0) == [(21, "y"), (22, "z" * 30)]
+    journal.write(23, "new")
+    assert SpoolJournal(tmp_path / "journal").read(after=21) == [(22, "z" * 30), (23, "new")]
+    journal.clear()
+    journal.close()
+    journal = SpoolJournal(tmp_path / "journal")
+    assert journal.read(after=0) == []
+    assert journal.latest == 23
+
+
+def test_a_spool_begun_anew_beside_an_old_journal(tmp_path: Path) -> None:
+    for number in range(3):
+        spool = Spool(tmp_path / "spool.db", ["a"], 10_000)
+        journal = spool._journal
+        assert journal is not None
+        journal.write(spool._number + 1, notice(number).to_json())  # then it was killed
+        spool._backlog._store.close()  # type: ignore[union-attr]
+        spool = Spool(tmp_path / "spool.db", ["a"], 10_000)
+        assert drain(spool, "a") == [number]
+        spool.close()
+        for file in tmp_path.glob("spool.db*"):
+            if file.name != "spool.db-journaled":
+                file.unlink()
+
+
+def test_a_disk_that_filled_up_after_a_clean_stop_is_no_reason_not_to_start(
+    small_disk: Path,
+) -> None:
+    path = small_disk / "spool.db"
+    spool = Spool(path, ["works"], 100)
+    for number in range(20):
+        spool.append(notice(number))
+    spool.close()
+    fill(small_disk)
+    spool = Spool(path, ["works"], 100)
+    spool.append(notice(20))
+    assert drain(spool, "works") == list(range(21))
+    (small_disk / "ballast").unlink()
+    spool.close()
+
+
+def test_a_disk_that_fails_to_read_for_a_moment_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "spool.db"
+    spool = Spool(path, ["works"], 100)
+    for number in range(20):
+        spool.append(notice(number))
+    read = spool_store.SpoolStore.oldest_after
+    failures = [3]
+
+    def failing(store: spool_store.SpoolStore, sequence: int) -> tuple[int, str] | None:
+        failures[0] -= 1
+        if failures[0] >= 0:
+            raise sqlite3.OperationalError("disk I/O error")
+        return read(store, sequence)
+
+    monkeypatch.setattr(spool_store.SpoolStore, "oldest_after", failing)
+    for _ in range(3):
+        assert spool.next("works") is None
+        spool.tend()
+    assert spool.warnings() == (
+        f"{str(path)!r} can't be read now (disk I/O error): what waits in it is tried again",
+    )
+    assert drain(spool, "works") == list(range(20))
+    assert spool.dropped("works") == 0
+    spool.close()
+
+
+def test_a_name_that_is_no_utf_8_does_not_poison_the_spool(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", ["works"], 100)
+    spool.append(replace(notice(1), source="caf\udce9"))
+    spool.append(notice(2))
+    entry = spool.next("works")
+    assert entry is not None
+    assert entry[1].source == "caf?"
+    assert drain(spool, "works") == [1, 2]
+    assert spool.warnings() == ()
     spool.close()
 
 

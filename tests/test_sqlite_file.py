@@ -18,12 +18,13 @@ from typing import Any
 
 import pytest
 
+from realtime.clock import iso
 from realtime.errors import ParameterError
 from realtime.settings import SqliteSettings
 from realtime.sinks import sqlite_file
 from realtime.sinks.notices import Notice
 from realtime.sinks.receiver import DeliveryError, Receiver, RefusedError
-from realtime.sinks.sqlite_file import SqliteReceiver, as_text
+from realtime.sinks.sqlite_file import SqliteReceiver
 from tests.conftest import ROOT
 
 ON = Notice(
@@ -243,13 +244,15 @@ print(slowest)
 
 def at(days_ago: float, event: str) -> Notice:
     when = datetime.now(UTC) - timedelta(days=days_ago)
-    return replace(ON, event=event, onset_at=as_text(when))
+    return replace(ON, event=event, onset_at=iso(when))
 
 
 def test_old_events_are_deleted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = opened(path, keep_days=2.0)
     for notice in (at(1.9, "young"), at(2.1, "old"), at(400.0, "very old"), at(-1.0, "future")):
         made.deliver(notice)
+    made.close()
+    made = opened(path, keep_days=2.0)
     made.idle()
     assert len(query(path)) == 4  # not every second
     monkeypatch.setattr(sqlite_file, "_SWEEP_SECONDS", 0.0)
@@ -261,7 +264,7 @@ def test_old_events_are_deleted(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_many_old_events_are_deleted_a_few_at_a_time(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(path)
+    put(path, at(0.0, "young"))
     with closing(sqlite3.connect(path)) as db, db:
         rows = [(f"{i}", "s", "m", "dog", "2000-01-01T00:00:00.000Z", 0.0) for i in range(2500)]
         columns = "event, sensor, source, label, onset_at, onset"
@@ -275,7 +278,7 @@ def test_many_old_events_are_deleted_a_few_at_a_time(
     for _ in range(3):
         made.idle()
         left.append(query(path, "SELECT count(*) FROM events")[0][0])
-    assert left == [1500, 500, 0]
+    assert left == [1501, 501, 1]
     made.close()
 
 
@@ -292,6 +295,38 @@ def test_nothing_is_deleted_for_ever_by_default_or_by_a_clock_that_is_set(
     monkeypatch.setattr(sqlite_file, "_clock_error", lambda: real() - time.monotonic() + 1e9)
     made.idle()
     assert len(query(path)) == 1
+    made.close()
+
+
+@pytest.mark.parametrize("ahead_days", [365.0, -20_000.0])
+def test_a_clock_that_is_wrong_from_the_start_costs_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, ahead_days: float
+) -> None:
+    monkeypatch.setattr(sqlite_file, "_SWEEP_SECONDS", 0.0)
+    put(path, *(at(days, f"{days}") for days in range(50)))
+    wrong = timedelta(days=ahead_days)
+    settings = SqliteSettings(str(path), keep_days=90.0)
+    made = SqliteReceiver(settings, now=lambda: datetime.now(UTC) + wrong)
+    made.open()
+    made.idle()
+    made.deliver(at(-ahead_days, "by the wrong clock"))
+    made.open()  # after a failure, say
+    made.idle()
+    assert len(query(path, "SELECT event FROM events")) == 51
+    made.close()
+    made = opened(path, keep_days=30.5)  # now it is right
+    made.idle()
+    left = [event for (event,) in query(path, "SELECT event FROM events")]
+    assert len(left) == 31 + (ahead_days > 0)
+    made.close()
+
+
+def test_a_time_that_is_none_deletes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_file, "_SWEEP_SECONDS", 0.0)
+    put(path, at(1.0, "young"), replace(ON, event="odd", onset_at="whenever"))
+    made = opened(path, keep_days=2.0)
+    made.idle()
+    assert len(query(path)) == 2
     made.close()
 
 
@@ -361,7 +396,7 @@ print(number)
 
 def test_the_documented_queries_work(path: Path) -> None:
     page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
-    put(path, ON, replace(OFF, event="other", onset_at=as_text(datetime.now(UTC))))
+    put(path, ON, replace(OFF, event="other", onset_at=iso(datetime.now(UTC))))
     [text] = [part.split("```")[0] for part in page.split("```sql\n")[1:]]
     now, today = (query(path, line) for line in text.splitlines())
     assert now == [("dog", "2026-01-01T12:00:01.250Z")]

@@ -68,18 +68,19 @@ class Backlog:
         self._pending: deque[tuple[int, str, int]] = deque()
         self._last = 0  # the latest sequence
         self._failing = False
+        self._unreadable = False  # as far as was said
         self._retry_at = 0.0
         self._store = None if path is None else SpoolStore(path, self.warnings.append)
-        known: dict[str, Place] = {}
+        known: dict[str, Place] = {}  # to the file
         if self._store is not None:
-            self._open_at_start(self._store)
-            if self._store.is_open:
-                self._last = self._store.last()
-                self.taken = self._store.taken
-                self.open_events = dict(self._store.open_events)
-                for name, (done, dropped) in self._store.places.items():
-                    known[name] = Place(done, dropped, self._store.count_after(done))
+            known = self._open_at_start(self._store)
         self.places = {name: known.get(name) or Place(self._last, 0, 0) for name in receivers}
+        for name, place in known.items():
+            if place.waiting and name not in self.places:
+                self.warnings.append(
+                    f"{name} is no longer configured: {place.waiting} events that waited for it "
+                    "are dropped"
+                )
         self.settle()
 
     @property
@@ -106,10 +107,15 @@ class Backlog:
         store = self._store
         if store is not None and store.is_open:
             try:
-                if (found := store.oldest_after(sequence)) is not None:
-                    return found
+                found = store.oldest_after(sequence)
             except sqlite3.Error as error:
-                self._give_up_file(store, error)
+                self._note_unreadable(store, error)
+                if store.is_open:
+                    return None  # what is in the file comes first: it is read again, later
+            else:
+                self._unreadable = False
+                if found is not None:
+                    return found
         if not self._pending:
             return None
         index = max(0, sequence + 1 - self._pending[0][0])
@@ -150,9 +156,17 @@ class Backlog:
             self._store.close()
         return saved
 
-    def _open_at_start(self, store: SpoolStore) -> None:
+    def _open_at_start(self, store: SpoolStore) -> dict[str, Place]:
+        """What the file holds, and how far each receiver is that it knows."""
         try:
             store.open()
+            self._last = store.last()
+            self.taken = store.taken
+            self.open_events = dict(store.open_events)
+            return {
+                name: Place(done, dropped, store.count_after(done))
+                for name, (done, dropped) in store.places.items()
+            }
         except sqlite3.Error as error:
             if not store.is_new:
                 raise SinkError(
@@ -160,6 +174,7 @@ class Backlog:
                     "folder with --spool-directory"
                 ) from error
             self._note_failure(store, error)  # a full disk: it may have room later
+            return {}
 
     def _write(self, store: SpoolStore, quick: bool) -> None:
         try:
@@ -221,6 +236,15 @@ class Backlog:
             self.warnings.append(
                 f"{str(store.path)!r} can't be written ({error}): up to {self._max_memory} events "
                 "wait in memory until it can"
+            )
+
+    def _note_unreadable(self, store: SpoolStore, error: sqlite3.Error) -> None:
+        if is_damage(error):
+            self._give_up_file(store, error)
+        elif not self._unreadable:
+            self._unreadable = True
+            self.warnings.append(
+                f"{str(store.path)!r} can't be read now ({error}): what waits in it is tried again"
             )
 
     def _give_up_file(self, store: SpoolStore, error: Exception) -> None:

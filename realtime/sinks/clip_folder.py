@@ -63,37 +63,28 @@ class ClipFolder:
         self._max_bytes = max_bytes
         self._now = now
         self._sizes: dict[str, int] = {}
+        self._unfinished: dict[str, tuple[int, int]] = {}  # bytes and time of what others left
         self._scanned = -_SCAN_AGAIN_SECONDS
-
-    def clear_abandoned(self) -> None:
-        """Delete what a process that was killed left half written."""
-        for entry in os.scandir(self.path):
-            if _OURS_UNFINISHED.fullmatch(entry.name):
-                with suppress(FileNotFoundError):
-                    if abs(time.time() - entry.stat().st_mtime) > _ABANDONED_SECONDS:
-                        (self.path / entry.name).unlink()
 
     def make_room(self, n_bytes: int) -> bool:
         """Delete the oldest until so many bytes fit; False where they never do.
 
+        What can't be deleted is passed over. Now and then this looks what is in the folder,
+        and deletes what a process that was killed left half written.
+
         Raises
         ------
         OSError
-            If the folder can't be read, or a recording can't be deleted.
+            If the folder can't be read, or not enough can be deleted.
         """
         if n_bytes > self._max_bytes:
             return False
         if time.monotonic() - self._scanned >= _SCAN_AGAIN_SECONDS:
             self._scan()
-        excess = sum(self._sizes.values()) + n_bytes - self._max_bytes
+        used = sum(self._sizes.values()) + sum(size for size, _ in self._unfinished.values())
+        excess = used + n_bytes - self._max_bytes
         if excess > 0:
-            now = stamp(self._now())
-            for name in sorted(self._sizes, key=lambda name: (name[: len(now)] <= now, name)):
-                (self.path / name).unlink(missing_ok=True)
-                self.deleted += 1
-                excess -= self._sizes.pop(name)
-                if excess <= 0:
-                    break
+            self._delete(excess)
         return True
 
     def put(self, unfinished: Path, clip: Clip, suffix: str) -> None:
@@ -106,14 +97,44 @@ class ClipFolder:
         unfinished.rename(path)
         self._sizes[path.name] = path.stat().st_size
 
+    def _delete(self, excess: int) -> None:
+        now = stamp(self._now())
+        failure: OSError | None = None
+        for name in sorted(self._sizes, key=lambda name: (name[: len(now)] <= now, name)):
+            try:
+                (self.path / name).unlink(missing_ok=True)
+            except OSError as error:  # somebody else's, in a folder that many may write
+                failure = error
+                continue
+            self.deleted += 1
+            excess -= self._sizes.pop(name)
+            if excess <= 0:
+                return
+        if failure is not None:
+            raise failure
+
     def _scan(self) -> None:
         self._sizes.clear()
+        before, self._unfinished = self._unfinished, {}
         for entry in os.scandir(self.path):
-            if _OURS.fullmatch(entry.name):
-                with suppress(FileNotFoundError):  # deleted by somebody meanwhile
-                    if entry.is_file(follow_symlinks=False):
-                        self._sizes[entry.name] = entry.stat().st_size
+            with suppress(FileNotFoundError):  # deleted by somebody meanwhile
+                if not entry.is_file(follow_symlinks=False):
+                    continue
+                if _OURS.fullmatch(entry.name):
+                    self._sizes[entry.name] = entry.stat().st_size
+                elif _OURS_UNFINISHED.fullmatch(entry.name):
+                    self._look_at_unfinished(entry, before.get(entry.name))
         self._scanned = time.monotonic()
+
+    def _look_at_unfinished(self, entry: os.DirEntry[str], before: tuple[int, int] | None) -> None:
+        """Delete it where nobody writes it: it is old, or as it was at the scan before."""
+        state = entry.stat()
+        found = (state.st_size, state.st_mtime_ns)
+        if found == before or abs(time.time() - state.st_mtime) > _ABANDONED_SECONDS:
+            with suppress(PermissionError):
+                (self.path / entry.name).unlink()
+                return
+        self._unfinished[entry.name] = found
 
 
 def stamp(at: datetime) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from realtime.errors import SinkError
 from realtime.sinks.clip_folder import Clip, ClipFolder
 
 _MOST_WAITING_BYTES = 64 << 20
+_LOOK_SECONDS = 0.05  # how soon a shorter patience is noticed
 _HEADER_BYTES = 8192  # header and texts, and what FLAC adds to samples that can't be compressed
 
 
@@ -34,10 +36,9 @@ class ClipStatus:
 
 
 class ClipWriter:
-    """A thread that writes recordings; nobody ever waits for it.
+    """A thread that writes recordings; nobody waits for it but who says so.
 
-    Thread safety: :meth:`offer` and :meth:`close` are called by one thread,
-    :meth:`status` by any.
+    Thread safety: one thread calls the methods, any :meth:`status`.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ class ClipWriter:
         ``flac`` or ``wav``.
     say : callable
         Told, on one line, where recordings are lost, and where they are written again.
+    waits : bool
+        Whether :meth:`offer` waits for a slow disk, or else drops the recording.
 
     Raises
     ------
@@ -53,12 +56,17 @@ class ClipWriter:
         If the folder can't be made, or no file can be made in it.
     """
 
-    def __init__(self, folder: ClipFolder, suffix: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: ClipFolder, suffix: str, say: Callable[[str], None], waits: bool = False
+    ) -> None:
         self._folder = folder
         self._suffix = suffix
         self._say = say
+        self._waits = waits
+        self._finishing_since: float | None = None
         self._queue: SimpleQueue[Clip | None] = SimpleQueue()
         self._lock = threading.Lock()  # guards the next two; held for a few additions only
+        self._written = threading.Condition(self._lock)
         self._status = ClipStatus()
         self._waiting_bytes = 0
         self._failing = False
@@ -68,22 +76,36 @@ class ClipWriter:
         self._thread.start()
 
     def offer(self, clip: Clip) -> None:
-        """Have a recording written, or drop it where too many wait already."""
+        """Have a recording written; where too many wait already, wait too, or drop it."""
         with self._lock:
-            waiting = self._status.waiting
-            taken = not waiting or self._waiting_bytes + clip.n_bytes <= _MOST_WAITING_BYTES
+            while not (taken := self._has_room(clip)) and self._waits and self._thread.is_alive():
+                self._written.wait(_LOOK_SECONDS)
             if taken:
                 self._waiting_bytes += clip.n_bytes
-                self._status = replace(self._status, waiting=waiting + 1)
+                self._status = replace(self._status, waiting=self._status.waiting + 1)
         if taken:
             self._queue.put(clip)
         else:
             self._trouble("the disk is too slow", dropped=1)
 
-    def close(self, timeout_seconds: float) -> None:
-        """Write what waits, within this time."""
-        self._queue.put(None)
-        self._thread.join(timeout_seconds)
+    def finish(self) -> None:
+        """No further recording comes. Does not wait."""
+        if self._finishing_since is None:
+            self._finishing_since = time.monotonic()
+            self._queue.put(None)
+
+    def close(self, patience_seconds: Callable[[], float]) -> None:
+        """:meth:`finish`, and wait until all is written, no longer than the patience from then.
+
+        It is asked again and again, and may become shorter.
+        """
+        self.finish()
+        assert self._finishing_since is not None
+        while (
+            self._thread.is_alive()
+            and (left := self._finishing_since + patience_seconds() - time.monotonic()) > 0.0
+        ):
+            self._thread.join(min(left, _LOOK_SECONDS))
         if self._thread.is_alive():
             self._given_up.set()
             left = self.status().waiting
@@ -111,7 +133,6 @@ class ClipWriter:
 
     def _work(self) -> None:
         try:
-            self._folder.clear_abandoned()
             self._folder.make_room(0)
         except OSError as error:
             self._trouble(_reason(error))
@@ -120,6 +141,13 @@ class ClipWriter:
             with self._lock:
                 self._waiting_bytes -= clip.n_bytes
                 self._status = replace(self._status, waiting=self._status.waiting - 1)
+                self._written.notify()
+
+    def _has_room(self, clip: Clip) -> bool:
+        """Whether it may wait, too; the lock is held."""
+        if not self._status.waiting:
+            return True
+        return self._waiting_bytes + clip.n_bytes <= _MOST_WAITING_BYTES
 
     def _write(self, clip: Clip) -> None:
         """Write beside, then rename; what goes wrong is counted."""

@@ -8,10 +8,11 @@ import unicodedata
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from realtime.clock import iso, utc_now
 from realtime.conversion import Chunk, Lost
 from realtime.events import Event, Item
 from realtime.messages import say as say_on_stderr
@@ -23,13 +24,8 @@ from realtime.sinks.recent_audio import RecentAudio
 
 _MARGIN_SECONDS = 1.0  # an onset lies in the window in which it was decided, or about there
 _STOP_SECONDS = 0.5
-_LONGEST_SLUG = 60
+_LONGEST_PART = 60
 _MOST_LOSSES = 16  # that a file's comment lists
-
-
-def utc_now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
 
 
 @dataclass
@@ -81,8 +77,9 @@ class ClipSink:
     from the onset on, and not beyond the ends of the stream. Lost samples are silence.
     How the stream is cut into chunks makes no difference.
 
-    Thread safety: one thread calls the methods of the contract, any :meth:`status`. None
-    of them waits for the disk but :meth:`close`, for half a second.
+    Thread safety: one thread calls the methods of the contract and :meth:`finish`, any
+    :meth:`status`. None of them waits for the disk but :meth:`close`, for the patience, and
+    those that end a recording where it ``waits``.
 
     Parameters
     ----------
@@ -94,6 +91,11 @@ class ClipSink:
         The wall clock, with a time zone.
     say : callable
         Told, on one line, where recordings are lost. Another thread may call it.
+    waits : bool
+        Whether the stream may be held up until there is room for a recording; else it is
+        dropped where 64 MB wait for the disk. For streams that are not live.
+    patience_seconds : callable
+        How long :meth:`close` waits for the disk, at least half a second.
 
     Raises
     ------
@@ -107,12 +109,17 @@ class ClipSink:
         sensor: str,
         now: Callable[[], datetime] = utc_now,
         say: Callable[[str], None] = say_on_stderr,
+        *,
+        waits: bool = False,
+        patience_seconds: Callable[[], float] = lambda: _STOP_SECONDS,
     ) -> None:
         self._settings = settings
         self._directory = settings.directory if settings.enabled else None
         self._sensor = sensor
         self._now = now
         self._say = say
+        self._waits = waits
+        self._patience = patience_seconds
         self._tracks: dict[str, _Track] = {}
         self._writer: ClipWriter | None = None
         self._final = ClipStatus()
@@ -128,7 +135,7 @@ class ClipSink:
         if self._writer is None:
             max_bytes = round(self._settings.max_megabytes * 1e6)
             folder = ClipFolder(Path(self._directory), max_bytes, self._now)
-            self._writer = ClipWriter(folder, self._settings.format, self._say)
+            self._writer = ClipWriter(folder, self._settings.format, self._say, self._waits)
         self._tracks[stream.source] = _Track(stream, self._settings)
 
     def hear(self, stream: StreamStart, chunk: Chunk) -> None:
@@ -167,13 +174,19 @@ class ClipSink:
             for recording in list(track.recordings):
                 self._finish(track, recording)
 
-    def close(self) -> None:
+    def finish(self) -> None:
+        """No further stream comes: the patience begins. Does not wait."""
         if self._writer is not None:
             for track in list(self._tracks.values()):
                 for recording in list(track.recordings):
                     self._finish(track, recording)
             self._tracks.clear()
-            self._writer.close(_STOP_SECONDS)
+            self._writer.finish()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self.finish()
+            self._writer.close(lambda: max(_STOP_SECONDS, self._patience()))
             self._final = self._writer.status()
             self._writer = None
 
@@ -190,8 +203,8 @@ class ClipSink:
         self._writer.offer(
             Clip(
                 at=stamp(recording.onset_at),
-                source=slug(track.stream.source),
-                label=slug(recording.on.label),
+                source=file_name_part(track.stream.source),
+                label=file_name_part(recording.on.label),
                 sr=track.stream.sr,
                 pieces=track.audio.cut(recording.start, stop),
                 title=_text(recording.on.label),
@@ -208,9 +221,7 @@ class ClipSink:
             "source": track.stream.source,
             "model": track.stream.model,
             "label": on.label,
-            "onset_at": recording.onset_at.astimezone(UTC)
-            .isoformat(timespec="milliseconds")
-            .replace("+00:00", "Z"),
+            "onset_at": iso(recording.onset_at),
             "onset": round(on.onset, 6),
             "offset": None if off is None or off.offset is None else round(off.offset, 6),
             "start": round(recording.start / sr, 6),
@@ -226,10 +237,10 @@ class ClipSink:
         return facts
 
 
-def slug(text: str) -> str:
+def file_name_part(text: str) -> str:
     """Lower-case ASCII letters, digits and hyphens, for a file's name; never empty."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    words = re.sub(r"[^a-z0-9]+", "-", plain)[:_LONGEST_SLUG].strip("-")
+    words = re.sub(r"[^a-z0-9]+", "-", plain)[:_LONGEST_PART].strip("-")
     return words or f"{zlib.crc32(text.encode(errors='replace')):08x}"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import os
 import selectors
@@ -12,8 +11,9 @@ import signal
 import subprocess
 import time
 
+from realtime.configuration import KEYS
 from realtime.errors import ParameterError
-from realtime.settings import CommandSettings, Settings
+from realtime.settings import CommandSettings
 from realtime.sinks.notices import Notice
 from realtime.sinks.receiver import DeliveryError, RefusedError
 
@@ -74,8 +74,7 @@ class CommandReceiver:
         except (OSError, ValueError) as error:
             raise DeliveryError(self._unstartable(error)) from error
         try:
-            # "replace": a file name that is not UTF-8 must not keep an event from being told.
-            said = _attend(process, notice.to_json().encode("utf-8", "replace") + b"\n", deadline)
+            said = _attend(process, notice.to_json().encode() + b"\n", deadline)
         finally:
             in_time = process.returncode is not None
             _end(process)
@@ -112,26 +111,17 @@ class CommandReceiver:
 
 
 def environment(notice: Notice) -> dict[str, str]:
-    """Ours without our secrets, and with ``OTIC_ID``, ``OTIC_LABEL``, … of the notice."""
+    """Ours without our configuration, and with ``OTIC_ID``, ``OTIC_LABEL``, … of the notice."""
     values: dict[str, object] = {name: getattr(notice, name) for name in (*_FIELDS, "reason")}
     for name in _NUMBERS:
         value = getattr(notice, name)
         values[name] = None if value is None else round(value, 6)
     own = {f"OTIC_{name.upper()}": value for name, value in values.items()}
-    unwanted = own.keys() | _secrets() | {"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
+    # OTIC_WEBHOOK_URL may hold a token, OTIC_MQTT_PASSWORD is one.
+    configuration = {key.variable for key in KEYS}
+    unwanted = own.keys() | configuration | {"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return kept | {k: _as_variable(str(v)) for k, v in own.items() if v is not None}
-
-
-def _secrets() -> set[str]:
-    """The variables that hold secrets: ``OTIC_MQTT_PASSWORD`` and so on."""
-    return {
-        f"OTIC_{section.name}_{key.name}".upper()
-        for section in dataclasses.fields(Settings)
-        if dataclasses.is_dataclass(section.default)
-        for key in dataclasses.fields(section.default)
-        if key.metadata["secret"]
-    }
 
 
 def _as_variable(text: str) -> str:

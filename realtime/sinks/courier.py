@@ -13,6 +13,7 @@ from realtime.sinks.receiver import DeliveryError, Receiver, RefusedError
 from realtime.sinks.spool import Spool
 
 _LONGEST_ERROR = 300
+_LAST_RETRY_SECONDS = 0.1  # between tries once it is to end
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class CourierStatus:
     ----------
     name : str
     connected : bool
-        Whether it is open; one that was never tried is not.
+        Whether it took something, or was found alive, since it was opened.
     delivered, refused : int
         Since the start of the process.
     dropped, waiting : int
@@ -104,14 +105,25 @@ class Courier:
         self._thread.start()
 
     def finish(self, patience_seconds: float) -> None:
-        """Ask the thread to end: when nothing waits, at a failure, or after the patience."""
+        """Ask the thread to end: when nothing waits, or after the patience.
+
+        Until then what fails is tried again. A later call can only shorten the patience.
+        """
+        deadline = time.monotonic() + patience_seconds
         if not self._finishing.is_set():
-            self._deadline = time.monotonic() + patience_seconds
+            self._deadline = deadline
             self._finishing.set()
             self._spool.wake(self.name)
+        self._deadline = min(self._deadline, deadline)
+
+    def join(self, timeout_seconds: float) -> bool:
+        """Wait so long for the end of the thread; whether it has ended, or never began."""
+        if self._thread.ident is not None:
+            self._thread.join(max(0.0, timeout_seconds))
+        return not self._thread.is_alive()
 
     def stop(self, patience_seconds: float) -> bool:
-        """:meth:`finish`, and wait for it, no longer than the patience of the first call.
+        """:meth:`finish`, and wait for it, no longer than the shortest patience.
 
         Returns
         -------
@@ -119,9 +131,7 @@ class Courier:
             False where the receiver hangs. What was not delivered stays in the spool.
         """
         self.finish(patience_seconds)
-        if self._thread.ident is not None:
-            self._thread.join(max(0.0, self._deadline - time.monotonic()))
-        return not self._thread.is_alive()
+        return self.join(self._deadline - time.monotonic())
 
     def status(self) -> CourierStatus:
         """The state now."""
@@ -144,15 +154,23 @@ class Courier:
                 return
             except BaseException as error:  # SystemExit too: a library's must not end deliveries
                 self._failed(error)
-            if self._finishing.is_set() or self._pause(self._back_off()):
+            if not self._rest():
                 return
             self._retries += 1
+
+    def _rest(self) -> bool:
+        """Wait after a failure; whether to try again."""
+        if self._finishing.is_set():
+            time.sleep(max(0.0, min(_LAST_RETRY_SECONDS, self._deadline - time.monotonic())))
+        elif not self._pause(self._back_off()):
+            return True
+        left = self._finishing.is_set() and time.monotonic() < self._deadline
+        return left and self._spool.waiting(self.name) > 0
 
     def _serve(self) -> None:
         """Open, and deliver until asked to finish; raises what the receiver raised."""
         try:
             self._receiver.open()
-            self._connected = True
             idle_at = time.monotonic() + self._idle_seconds
             while not self._is_over():
                 entry = self._spool.next(self.name)
@@ -184,6 +202,7 @@ class Courier:
         return self._finishing.is_set() and time.monotonic() >= self._deadline
 
     def _works(self, waited: int) -> None:
+        self._connected = True
         self._pass_on_warnings()
         self._failures = 0
         if self._unreachable:

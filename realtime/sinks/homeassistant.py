@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from realtime.sources import STATES
 from realtime.version import __version__
 
 ONLINE, OFFLINE = "online", "offline"
 ON, OFF = "ON", "OFF"
-HEALTH_STATES = ("listening", "waiting", "silent", "stalled")
 BIRTH_TOPIC = "homeassistant/status"
 """Where Home Assistant says that it is ``online``; another discovery prefix does not move it."""
 
@@ -177,7 +177,7 @@ def _diagnostics(prefix: str) -> dict[str, dict[str, Any]]:
         "state": {
             "name": f"{prefix}State",
             "device_class": "enum",
-            "options": list(HEALTH_STATES),
+            "options": list(STATES),
         },
     }
 

@@ -24,18 +24,21 @@ class JsonlSink:
     Parameters
     ----------
     target : str
-        A path, overwritten when the first stream begins, or ``-`` for standard output.
+        A path, overwritten when the first stream begins unless the log is permanent, or ``-``
+        for standard output.
     log : set of str
         ``scores`` and ``events``: which of them to write.
     several : bool
         Whether streams run at the same time: each line then says whose it is.
     max_bytes : int
-        If not 0, the path is a permanent log: appended to, and rotated at this size; see
-        :class:`realtime.sinks.log_file.LogFile`. Only opening it raises then.
+        If not 0, the path is a permanent log, rotated at this size.
     keep : int
         How many full files are kept.
     say : callable
         Told, on one line, where a permanent log can't be written and where it can again.
+    permanent : bool
+        Whether the path is appended to, and a disk that is full costs lines, counted, and no
+        more; see :class:`realtime.sinks.log_file.LogFile`. Only opening it raises then.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class JsonlSink:
         max_bytes: int = 0,
         keep: int = 5,
         say: Callable[[str], None] = say_on_stderr,
+        permanent: bool = False,
     ) -> None:
         if max_bytes and target == "-":
             raise SinkError(
@@ -62,7 +66,7 @@ class JsonlSink:
         self._several = several
         self._file: _Lines = (
             LogFile(target, max_bytes, keep, self._headings, say)
-            if max_bytes
+            if target != "-" and (permanent or max_bytes)
             else _Overwritten(target)
         )
         self._opened = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import stat
@@ -27,10 +28,11 @@ class LogFile:
     Parameters
     ----------
     path : str
-        Appended to. Where its last lines are torn (power cut, SIGKILL), they are cut off.
+        Appended to. Where its last line is torn (power cut, SIGKILL), it is cut off. No other
+        process may have it open for the same.
     max_bytes : int
         A line that would make the file larger goes into a new one; the full file becomes
-        ``path.1``, that one ``path.2``, and so on. A new file takes at least one line.
+        ``path.1``, that one ``path.2``, and so on. A new file takes at least one line. 0: never.
     keep : int
         How many full files are kept.
     headings : callable
@@ -96,7 +98,8 @@ class LogFile:
             if size < self._size:  # somebody emptied it: logrotate's copytruncate
                 self._needs_headings = True
             text = self._before() + line
-            if size and size + len(text) > self._max_bytes and now >= self._rotate_at:
+            full = 0 < self._max_bytes < size + len(text)
+            if size and full and now >= self._rotate_at:
                 fd = self._rotate(now)
                 size = os.fstat(fd).st_size
                 text = self._before() + line
@@ -127,6 +130,7 @@ class LogFile:
                 state = os.fstat(fd)
                 if not stat.S_ISREG(state.st_mode):
                     raise OSError(errno.EINVAL, "it is no regular file, so it can't be rotated")
+                _lock(fd)
                 length = _whole_length(fd, state.st_size)
                 if length is not None and length < state.st_size:
                     os.ftruncate(fd, length)
@@ -215,18 +219,36 @@ class LogFile:
 
 
 def _whole_length(fd: int, size: int) -> int | None:
-    """Bytes up to the end of the last line that is JSON; None where this is no log of ours."""
+    """Bytes up to the end of the last whole line; None where this is no log of ours.
+
+    Torn is what a power cut leaves: one line without its end, and before it lines with zeros
+    in place of what was not on the disk yet.
+    """
     first = max(0, size - _TAIL_BYTES)
     tail = os.pread(fd, size - first, first)
     end = tail.rfind(b"\n") + 1
+    if tail[end:].strip(b"\0")[:1] not in (b"", b"{"):
+        return None
+    if end == 0:
+        return 0 if first == 0 else None
     while end:
         begin = tail.rfind(b"\n", 0, end - 1) + 1
-        if _is_record(tail[begin:end]):
+        line = tail[begin:end]
+        if _is_record(line):
             return first + end
+        if b"\0" not in line or line[:1] not in (b"\0", b"{"):
+            break
         end = begin
-    # All that a first line torn off leaves is its beginning, or zeros.
-    torn = first == 0 and b"\n" not in tail and tail.strip(b"\0")[:1] in (b"", b"{")
-    return 0 if torn else None
+    return None
+
+
+def _lock(fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OSError(errno.EBUSY, "another process writes to it") from None
+    except OSError:
+        pass  # not every file system can
 
 
 def _is_record(line: bytes) -> bool:

@@ -8,18 +8,20 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any
 
 from realtime.errors import ParameterError, RuntimeMissingError, SinkError
-from realtime.sinks.metrics_page import Collector, Delivery, Health, page_of
+from realtime.sinks.metrics_page import Collector, page_of
 
 _LOOPBACK = "127.0.0.1"
 _FRESH_SECONDS = 0.2  # many scrapes at once get one page
-_STALLED_SECONDS = 5.0
+_CONNECTION_SECONDS = 5.0  # from its beginning to its end, however it drips
+_LOOK_SECONDS = 0.5  # for connections that take longer
 _MOST_CONNECTIONS = 32
 _STOP_SECONDS = 0.2
 _NAP_SECONDS = 0.05
@@ -30,20 +32,16 @@ _LISTEN = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]\s]+):)?(?P<port
 class MetricsServer:
     """Answers ``GET /metrics`` in threads of its own; nobody waits for who asks.
 
-    Thread safety: :meth:`close` may be called by any thread. The callables are called by
-    the server's threads, one at a time, at most five times a second however many ask.
+    Thread safety: :meth:`close` may be called by any thread. What the collector calls is
+    called by the server's threads, one at a time, at most five times a second however many ask.
 
     Parameters
     ----------
     listen : str
         ``[HOST:]PORT``; without a host only this machine is answered. An IPv6 address
         is in brackets: ``[::1]:9400``. Port 0 is any that is free.
-    health : callable
-        A snapshot of each stream, by its name.
-    couriers : callable
-        The state of each receiver.
-    model : str
-        The name of the model in use, for ``otic_build_info``.
+    collector : Collector
+        Knows what is on the page.
 
     Raises
     ------
@@ -55,16 +53,10 @@ class MetricsServer:
         If the port is in use, or the address is not this machine's.
     """
 
-    def __init__(
-        self,
-        listen: str,
-        health: Callable[[], Mapping[str, Health]],
-        couriers: Callable[[], Sequence[Delivery]],
-        model: str = "",
-    ) -> None:
+    def __init__(self, listen: str, collector: Collector) -> None:
         host, port = parse_listen(listen)
         try:
-            make = page_of(Collector(health, couriers, model))
+            make = page_of(collector)
         except ImportError as error:
             raise RuntimeMissingError(
                 "metrics need prometheus_client: pip install 'otic[metrics]'"
@@ -76,20 +68,28 @@ class MetricsServer:
         self._thread = threading.Thread(target=self._serve, name="otic metrics", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop listening; answers under way are left to themselves."""
+    def finish(self) -> None:
+        """Ask it to stop. Does not wait."""
         if self._wake_writer >= 0:
             os.close(self._wake_writer)
             self._wake_writer = -1
-            self._thread.join(_STOP_SECONDS)
+
+    def close(self) -> None:
+        """Stop listening; answers under way are left to themselves."""
+        self.finish()
+        self._thread.join(_STOP_SECONDS)
 
     def _serve(self) -> None:
         """Take connections until the pipe is closed; asleep in between."""
         with self._server, selectors.DefaultSelector() as selector:
             selector.register(self._server, selectors.EVENT_READ)
             selector.register(self._wake_reader, selectors.EVENT_READ)
-            while all(key.fileobj is self._server for key, _ in selector.select()):
-                self._server.handle_request()
+            while True:
+                ready = selector.select(_LOOK_SECONDS if self._server.end_overdue() else None)
+                if any(key.fileobj is not self._server for key, _ in ready):
+                    break
+                if ready:
+                    self._server.handle_request()
         os.close(self._wake_reader)
 
 
@@ -138,6 +138,8 @@ class _Server(ThreadingTCPServer):
     def __init__(self, family: int, address: Any, handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = family
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        self._lock = threading.Lock()  # for the next
+        self._overdue_at: dict[socket.socket, float] = {}  # time.monotonic()
         super().__init__(address, handler)
         self.socket.setblocking(False)  # who called may be gone before we answer
 
@@ -148,15 +150,32 @@ class _Server(ThreadingTCPServer):
             time.sleep(_NAP_SECONDS)  # no file descriptor is left, say: don't ask at once again
             raise
 
+    def end_overdue(self) -> bool:
+        """End the connections that took too long; whether there are others."""
+        now = time.monotonic()
+        with self._lock:  # so that none is closed, and its number another's, meanwhile
+            for connection in [c for c, at in self._overdue_at.items() if now >= at]:
+                del self._overdue_at[connection]
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            return bool(self._overdue_at)
+
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
+        with self._lock:
+            self._overdue_at[request] = time.monotonic() + _CONNECTION_SECONDS
         try:
             super().process_request(request, client_address)
         except BaseException:  # no thread was started
             self._free.release()
             raise
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._overdue_at.pop(request, None)
+        super().shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -170,7 +189,7 @@ class _Server(ThreadingTCPServer):
 
 def _server(listen: str, host: str, port: int, page: _Page) -> _Server:
     class Handler(BaseHTTPRequestHandler):
-        timeout = _STALLED_SECONDS
+        timeout = _CONNECTION_SECONDS
         server_version = "otic"
         sys_version = ""
 

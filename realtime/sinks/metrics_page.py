@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from realtime.sources import STATES
 from realtime.version import __version__
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
-
-STATES = ("listening", "waiting", "silent")
-"""What :class:`realtime.sources.SourceHealth` may say of a source."""
 
 
 class Health(Protocol):
@@ -63,6 +61,19 @@ class Delivery(Protocol):
     def waiting(self) -> int: ...
 
 
+class Recordings(Protocol):
+    """What is shown of them; :class:`realtime.sinks.clip_writer.ClipStatus` is one."""
+
+    @property
+    def written(self) -> int: ...
+    @property
+    def deleted(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+
+
 _Value = tuple[tuple[str, ...], float]  # of the labels, and the number
 
 
@@ -79,6 +90,10 @@ class Collector:
         The state of each receiver.
     model : str
         The name of the model in use.
+    recordings : callable, optional
+        What became of them; without it there are none.
+    lines_dropped : callable, optional
+        How many lines of the log were dropped; without it there is no log.
     """
 
     def __init__(
@@ -86,10 +101,14 @@ class Collector:
         health: Callable[[], Mapping[str, Health]],
         couriers: Callable[[], Sequence[Delivery]],
         model: str,
+        recordings: Callable[[], Recordings] | None = None,
+        lines_dropped: Callable[[], int] | None = None,
     ) -> None:
         self._health = health
         self._couriers = couriers
         self._model = model
+        self._recordings = recordings
+        self._lines_dropped = lines_dropped
 
     def collect(self) -> Iterator[Metric]:
         """Every metric of the program, once."""
@@ -99,6 +118,11 @@ class Collector:
         yield InfoMetricFamily("otic_build", "Version of otic, and its model.", value=build)
         yield from _of_sources(self._health())
         yield from _of_receivers(self._couriers())
+        if self._recordings is not None:
+            yield _of_recordings(self._recordings())
+        if self._lines_dropped is not None:
+            text = "Lines of the log that could not be written."
+            yield _counter("otic_log_lines_dropped", text, [], [((), self._lines_dropped())])
 
 
 def page_of(collector: Collector) -> Callable[[], bytes]:
@@ -219,6 +243,16 @@ def _of_receivers(couriers: Sequence[Delivery]) -> Iterator[Metric]:
     )
     yield _counter(
         "otic_receiver_retries", "Deliveries tried again.", labels, each(lambda c: c.retries)
+    )
+
+
+def _of_recordings(recordings: Recordings) -> Metric:
+    results = ("written", "dropped", "failed", "deleted")
+    return _counter(
+        "otic_recordings",
+        "Recordings by what became of them; a deleted one was written before.",
+        ["result"],
+        [((result,), getattr(recordings, result)) for result in results],
     )
 
 

@@ -6,19 +6,23 @@ import socket
 import ssl
 import time
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realtime.errors import RuntimeMissingError
+from realtime.errors import ParameterError, RuntimeMissingError
+from realtime.secrets_file import read_secret
 from realtime.settings import MqttSettings
 from realtime.sinks.receiver import DeliveryError, RefusedError
+from realtime.tls import client_context
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
+    from paho.mqtt.properties import Properties
 
 _KEEP_ALIVE_SECONDS = 30
 _LOOP_SECONDS = 0.5
 _MOST_RECEIVED = 10_000
+_LONGEST_RECEIVED = 1 << 20  # bytes; a description of 500 sounds for Home Assistant takes 0.2 MB
+_MOST_RECEIVED_BYTES = 16 << 20
 _NEVER = (0x90, 0x99)  # reason codes: topic name invalid, payload format invalid
 _BAD_LOGIN = (0x86, 0x87)  # bad user name or password, not authorized
 _UNSUPPORTED_VERSION = 0x84
@@ -32,6 +36,16 @@ def require_paho() -> None:
         raise RuntimeMissingError(
             "MQTT needs paho-mqtt 2: install it with pip install 'otic[mqtt]'"
         ) from error
+
+
+def _limits() -> Properties:
+    """What a broker that speaks MQTT 5 does not send at all."""
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
+
+    limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    limits.MaximumPacketSize = 2 * _LONGEST_RECEIVED
+    return limits
 
 
 class MqttLink:
@@ -70,6 +84,7 @@ class MqttLink:
         self._rejected: tuple[str, int, str] | None = None  # topic, reason code, reason
         self._unacknowledged: dict[int, str] = {}  # topics by message id
         self._received: deque[tuple[str, bytes, bool]] = deque(maxlen=_MOST_RECEIVED)
+        self._received_left = _MOST_RECEIVED_BYTES
 
     @property
     def usable(self) -> bool:
@@ -150,6 +165,7 @@ class MqttLink:
         """Topic, payload and whether it was retained, of what came since the last call."""
         messages = list(self._received)
         self._received.clear()
+        self._received_left = _MOST_RECEIVED_BYTES
         return messages
 
     def disconnect(self) -> None:
@@ -172,7 +188,12 @@ class MqttLink:
         self.drop()
         self._client = client = self._new_client()
         try:
-            client.connect(self._host, self._port, keepalive=_KEEP_ALIVE_SECONDS)
+            client.connect(
+                self._host,
+                self._port,
+                keepalive=_KEEP_ALIVE_SECONDS,
+                properties=_limits() if self._mqtt5 else None,
+            )
         except (OSError, ValueError) as error:
             raise self._failure(self._unreachable(error)) from error
         connection = client.socket()
@@ -213,28 +234,20 @@ class MqttLink:
         return client
 
     def _password(self) -> str | None:
-        path = self._settings.password_file
-        if self._settings.password is not None or path is None:
-            return self._settings.password
+        settings = self._settings
         try:
-            return Path(path).read_text("utf-8").rstrip("\r\n")
-        except OSError as error:
-            raise DeliveryError(
-                f"mqtt.password_file {path} can't be read: {error.strerror}"
-            ) from error
-        except UnicodeDecodeError:  # whose text would show some of it
-            raise DeliveryError(f"mqtt.password_file {path} is not UTF-8 text") from None
+            return read_secret(settings.password, settings.password_file, "mqtt.password") or None
+        except ParameterError as error:
+            raise DeliveryError(str(error)) from None
 
     def _tls(self) -> ssl.SSLContext:
         try:
-            context = ssl.create_default_context(cafile=self._settings.ca_file)
-        except OSError as error:  # SSLError is one
+            return client_context(self._settings.ca_file)
+        except (OSError, ValueError) as error:
             raise DeliveryError(
                 f"mqtt.ca_file {self._settings.ca_file} can't be used: "
-                f"{error.strerror or error}; it takes certificates in PEM format"
+                f"{getattr(error, 'strerror', None) or error}; it takes certificates in PEM format"
             ) from error
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context
 
     def _open_client(self) -> Client:
         if self._client is None or not self.usable:
@@ -295,4 +308,8 @@ class MqttLink:
             self._rejected = (topic, reason.value, str(reason))
 
     def _on_message(self, _client: Any, _data: Any, message: Any) -> None:
+        # Anybody at the broker may have sent it: what is too much is not for us.
+        if len(message.payload) > min(_LONGEST_RECEIVED, self._received_left):
+            return
+        self._received_left -= len(message.payload)
         self._received.append((message.topic, message.payload, message.retain))

@@ -64,8 +64,9 @@ class Notice:
         return record
 
     def to_json(self) -> str:
-        """:meth:`to_dict` on one line."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
+        """:meth:`to_dict` on one line, as far as UTF-8 can hold it."""
+        text = json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace").decode()
 
     @classmethod
     def from_json(cls, text: str) -> Notice:

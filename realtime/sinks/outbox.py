@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from realtime.clock import iso, utc_now
 from realtime.events import Event, Item
 from realtime.sinks.contract import StreamEnd, StreamStart
 from realtime.sinks.courier import Courier, CourierStatus
 from realtime.sinks.notices import Notice
 from realtime.sinks.spool import Spool
 
-
-def utc_now() -> datetime:
-    """The wall-clock time."""
-    return datetime.now(UTC)
+_LOOK_SECONDS = 0.05  # how soon a shorter patience is noticed
+_SPOOL_SECONDS = 0.05  # for a thread that is at the disk once the patience is over
 
 
 def random_id() -> str:
@@ -45,8 +45,11 @@ class Outbox:
         Gives the wall-clock time, with its time zone.
     new_id : callable
         Gives what no event was ever called.
-    patience_seconds : float
-        How long :meth:`close` lets the couriers deliver what still waits.
+    patience_seconds : callable
+        How long the couriers may go on from :meth:`finish` on with what still waits. Asked
+        again and again until then: it may become shorter.
+    say : callable
+        Told, on one line for each receiver, what was not delivered in the end.
     """
 
     def __init__(
@@ -57,7 +60,8 @@ class Outbox:
         now: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = random_id,
         *,
-        patience_seconds: float = 0.4,
+        patience_seconds: Callable[[], float] = lambda: 0.4,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._sensor = sensor
         self._spool = spool
@@ -65,7 +69,11 @@ class Outbox:
         self._now = now
         self._new_id = new_id
         self._patience = patience_seconds
-        self._on: dict[tuple[str, str], str] = {}  # the event that is on, by source and label
+        self._say = say
+        self._finishing_since: float | None = None
+        self._undelivered = 0
+        # The event that is on, and when it began, by source and label.
+        self._on: dict[tuple[str, str], tuple[str, datetime]] = {}
         for notice in spool.open_events():
             spool.append(_ended_by_restart(notice, self._now()))
         for courier in self._couriers:
@@ -81,30 +89,68 @@ class Outbox:
     def end(self, stream: StreamStart, end: StreamEnd) -> None:
         pass
 
-    def close(self) -> None:
-        """Let the couriers deliver what waits, all at once, for the patience; what is left stays.
+    def finish(self) -> None:
+        """No further event comes: the couriers have the patience from now on. Does not wait."""
+        if self._finishing_since is None:
+            self._finishing_since = time.monotonic()
+            patience = self._patience()
+            for courier in self._couriers:
+                courier.finish(patience)
 
-        Takes the patience, and what the disk needs for the spool's file.
+    def close(self) -> None:
+        """:meth:`finish`, and wait for that; what is left stays in a spool on the disk.
+
+        Takes what is left of the patience, and what the disk needs for the spool's file.
         """
+        self.finish()
         for courier in self._couriers:
-            courier.finish(self._patience)
-        for courier in self._couriers:
-            courier.stop(self._patience)
-        self._spool.close()
+            while not courier.join(min(_LOOK_SECONDS, self._left())) and self._left() > 0.0:
+                pass
+            courier.finish(0.0)  # where the patience became shorter
+        self._spool.close(self._left() + _SPOOL_SECONDS)
+        self._tell()
+
+    def undelivered(self) -> int:
+        """After :meth:`close`: how many deliveries were not made, by all receivers together.
+
+        What waits, what was refused since the start, and what a spool in memory dropped.
+        """
+        return self._undelivered
 
     def statuses(self) -> tuple[CourierStatus, ...]:
         """How each receiver does, in their order."""
         return tuple(courier.status() for courier in self._couriers)
 
-    def _notice(self, source: str, event: Event, at: datetime) -> Notice:
-        def clock(seconds: float) -> str:
-            return _iso(at - timedelta(seconds=event.time - seconds))
+    def _left(self) -> float:
+        """Of the patience, in seconds, 0 where it is over."""
+        assert self._finishing_since is not None
+        return max(0.0, self._finishing_since + self._patience() - time.monotonic())
 
+    def _tell(self) -> None:
+        path = self._spool.path
+        self._undelivered = 0
+        for status in self.statuses():
+            left = status.waiting if path is not None else status.waiting + status.dropped
+            self._undelivered += left + status.refused
+            where = "" if path is None else f", they wait in '{path}'"
+            if left:
+                self._say(f"{status.name}: {left} events were not delivered{where}")
+            if status.refused:
+                why = f": {status.last_error}" if status.last_error else ""
+                self._say(f"{status.name}: {status.refused} events were refused, lately{why}")
+
+    def _notice(self, source: str, event: Event, at: datetime) -> Notice:
         key = (source, event.label)
+        began = None if event.state == "on" else self._on.pop(key, None)
+        if began is None:
+            began = (self._new_id(), at - timedelta(seconds=event.time - event.onset))
         if event.state == "on":
-            name = self._on[key] = self._new_id()
-        else:
-            name = self._on.pop(key, "") or self._new_id()
+            self._on[key] = began
+        # An end is counted from the beginning: the clock may have been set in between.
+        name, onset_at = began
+        offset_at = None
+        if event.offset is not None:
+            offset_at = iso(onset_at + timedelta(seconds=event.offset - event.onset))
         return Notice(
             event=name,
             state=event.state,
@@ -113,10 +159,10 @@ class Outbox:
             label=event.label,
             onset=event.onset,
             time=event.time,
-            onset_at=clock(event.onset),
-            at=_iso(at),
+            onset_at=iso(onset_at),
+            at=iso(at),
             offset=event.offset,
-            offset_at=None if event.offset is None else clock(event.offset),
+            offset_at=offset_at,
             score=event.score,
             peak=event.peak,
         )
@@ -132,14 +178,9 @@ def _ended_by_restart(on: Notice, now: datetime) -> Notice:
         onset=on.onset,
         time=on.time,
         onset_at=on.onset_at,
-        at=_iso(now),
+        at=iso(now),
         offset=on.time,
         offset_at=on.at,
         peak=on.score,
         reason="restart",
     )
-
-
-def _iso(moment: datetime) -> str:
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")

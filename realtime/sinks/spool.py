@@ -36,7 +36,8 @@ class Spool:
     path : str, Path or None
         The file; None keeps all in memory, for a machine without a disk.
     receivers : sequence of str
-        A new one gets what is appended from now on; one that is no longer named is forgotten.
+        A new one gets what is appended from now on. One that is no longer named is forgotten,
+        with a warning where something waited for it.
     max_events : int
         Beyond so many notices the oldest are dropped, and counted for whoever had not got them.
     max_memory : int
@@ -60,6 +61,8 @@ class Spool:
         self._max_inbox = max_events if path is None else max_memory
         self._overflows = self._counted_overflows = 0
         self._at_the_disk = self._closed = False
+        self.path = path
+        """The file; None where all is in memory."""
         self._news = {name: threading.Event() for name in receivers}
         file = None if path is None else Path(path)
         self._backlog = Backlog(file, receivers, max_events, max_memory)
@@ -169,30 +172,38 @@ class Spool:
                 lines.append(self._backlog.warnings.popleft())
         return tuple(lines)
 
-    def close(self) -> None:
-        """Write what the disk takes and let go of the file; nothing is taken any more."""
-        if self._lock.acquire(timeout=_CLOSE_PATIENCE_SECONDS):
+    def close(self, patience_seconds: float = _CLOSE_PATIENCE_SECONDS) -> None:
+        """Write what the disk takes and let go of the file; nothing is taken any more.
+
+        Waits no longer than the patience for another thread that is at the disk.
+        """
+        if self._lock.acquire(timeout=patience_seconds):
             try:
                 self._settle()
                 if not self._closed:
                     self._closed = True
                     saved = self._backlog.close()
                     if self._journal is not None:
-                        self._journal.close(remove=saved)
+                        if saved:
+                            self._journal.clear()
+                        self._journal.close()
             finally:
                 self._lock.release()
         self._closed = True  # also where the disk hangs
 
     def _take_journal(self, journal: SpoolJournal) -> None:
         """What the process before this one appended last, if it was killed just then."""
-        for number, text in journal.read():
-            notice = self._parsed(text) if number > self._number else None
+        for number, text in journal.read(after=self._number):
+            notice = self._parsed(text)
             if notice is not None:
                 self._number = number
                 self._inbox.append((number, notice.event, notice.state, text))
+        self._number = max(self._number, journal.latest)  # also where the spool was begun anew
         with self._lock:
             self._settle()
-            journal.close(remove=self._backlog.is_saved)
+            if self._backlog.is_saved:
+                journal.clear()
+        journal.reserve()
 
     def _take_what_came(self) -> None:
         """Take what was appended while this thread held the lock."""

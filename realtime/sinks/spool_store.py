@@ -186,9 +186,10 @@ class SpoolStore:
         db = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._check(db)
-            db.execute("PRAGMA page_size = 1024")  # a notice has 400 bytes; a page is written whole
-            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            if self._check(db):
+                # Only here: each writes, and a file that is there must open on a full disk.
+                db.execute("PRAGMA page_size = 1024")  # a notice has 400 bytes
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA wal_autocheckpoint = 0")
@@ -199,7 +200,8 @@ class SpoolStore:
             db.close()
             raise
 
-    def _check(self, db: sqlite3.Connection) -> None:
+    def _check(self, db: sqlite3.Connection) -> bool:
+        """Whether it is a new one; raises where it is damaged or another's."""
         (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise _DamageError(" ".join(str(found).split()))
@@ -211,6 +213,7 @@ class SpoolStore:
                 f"{str(self.path)!r} is not a spool of this otic (application {application}, "
                 f"version {version}): move it away, or name another folder with --spool-directory"
             )
+        return not tables
 
     def _read(self, db: sqlite3.Connection) -> None:
         with self._transaction():  # takes the lock of the file, also where there is no change

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from realtime.clock import iso, utc_now
 from realtime.errors import ParameterError
 from realtime.settings import SqliteSettings
 from realtime.sinks.notices import Notice
@@ -62,6 +64,8 @@ class SqliteReceiver:
     Parameters
     ----------
     settings : SqliteSettings
+    now : callable
+        The wall clock, with a time zone.
 
     Raises
     ------
@@ -71,7 +75,7 @@ class SqliteReceiver:
 
     name = "sqlite"
 
-    def __init__(self, settings: SqliteSettings) -> None:
+    def __init__(self, settings: SqliteSettings, now: Callable[[], datetime] = utc_now) -> None:
         if not settings.path or "\0" in settings.path:
             raise ParameterError("sqlite.path is not set: name a file")
         self._path = settings.path
@@ -79,6 +83,9 @@ class SqliteReceiver:
         self._db: sqlite3.Connection | None = None
         self._swept = time.monotonic()
         self._clock_error = _clock_error()
+        self._now = now
+        # The newest event that was there at first, and when that was by time.monotonic().
+        self._known: tuple[datetime, float] | None = None
 
     def open(self) -> None:
         self.close()
@@ -90,6 +97,8 @@ class SqliteReceiver:
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             self._prepare(self._db)
+            if self._known is None:
+                self._known = (self._newest(self._db), time.monotonic())
         except sqlite3.Error as error:
             self.close()
             raise self._failed(error) from error
@@ -107,8 +116,12 @@ class SqliteReceiver:
             raise self._failed(error) from error
 
     def idle(self) -> None:
-        """Now and then, delete what is older than ``keep_days``."""
-        if not self._keep_days or self._db is None:
+        """Now and then, delete what is older than ``keep_days``.
+
+        Old is what is old by the clock, and also by the events that were there at first: a
+        clock that is ahead makes nothing old that they do not.
+        """
+        if not self._keep_days or self._db is None or self._known is None:
             return
         if time.monotonic() - self._swept < _SWEEP_SECONDS:
             return
@@ -117,9 +130,11 @@ class SqliteReceiver:
             # The clock was set. If that was a mistake, it must not cost the history.
             self._swept = time.monotonic()
             return
-        oldest = datetime.now(UTC) - timedelta(days=self._keep_days)
+        newest, known_at = self._known
+        at_most = newest + timedelta(seconds=time.monotonic() - known_at)
+        oldest = min(self._now(), at_most) - timedelta(days=self._keep_days)
         try:
-            deleted = self._db.execute(_DELETE, (as_text(oldest),)).rowcount
+            deleted = self._db.execute(_DELETE, (iso(oldest),)).rowcount
         except sqlite3.Error as error:
             if _is_busy(error):
                 return  # there is time
@@ -153,6 +168,15 @@ class SqliteReceiver:
                 db.execute(statement)
             db.execute("COMMIT")
 
+    def _newest(self, db: sqlite3.Connection) -> datetime:
+        """When the newest event began; now where there is none, or one without a time."""
+        (text,) = db.execute("SELECT max(onset_at) FROM events").fetchone()
+        try:
+            newest = datetime.fromisoformat(text)
+        except (TypeError, ValueError):
+            return self._now()
+        return newest if newest.tzinfo is not None else newest.replace(tzinfo=UTC)
+
     def _failed(self, error: sqlite3.Error) -> DeliveryError:
         code = _primary_code(error)
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -183,11 +207,6 @@ def as_row(notice: Notice) -> tuple[str | float | None, ...]:
         *(notice.onset, notice.offset, notice.reason),
     )
     return tuple(_storable(value) for value in values)
-
-
-def as_text(moment: datetime) -> str:
-    """A time in UTC as notices have it, which sorts as text."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def _storable(value: str | float | None) -> str | float | None:

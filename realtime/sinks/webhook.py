@@ -22,6 +22,7 @@ from realtime.secrets_file import read_secret
 from realtime.settings import WebhookSettings
 from realtime.sinks.notices import Notice
 from realtime.sinks.receiver import DeliveryError, RefusedError
+from realtime.tls import client_context
 from realtime.version import __version__
 
 _MAX_BODY_BYTES = 65536  # of an answer
@@ -96,8 +97,7 @@ class WebhookReceiver:
             self._post.join(0.1)
 
     def _request(self, notice: Notice) -> urllib.request.Request:
-        # "replace": a file name that is not UTF-8 must not keep an event from being told.
-        body = notice.to_json().encode("utf-8", "replace")
+        body = notice.to_json().encode()
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"otic/{__version__}",
@@ -275,7 +275,7 @@ def _checked(url: str | None) -> SplitResult:
 
 def _tls(ca_file: str | None) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        return client_context(ca_file)
     except (OSError, ValueError) as error:
         raise ParameterError(
             f"webhook.ca_file {ca_file!r}: {_explained(error)}: name a file of PEM certificates"

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import http.server
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from realtime.bundle import Bundle, load_bundle
+from realtime.events import Event
+from realtime.outputs import open_outputs
+from realtime.settings import (
+    ClipsSettings,
+    CsvSettings,
+    JsonlSettings,
+    MetricsSettings,
+    Settings,
+    SpoolSettings,
+    WebhookSettings,
+)
+from realtime.sinks import clip_writer
+from realtime.sinks.contract import AudioSink, Sink, StreamStart
+
+START = StreamStart("0.1.0", "m", "00", "mic", 22050, 2.0, 0.25, ("dog",))
+ON = Event("on", "dog", onset=0.5, time=1.0, score=0.9)
+DEAD = WebhookSettings(url="http://127.0.0.1:9/")
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle("esc10-logmel-cnn")
+
+
+@contextmanager
+def hook(wait: threading.Event) -> Iterator[str]:
+    """A web server that does not answer before it may."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            wait.wait(30.0)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    wait.set()
+    server.shutdown()
+    server.server_close()
+
+
+def hear(sinks: list[Sink]) -> None:
+    for sink in sinks:
+        sink.start(START)
+        if isinstance(sink, AudioSink):
+            sink.hear(START, np.zeros(44100, np.float32))
+        sink.write(START, ON)
+
+
+def outputs(settings: Settings, bundle: Bundle, patience: float = 0.3, **more: Any) -> Any:
+    return open_outputs(settings, bundle, ["mic"], dict, False, False, lambda: patience, **more)
+
+
+def test_all_that_hangs_ends_at_the_same_time(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(clip_writer, "write_sound", lambda *args: release.wait(30.0))
+    with hook(release) as url:
+        settings = Settings(
+            webhook=WebhookSettings(url=url),
+            clips=ClipsSettings(directory=str(tmp_path / "clips")),
+            metrics=MetricsSettings(listen="0"),
+            jsonl=JsonlSettings(path=str(tmp_path / "log.jsonl")),
+            spool=SpoolSettings(directory=str(tmp_path)),
+        )
+        with outputs(settings, bundle, patience=0.4) as opened:
+            hear(opened.sinks)
+            time.sleep(0.2)
+            begin = time.monotonic()
+        assert time.monotonic() - begin < 0.4 + 0.5  # 0.5 s, as the recording has, and slack
+        assert opened.undelivered() == 1
+
+
+def test_a_replay_has_a_spool_of_its_own(
+    tmp_path: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool = SpoolSettings(directory=str(tmp_path))
+    with outputs(Settings(webhook=DEAD, spool=spool), bundle, patience=0.0) as opened:
+        hear(opened.sinks)
+    assert opened.undelivered() == 1
+    assert "webhook: 1 events were not delivered, they wait in" in capsys.readouterr().err
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    csv = CsvSettings(path=str(tmp_path / "events.csv"))
+    with outputs(Settings(csv=csv, spool=spool), bundle, 20.0, kept=False) as opened:
+        hear(opened.sinks)
+    assert opened.undelivered() == 0
+    assert {path: path.read_bytes() for path in before} == before
+    with outputs(Settings(webhook=DEAD), bundle, 0.2, kept=False) as opened:
+        hear(opened.sinks)
+    assert opened.undelivered() == 1
+    assert "webhook: 1 events were not delivered\n" in capsys.readouterr().err
+    # A sensor that does not name the receiver any more says what that costs.
+    with outputs(Settings(csv=csv, spool=spool), bundle, 20.0):
+        pass
+    assert (
+        "webhook is no longer configured: 1 events that waited for it are dropped"
+        in capsys.readouterr().err
+    )
+
+
+def test_the_metrics_know_of_recordings_and_of_the_log(tmp_path: Path, bundle: Bundle) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = Settings(
+        clips=ClipsSettings(directory=str(tmp_path / "clips")),
+        metrics=MetricsSettings(listen=str(port)),
+        jsonl=JsonlSettings(path=str(tmp_path / "log.jsonl")),
+    )
+    for n_runs in (1, 2):
+        with outputs(settings, bundle, permanent=True) as opened:
+            hear(opened.sinks)
+            page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20.0).read()
+        assert b'otic_recordings_total{result="failed"} 0.0' in page
+        assert b"otic_log_lines_dropped_total 0.0" in page
+        assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2 * n_runs  # appended to
