@@ -204,4 +204,4 @@ def test_a_replay_whose_events_are_not_taken_says_so_and_fails(tmp_path: Path) -
         *("--command-argv", "/bin/false", "--jsonl", tmp_path / "log.jsonl"),
     )
     assert done.returncode == 1
-    assert b"command: 2 events were not delivered" in done.stderr
+    assert b"command: 2 events were refused" in done.stderr

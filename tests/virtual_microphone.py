@@ -56,33 +56,58 @@ _SOURCE = ["module-remap-source", "master=virt.monitor", "source_name=virtmic"]
 @contextmanager
 def running(folder: Path) -> Iterator[dict[str, str]]:
     """Run it; gives the environment for programs that shall hear it or speak into it."""
-    (folder / "asound.conf").write_text(_ALSA)
-    folder.chmod(0o700)
-    env = {
-        **os.environ,
-        "XDG_RUNTIME_DIR": str(folder),
-        "HOME": str(folder),
-        "ALSA_CONFIG_PATH": str(folder / "asound.conf"),
-        "NUMBA_CACHE_DIR": str(Path.home() / ".cache" / "otic-tests"),
-    }
-    command = ["pulseaudio", "-n", "--exit-idle-time=-1", "--load=module-native-protocol-unix"]
-    command += [f"--load={' '.join(module)}" for module in (_SINK, _SOURCE)]
-    with (folder / "pulseaudio.log").open("wb") as log:
-        server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+    server = Server(folder)
+    server.start()
     try:
+        yield server.env
+    finally:
+        server.stop()
+
+
+class Server:
+    """PulseAudio with the virtual microphone, which can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "asound.conf").write_text(_ALSA)
+        folder.chmod(0o700)
+        self.env = {
+            **os.environ,
+            "XDG_RUNTIME_DIR": str(folder),
+            "HOME": str(folder),
+            "ALSA_CONFIG_PATH": str(folder / "asound.conf"),
+            "NUMBA_CACHE_DIR": str(Path.home() / ".cache" / "otic-tests"),
+        }
+        self._log = folder / "pulseaudio.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, with the microphone; returns when that can be opened."""
+        command = ["pulseaudio", "-n", "--exit-idle-time=-1", "--load=module-native-protocol-unix"]
+        command += [f"--load={' '.join(module)}" for module in (_SINK, _SOURCE)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
         for _ in range(100):
             set_default = ["pactl", "set-default-source", "virtmic"]
-            if not subprocess.run(
-                set_default, env=env, capture_output=True, check=False
-            ).returncode:
-                break
+            done = subprocess.run(set_default, env=self.env, capture_output=True, check=False)
+            if not done.returncode:
+                return
             time.sleep(0.1)
-        else:
-            raise NoVirtualMicrophoneError((folder / "pulseaudio.log").read_text()[-1000:])
-        yield env
-    finally:
-        server.terminate()
-        server.wait(10)
+        self.stop()
+        raise NoVirtualMicrophoneError(self._log.read_text()[-1000:])
+
+    def stop(self) -> None:
+        """End it in order."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
 
 
 def play(path: Path, env: dict[str, str]) -> None:
