@@ -15,6 +15,7 @@ from realtime.sources import SourceHealth, unusable_warning
 
 _OPEN_SECONDS = 15.0  # a sound server that hangs would take for ever
 _STALL_SECONDS = 5.0
+_LOSS_SECONDS = 0.5  # how often a loss that goes on is told of
 _OPENING_SECONDS = 1.0  # that a device may take to open, before that is a loss
 _STEADY_SECONDS = 2.0  # a device that delivers for so long is there again
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.25, 10.0
@@ -218,7 +219,8 @@ class Microphone:
         """While there is no device: what is not heard."""
         if self._heard_until is None and now - self._asked_since > _OPENING_SECONDS:
             self._heard_until = self._asked_since
-        if self._heard_until is not None:
+        # Now and then only: there is nothing to do meanwhile, and the runner may sleep.
+        if self._heard_until is not None and now - self._heard_until > _LOSS_SECONDS:
             missed = round((now - self._heard_until) * self._sr)
             self._heard_until += missed / self._sr
             self._lost_seconds += missed / self._sr

@@ -122,7 +122,7 @@ def test_a_replug_is_a_gap_of_its_length(room: Room) -> None:
     assert len(heard(before)) == 2 * SR
     room.present = False
     away = run(room, chunks, 3.5)
-    assert sum(losses(away)) == pytest.approx(3.5)  # as it goes on: a stop leaves nothing out
+    assert sum(losses(away)) == pytest.approx(3.5, abs=0.51)  # as it goes on: a stop leaves nothing out
     assert source.health().state == "waiting"
     room.present = True
     after = run(room, chunks, 10.0)
@@ -147,7 +147,7 @@ def test_a_device_that_stalls_is_opened_again(room: Room) -> None:
     run(room, chunks, 1.0)
     room.dead = True
     assert losses(run(room, chunks, 5.0)) == []
-    assert losses(run(room, chunks, 0.3)) == [5.1, 0.1, 0.1]
+    assert losses(run(room, chunks, 0.3)) == [5.1]
     assert source.health().state == "waiting"
     room.dead = False
     after = run(room, chunks, 3.0)
@@ -190,16 +190,16 @@ def test_what_was_not_read_before_it_vanished_is_no_loss_and_what_followed_is(ro
 def test_a_late_reader_invents_no_gap(room: Room) -> None:
     source = Microphone(None, SR, 400)
     chunks = source.chunks()
-    run(room, chunks, 1.0)
+    begin = room.now
+    found = run(room, chunks, 1.0)
     room.present = False
-    run(room, chunks, 2.0)
+    found += run(room, chunks, 2.0)
     room.present = True
     while len(room.options) < 2 or room.open_processes == 0:
-        run(room, chunks, 0.1)
-    begin = room.now
+        found += run(room, chunks, 0.1)
     room.now += 5.0  # the reader sleeps, the device delivers
-    after = run(room, chunks, 2.0)
-    assert len(heard(after)) / SR + sum(losses(after)) == pytest.approx(room.now - begin, abs=0.3)
+    found += run(room, chunks, 2.0)
+    assert len(heard(found)) / SR + sum(losses(found)) == pytest.approx(room.now - begin, abs=0.2)
 
 
 def test_zeros_after_sound_are_a_broken_device(room: Room) -> None:
@@ -259,7 +259,8 @@ def test_a_device_that_is_not_there_yet_is_waited_for(room: Room) -> None:
     source = Microphone("Fake", SR, 400, name="door", say=said.append)
     chunks = source.chunks()
     away = run(room, chunks, 60.0)
-    assert sum(losses(away)) == pytest.approx(60.0, abs=0.11)
+    assert sum(losses(away)) == pytest.approx(60.0, abs=0.61)
+    assert len(away) <= 120  # told now and then: a runner that waits must not spin
     # Sooner at first, then ever later, ten seconds at most; said once.
     assert 8 <= len(room.options) <= 14
     assert said == ["door: no input device 'Fake': waiting for it"]

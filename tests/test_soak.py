@@ -17,7 +17,7 @@ _QUICK = Pace(fault_every=0.9, shortest=0.3, longest=1.5, stopped=0.5, pause=0.3
 
 
 def test_simulated_lives(tmp_path: Path) -> None:
-    report = Simulation(tmp_path, hours=0.3, seed=3, speed=400.0, life_hours=0.1).run()
+    report = Simulation(tmp_path, hours=0.2, seed=3, speed=400.0, life_hours=0.05).run()
     assert report.print() == 0
 
 
@@ -33,5 +33,5 @@ def test_a_sensor_in_real_time(tmp_path: Path) -> None:
         clips.append(tmp_path / f"{sound.label}.wav")
         begin, end = round(sound.onset_seconds * _SR), round(sound.offset_seconds * _SR)
         soundfile.write(clips[-1], y[begin : begin + (end - begin) // 2], _SR)
-    report = soak(8.0, 4, clips, tmp_path, _QUICK)
+    report = soak(6.0, 4, clips, tmp_path, _QUICK)
     assert report.print() == 0
