@@ -122,7 +122,7 @@ def test_a_replug_is_a_gap_of_its_length(room: Room) -> None:
     assert len(heard(before)) == 2 * SR
     room.present = False
     away = run(room, chunks, 3.5)
-    assert sum(losses(away)) == pytest.approx(3.5, abs=0.51)  # as it goes on: a stop leaves nothing out
+    assert sum(losses(away)) == pytest.approx(3.5, abs=0.51)  # as it goes on
     assert source.health().state == "waiting"
     room.present = True
     after = run(room, chunks, 10.0)
