@@ -38,8 +38,10 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's earliest date: the same content gives th
 
 def attach(model: bytes, texts: dict[str, str]) -> bytes:
     """The model with the texts behind it, and its checksum, which a zip has for its files only."""
-    buffer = io.BytesIO(model)
-    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
+    buffer = io.BytesIO()
+    buffer.write(model)
+    # Not "a": that would go on with a zip that the model ends with, and change the model.
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, text in {**texts, SHA256: hashlib.sha256(model).hexdigest()}.items():
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), text + "\n")
     return buffer.getvalue()
