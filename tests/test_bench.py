@@ -12,6 +12,8 @@ from realtime import machine
 from realtime.bench import _report
 from tests.helpers import otic
 
+pytestmark = pytest.mark.xdist_group("bench")  # its fixtures take half a minute each time
+
 
 @pytest.fixture(scope="module")
 def figures() -> Any:

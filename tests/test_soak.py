@@ -17,7 +17,7 @@ _QUICK = Pace(fault_every=0.9, shortest=0.3, longest=1.5, stopped=0.5, pause=0.3
 
 
 def test_simulated_lives(tmp_path: Path) -> None:
-    report = Simulation(tmp_path, hours=0.2, seed=3, speed=400.0, life_hours=0.05).run()
+    report = Simulation(tmp_path, hours=0.12, seed=3, speed=400.0, life_hours=0.05).run()
     assert report.print() == 0
 
 

@@ -419,6 +419,25 @@ def test_what_a_full_disk_does_not_take_outlives_a_kill(small_disk: Path) -> Non
     spool.close()
 
 
+def test_room_for_the_journal_is_taken_when_there_is_some(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=12m", str(small_disk)], check=True)
+    Spool(small_disk / "spool.db", ["a"], 10_000).close()
+    (small_disk / "spool.db-journaled").unlink()
+    fill(small_disk)
+    spool = Spool(small_disk / "spool.db", ["a"], 10_000)
+    spool.append(notice(0))
+    (small_disk / "ballast").unlink()
+    time.sleep(0.3)
+    spool.append(notice(1))
+    fill(small_disk)
+    for number in range(2, 102):
+        spool.append(notice(number))
+    spool._backlog._store.close()  # type: ignore[union-attr] - as a kill would
+    spool = Spool(small_disk / "spool.db", ["a"], 10_000)
+    assert drain(spool, "a") == list(range(102))
+    spool.close()
+
+
 def test_what_the_journal_has_forgotten_stays_so(tmp_path: Path) -> None:
     """Also where the file that knew its numbers is gone, and lines are written over old ones."""
     journal = SpoolJournal(tmp_path / "journal")

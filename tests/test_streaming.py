@@ -17,6 +17,8 @@ from tests.conftest import ROOT
 from tests.helpers import F32, noise, of_type, one_line, otic, write_dataset
 from training import streaming
 
+pytestmark = pytest.mark.xdist_group("streaming")  # its fixtures take half a minute each time
+
 SR = 22050
 
 

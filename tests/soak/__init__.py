@@ -1,0 +1,1 @@
+"""Long runs of a sensor under random faults: `simulated` is fast, `hour` is in real time."""
