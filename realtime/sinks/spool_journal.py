@@ -9,7 +9,7 @@ from pathlib import Path
 
 _LARGEST_BYTES = 4 << 20
 _RESERVED_BYTES = 1 << 20  # some 2000 notices
-_DISK_SHARE = 8  # a disk with little room keeps most of it
+_DISK_SHARE = 8  # a small disk keeps most of it
 _DIGITS = 20
 _HEAD_BYTES = _DIGITS + 1  # up to which number all is forgotten, and a newline
 
@@ -28,6 +28,7 @@ class SpoolJournal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = -1
+        self._reserved = False
         self._bytes = _HEAD_BYTES  # where the next line goes
         self.latest = 0
         """The highest number that was ever written here."""
@@ -57,12 +58,15 @@ class SpoolJournal:
         return sorted(found.items())
 
     def reserve(self) -> None:
-        """Take the room that it may need, if the disk has it."""
+        """Take the room that it may need; where the disk has none, with a later :meth:`clear`."""
+        if self._reserved:
+            return
         with suppress(OSError):
             self._open()
             disk = os.fstatvfs(self._file)
-            size = min(_RESERVED_BYTES, disk.f_bavail * disk.f_frsize // _DISK_SHARE)
+            size = min(_RESERVED_BYTES, disk.f_blocks * disk.f_frsize // _DISK_SHARE)
             os.posix_fallocate(self._file, 0, size)
+            self._reserved = True
 
     def write(self, number: int, text: str) -> None:
         """Add a line; it is with the operating system on return."""
@@ -83,6 +87,7 @@ class SpoolJournal:
             with suppress(OSError):
                 self._open()
                 os.pwrite(self._file, f"{self.latest:0{_DIGITS}}\n".encode(), 0)
+        self.reserve()
 
     def close(self) -> None:
         """Let go of the file. It stays: the next process may begin on a full disk."""
