@@ -122,8 +122,8 @@ class Simulation:
             Fault(
                 "web server down",
                 "hook",
-                lambda: self._down(True),
-                lambda: self._down(False),
+                self._down.set,
+                self._down.clear,
                 *span,
             ),
             Fault("database locked", "sqlite", self._lock_database, self._unlock_database, *span),
