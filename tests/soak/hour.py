@@ -167,6 +167,7 @@ def soak(
         warmup = [sys.executable, "-m", "realtime", "warmup", "--model", "esc10-mfcc-mlp"]
         subprocess.run(warmup, env=env, check=True, capture_output=True)
         sensor.start()
+        sensor.wait_until_it_listens()
         chance = Chance(faults, seed, pace.fault_every)
         scrapes = _run(sensor, chance, seconds, metrics_port)
         chance.end_all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,7 +15,7 @@ from tests.soak.deliveries import (
 )
 from tests.soak.evidence import Evidence
 from tests.soak.logs import LoggedLife, read_log, unix_time
-from tests.soak.report import Report
+from tests.soak.report import Report, tracebacks
 from tests.soak.sensor import Life
 from tests.soak.vitals import growth
 
@@ -45,10 +44,7 @@ def check(report: Report, evidence: Evidence) -> None:
     _check_clips(report, evidence)
     _check_metrics(report, evidence.metrics)
     report.check("webhook: every post is signed", evidence.unsigned)
-    said = (evidence.folder / "stderr.txt").read_text(errors="replace")
-    report.check(
-        "no traceback on standard error", re.findall(r"^\w*Error.*|Traceback.*", said, re.M)
-    )
+    report.check("no traceback on standard error", tracebacks(evidence.folder / "stderr.txt"))
 
 
 def _check_receivers(report: Report, evidence: Evidence) -> dict[str, Delivery]:

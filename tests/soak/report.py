@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 _SHOWN = 5
@@ -35,6 +37,12 @@ class Report:
         print("\n".join(self.lines))
         print(f"{len(self.violations)} violations" if self.violations else "all checks hold")
         return 1 if self.violations else 0
+
+
+def tracebacks(stderr: Path) -> list[str]:
+    """What no program should say."""
+    said = stderr.read_text(errors="replace")
+    return re.findall(r"^(?:Traceback.*|\w+Error\b.*)", said, re.MULTILINE)
 
 
 def end_in_order_on_sigterm() -> None:

@@ -83,6 +83,12 @@ class Sensor:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def wait_until_it_listens(self) -> None:
+        """Until it has begun its capture process, and so takes signals."""
+        deadline = time.monotonic() + _BEGIN_SECONDS
+        while not self._captures() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
     def kill(self) -> None:
         """SIGKILL; nothing of it may stay."""
         assert self._process is not None
@@ -94,9 +100,7 @@ class Sensor:
     def stop(self) -> None:
         """SIGTERM once it listens, and how long the end took."""
         assert self._process is not None
-        deadline = time.monotonic() + _BEGIN_SECONDS
-        while not self._captures() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        self.wait_until_it_listens()
         self._must_go += [(time.monotonic() + _ORPHAN_SECONDS, p) for p in self._captures()]
         begin = time.monotonic()
         self.lives[-1].asked = time.time()

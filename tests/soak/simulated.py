@@ -35,7 +35,7 @@ from tests.soak.faults import Chance, Fault
 from tests.soak.hook import SECRET, Hook
 from tests.soak.life import WEBHOOK_SECONDS, LifePlan
 from tests.soak.logs import read_log
-from tests.soak.report import Report, end_in_order_on_sigterm
+from tests.soak.report import Report, end_in_order_on_sigterm, tracebacks
 from tests.soak.truth import Decided, check_log, check_told, hours_of, last_time, read_truth
 from tests.soak.vitals import Vitals, growth, vitals
 
@@ -201,7 +201,8 @@ class Simulation:
             if drain and now - begin > _DRAIN_SECONDS:
                 break
             if not drain:
-                self._chance.look()
+                if self._truths[0].exists():  # not yet where it is being installed
+                    self._chance.look()
                 if truth.exists() and last_time(truth) >= hours * 3600.0:
                     break
             if now - noted >= 0.2 and truth.exists():
@@ -255,9 +256,7 @@ class Simulation:
         check_told(report, decided, first_of_each(self._hook.taken))
         report.check("webhook: every post is signed", self._hook.unsigned)
         self._check_vitals(report)
-        said = (self._folder / "stderr.txt").read_text(errors="replace")
-        tracebacks = [line for line in said.splitlines() if line.startswith("Traceback")]
-        report.check("no traceback on standard error", tracebacks)
+        report.check("no traceback on standard error", tracebacks(self._folder / "stderr.txt"))
         stops = [s for life in self._lives if (s := life.stop_seconds) is not None]
         report.figure("SIGTERM: ended within", f"{max(stops):.2f} s")
 
