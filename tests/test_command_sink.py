@@ -154,10 +154,13 @@ def test_what_exit_codes_mean() -> None:
 
 
 def test_what_signals_mean() -> None:
-    names = ["TERM", "HUP", "KILL"]
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in a job of nohup's
-        names.append("INT")
-    for name in names:
+    # What is ignored here, as SIGHUP in a job of nohup's, is ignored by what is started, too.
+    heeded = [
+        n
+        for n in ("TERM", "INT", "HUP")
+        if signal.getsignal(signal.Signals[f"SIG{n}"]) != signal.SIG_IGN
+    ]
+    for name in [*heeded, "KILL"]:
         ended = shell(f"kill -{name} $$; sleep 20")
         assert type(ended) is DeliveryError
         assert f"SIG{name}" in str(ended)
