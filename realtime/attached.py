@@ -11,15 +11,19 @@ import io
 import json
 import math
 import re
+import stat
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 from typing import Any
 
 from realtime.errors import BundleError, ParameterError
 
 JSON, LABELS, GOLDEN, SHA256 = "otic.json", "labels.txt", "golden.json", "model.sha256"
 
+MAX_BYTES = 256 * 2**20
+"""Of a model's file."""
 MAX_ATTACHED_BYTES = 4 * 2**20
 """The whole zip: only so much of a file's end is searched, so a directory can't be longer."""
 MAX_FILES = 64
@@ -34,6 +38,29 @@ _MIN_MODEL_BYTES = 8
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what the others allocate, a file may choose
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # a terminal would obey them
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's earliest date: the same content gives the same bytes
+
+
+def read_model(path: Path) -> bytes:
+    """The content of a model's file.
+
+    Raises
+    ------
+    BundleError
+        If it can't be read, or is too large to be a model.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise BundleError(f"can't read model '{path}': it is no file; copy it into one first")
+        if status.st_size > MAX_BYTES:
+            raise BundleError(
+                f"model '{path}' has {status.st_size} bytes: the limit is {MAX_BYTES}, "
+                "is it a model at all?"
+            )
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BundleError(f"can't read model '{path}': {reason}") from error
 
 
 def attach(model: bytes, texts: dict[str, str]) -> bytes:
@@ -63,11 +90,37 @@ def detach(origin: str, content: bytes) -> tuple[bytes, dict[str, bytes]]:
         if b"PK\x03\x04" not in content or JSON.encode() not in content:
             raise BundleError(
                 f"model '{origin}' has no bundle data (labels, feature parameters): "
-                "otic serves models that 'otic train' wrote"
+                "make a bundle of it with 'otic pack'"
             ) from error
         raise _damaged(attached) from error
     except (zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise _damaged(attached) from error
+
+
+def read_files(what: str, content: bytes, names: tuple[str, ...]) -> dict[str, bytes]:
+    """Those of the named files that are in a zip behind a model; none where there is no zip.
+
+    Parameters
+    ----------
+    what : str
+        What messages call the zip.
+    content : bytes
+        The whole file.
+    names : tuple of str
+
+    Raises
+    ------
+    BundleError
+        Where the zip is damaged or beyond the limits.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content[-MAX_ATTACHED_BYTES:])) as archive:
+            members = {entry.filename: entry for entry in archive.infolist()[:MAX_FILES]}
+            return {n: _decompressed(what, archive, members[n]) for n in names if n in members}
+    except (zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise _damaged(what) from error
+    except zipfile.BadZipFile:
+        return {}
 
 
 def _damaged(attached: str) -> BundleError:

@@ -10,21 +10,32 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from realtime.attached import GOLDEN, JSON, LABELS, attach, check_json, detach, read_json
+from realtime.attached import (
+    GOLDEN,
+    JSON,
+    LABELS,
+    attach,
+    check_json,
+    detach,
+    read_json,
+    read_model,
+)
 from realtime.decision import DecisionParams
 from realtime.errors import BundleError, ParameterError
-from realtime.golden import MAX_FEATURES, GoldenCase
+from realtime.golden import GoldenCase, check_sizes, golden_cases_from
+from realtime.groups import Groups, as_groups, check_groups
+from realtime.interface import PLAIN, ModelInterface
 from realtime.params import FeatureParams, check_keys
 
 BUNDLE_FORMAT = 1
-MAX_BYTES = 256 * 2**20
+FOREIGN_FORMAT = 2
+"""Of a bundle that has an interface or groups; written only where one is needed."""
 MAX_LABELS = 4096
 MAX_CHARACTERS = 200
 """Of a label, and of the model's name."""
@@ -40,6 +51,7 @@ _KEYS = [
     "license",
     "provenance",
 ]
+_FOREIGN_KEYS = [*_KEYS, "interface", "groups"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,8 @@ class Bundle:
     name : str
         The model's name.
     labels : tuple of str
-        One for each output, in the model's order.
+        Served labels: one for each output, in the model's order, and the names of
+        the groups behind them.
     features : FeatureParams
         What the model was trained on.
     inference_hop_frames : int
@@ -72,6 +85,10 @@ class Bundle:
         Of the whole file, in hexadecimal; empty for a bundle not read from one.
     origin : str
         The name or path that it was read from, for messages.
+    interface : ModelInterface
+        How the model takes features and gives scores.
+    groups : mapping of str to tuple of str
+        Groups of the model's labels, by name; their names end ``labels``, in order.
     """
 
     name: str
@@ -86,12 +103,18 @@ class Bundle:
     golden: tuple[GoldenCase, ...] = field(default=(), repr=False)
     sha256: str = ""
     origin: str = field(default="", compare=False)
+    interface: ModelInterface = PLAIN
+    groups: Groups = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         hop = self.inference_hop_frames
         if isinstance(hop, bool) or not isinstance(hop, int) or hop < 1:
             raise ParameterError(f"inference_hop_frames={hop!r} must be a whole number above 0")
+        if self.labels[len(self.labels) - len(self.groups) :] != tuple(self.groups):
+            raise ParameterError(f"labels must end with the groups {', '.join(self.groups)}")
+        check_groups(self.groups, self.model_labels)
         self._check_names()
+        self.interface.check_fits(self.features)
         if self.decision.lag_seconds > self.features.window_seconds:
             raise ParameterError(
                 f"lag_seconds={self.decision.lag_seconds:g} must be at most the window's "
@@ -122,6 +145,11 @@ class Bundle:
             raise ParameterError(f"name {self.name!r} must be printable, on one line")
 
     @property
+    def model_labels(self) -> tuple[str, ...]:
+        """The model's own labels, one for each of its outputs."""
+        return self.labels[: len(self.labels) - len(self.groups)]
+
+    @property
     def inference_hop_samples(self) -> int:
         """Samples from one prediction to the next."""
         return self.inference_hop_frames * self.features.hop_length
@@ -133,8 +161,12 @@ class Bundle:
 
     def to_dict(self) -> dict[str, Any]:
         """What ``otic.json`` holds."""
+        foreign: dict[str, Any] = {}
+        if self.groups or not self.interface.plain:
+            groups = {name: list(members) for name, members in self.groups.items()}
+            foreign = {"interface": self.interface.to_dict(), "groups": groups}
         return {
-            "format": BUNDLE_FORMAT,
+            "format": FOREIGN_FORMAT if foreign else BUNDLE_FORMAT,
             "name": self.name,
             "features": self.features.to_dict(),
             "inference_hop_frames": self.inference_hop_frames,
@@ -142,6 +174,7 @@ class Bundle:
             "accuracy": self.accuracy,
             "license": self.license,
             "provenance": self.provenance,
+            **foreign,
         }
 
 
@@ -167,7 +200,7 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
     """
     text = os.fspath(name_or_path)
     if text.endswith(".tflite") or Path(text).name != text:
-        return parse_bundle(text, _read_file(Path(text)))
+        return parse_bundle(text, read_model(Path(text)))
     if text not in bundled_names():
         raise BundleError(
             f"unknown model '{text}': known are {', '.join(bundled_names()) or 'none'}, "
@@ -208,28 +241,12 @@ def bundle_bytes(bundle: Bundle) -> bytes:
     values = bundle.to_dict()
     check_json("bundle", values)
     texts = {JSON: json.dumps(values, indent=1, ensure_ascii=False)}
-    texts[LABELS] = "\n".join(bundle.labels)
+    texts[LABELS] = "\n".join(bundle.model_labels)
     if bundle.golden:
         cases = [case.to_dict() for case in bundle.golden]
         check_json("golden", cases)
         texts[GOLDEN] = json.dumps(cases)
     return attach(bundle.model, texts)
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            raise BundleError(f"can't read model '{path}': it is no file; copy it into one first")
-        if status.st_size > MAX_BYTES:
-            raise BundleError(
-                f"model '{path}' has {status.st_size} bytes: the limit is {MAX_BYTES}, "
-                "is it a model at all?"
-            )
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BundleError(f"can't read model '{path}': {reason}") from error
 
 
 def parse_bundle(origin: str, content: bytes) -> Bundle:
@@ -245,15 +262,19 @@ def parse_bundle(origin: str, content: bytes) -> Bundle:
     flatbuffer, files = detach(origin, content)
     try:
         values = read_json("bundle", files[JSON])
-        if isinstance(values, dict) and values.get("format") != BUNDLE_FORMAT:
+        form = values.get("format") if isinstance(values, dict) else BUNDLE_FORMAT
+        if form not in (BUNDLE_FORMAT, FOREIGN_FORMAT) or isinstance(form, bool):
             raise ParameterError(
-                f"it has bundle format {values.get('format')!r}, this otic reads format "
-                f"{BUNDLE_FORMAT}: use the otic that wrote it or a newer one"
+                f"it has bundle format {form!r}, this otic reads formats "
+                f"{BUNDLE_FORMAT} and {FOREIGN_FORMAT}: use the otic that wrote it or a newer one"
             )
-        check_keys("bundle", values, _KEYS)
+        foreign = form == FOREIGN_FORMAT
+        check_keys("bundle", values, _FOREIGN_KEYS if foreign else _KEYS)
+        groups = as_groups(values["groups"]) if foreign else {}
+        own_labels = files[LABELS].decode().removesuffix("\n").split("\n")
         bundle = Bundle(
             name=_as_type(str, "name", values),
-            labels=tuple(files[LABELS].decode().removesuffix("\n").split("\n")),
+            labels=(*own_labels, *groups),
             features=FeatureParams.from_dict(values["features"]),
             inference_hop_frames=values["inference_hop_frames"],
             decision=DecisionParams.from_dict(values["decision"]),
@@ -261,11 +282,13 @@ def parse_bundle(origin: str, content: bytes) -> Bundle:
             license=_as_type(str, "license", values),
             provenance=_as_type(dict, "provenance", values),
             model=flatbuffer,
-            golden=_golden_cases(files.get(GOLDEN, b"[]")),
+            golden=golden_cases_from(read_json("golden", files.get(GOLDEN, b"[]"))),
             sha256=hashlib.sha256(content).hexdigest(),
             origin=origin,
+            interface=ModelInterface.from_dict(values["interface"]) if foreign else PLAIN,
+            groups=groups,
         )
-        _check_golden_cases(bundle)
+        check_sizes(bundle.golden, bundle.features.n_features, len(bundle.labels))
         return bundle
     except (ParameterError, ValueError, OverflowError) as error:
         raise BundleError(f"model '{origin}': {_readable(str(error))}") from error
@@ -275,28 +298,6 @@ def _readable(reason: str) -> str:
     """What may quote the file, as one line that no terminal obeys and nobody scrolls through."""
     cut = "…" if len(reason) > _MAX_REASON else ""
     return "".join(c if c.isprintable() else "\ufffd" for c in reason[:_MAX_REASON]) + cut
-
-
-def _golden_cases(content: bytes) -> tuple[GoldenCase, ...]:
-    values = read_json("golden", content)
-    if not isinstance(values, list):
-        raise ParameterError(f"golden cases must be a JSON list, not {type(values).__name__}")
-    return tuple(GoldenCase.from_dict(value) for value in values)
-
-
-def _check_golden_cases(bundle: Bundle) -> None:
-    sounds = [case.sound for case in bundle.golden]
-    if len(set(sounds)) < len(sounds):
-        raise ParameterError(f"golden sounds {', '.join(sounds)} must be different")
-    for case in bundle.golden:
-        widths = len(case.features), len(case.scores)
-        n = bundle.features.n_features  # of these kept_features keeps, of no array of that size:
-        n_features = len(range(0, n, -(-n // MAX_FEATURES)))
-        if widths != (n_features, len(bundle.labels)):
-            raise ParameterError(
-                f"golden case '{case.sound}' has {widths[0]} features and {widths[1]} scores: "
-                f"{n_features} and {len(bundle.labels)} are needed"
-            )
 
 
 def _as_type(kind: type, name: str, values: dict[str, Any]) -> Any:

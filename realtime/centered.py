@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from realtime.frames import FrameRing, mono_samples
+from realtime.history import SampleHistory
 from realtime.params import FeatureParams
 
 
@@ -32,7 +33,7 @@ class CenteredFrames:
             params, params.window_frames, lead_in=-self._pad % params.hop_length
         )
         self._window = FrameRing(params, params.window_frames)
-        self._history = np.zeros(2 * params.window_frames * params.hop_length, np.float32)
+        self._history = SampleHistory(params.window_frames * params.hop_length)
         self.reset()
 
     @property
@@ -43,38 +44,30 @@ class CenteredFrames:
     @property
     def ready(self) -> bool:
         """True once the window is full of real audio."""
-        return self._samples >= self.params.window_samples
+        return self._history.n_samples >= self.params.window_samples
 
     def push(self, y: ArrayLike) -> int:
         """Take samples; returns the number of new frames."""
-        y = mono_samples(y)
-        self._samples += len(y)
-        self._keep(y[-(len(self._history) // 2) :])
-        return self._stream.push(y)
+        samples = mono_samples(y)
+        self._history.push(samples)
+        return self._stream.push(samples)
 
     def reset(self) -> None:
         """Forget all samples."""
-        self._samples = 0
-        self._kept = 0
+        self._history.reset()
         self._stream.reset()
 
-    def _keep(self, y: NDArray[np.float32]) -> None:
-        """Append; when the history is full, its later half moves to the front."""
-        half = len(self._history) // 2
-        if self._kept + len(y) > len(self._history):
-            self._history[:half] = self._history[self._kept - half : self._kept]
-            self._kept = half
-        self._history[self._kept : self._kept + len(y)] = y
-        self._kept += len(y)
+    def samples(self) -> NDArray[np.float32]:
+        """The latest ``params.window_samples`` samples, float32, oldest first; a copy."""
+        return self._history.latest(self.params.window_samples).copy()
 
     def window(self) -> FrameRing:
         """The window's frames, the oldest in row 0; valid until the next call."""
         p = self.params
-        n_samples = (p.window_frames - 1) * p.hop_length + self._samples % p.hop_length
+        tail = self._history.n_samples % p.hop_length
+        n_samples = (p.window_frames - 1) * p.hop_length + tail
         padded = np.zeros(n_samples + 2 * self._pad, np.float32)
-        padded[self._pad : self._pad + n_samples] = self._history[
-            self._kept - n_samples : self._kept
-        ]
+        padded[self._pad : self._pad + n_samples] = self._history.latest(n_samples)
         # Frames [0, left) hold zeros before the window, and [right, window_frames) behind it.
         left = min(-(-self._pad // p.hop_length), p.window_frames)
         right = max(left, (n_samples - self._pad) // p.hop_length + 1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from realtime.bundle import Bundle
 from realtime.errors import BundleError, RuntimeMissingError
 from realtime.messages import hushed_libraries
+from realtime.tensors import ModelInput, ModelOutput
 
 RUNTIME_VARIABLE = "OTIC_RUNTIME"
 _RUNTIMES = ("litert", "tflite-runtime")
@@ -25,7 +26,8 @@ class Classifier:
     Parameters
     ----------
     bundle : Bundle
-        The model; float32 input ``[1, n_features]``, float32 output ``[1, n_labels]``.
+        The model; one input of ``n_features`` numbers in whatever shape, and an output of
+        as many numbers as it has labels of its own.
 
     Raises
     ------
@@ -42,15 +44,13 @@ class Classifier:
             with hushed_libraries():
                 interpreter_class = _interpreter_class()
                 self._interpreter = interpreter_class(model_content=bundle.model, num_threads=1)
+                self._input = ModelInput(bundle, self._interpreter.get_input_details())
+                if self._input.must_be_resized:
+                    self._interpreter.resize_tensor_input(self._input.index, self._input.shape)
                 self._interpreter.allocate_tensors()
-            inputs = self._interpreter.get_input_details()
-            outputs = self._interpreter.get_output_details()
+            self._output = ModelOutput(bundle, self._interpreter.get_output_details())
         except (ValueError, RuntimeError) as error:
             raise self._runtime_failure("load", error) from error
-        n_features, n_labels = bundle.features.n_features, len(bundle.labels)
-        self._output_shape = (1, n_labels)
-        self._input = _tensor_index(self._origin, inputs, "input", n_features, "features")
-        self._output = _tensor_index(self._origin, outputs, "output", n_labels, "labels")
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores for one feature vector.
@@ -62,7 +62,7 @@ class Classifier:
         Returns
         -------
         float32 [n_labels]
-            A copy, in the order of the bundle's labels.
+            A copy, in the order of the bundle's labels: groups last.
 
         Raises
         ------
@@ -70,14 +70,11 @@ class Classifier:
             If the model can't be run, or gives NaN or infinite scores.
         """
         try:
-            self._interpreter.set_tensor(self._input, features[None, :])
+            self._interpreter.set_tensor(self._input.index, self._input.tensor(features))
             self._interpreter.invoke()
-            outputs: NDArray[np.float32] = self._interpreter.get_tensor(self._output)
-            if outputs.shape != self._output_shape:  # a damaged model's may change as it runs
-                raise ValueError(f"its output has shape {list(outputs.shape)} now")
+            scores = self._output.scores(self._interpreter.get_tensor(self._output.index))
         except (ValueError, RuntimeError) as error:
             raise self._runtime_failure("run", error) from error
-        scores: NDArray[np.float32] = outputs[0]
         if not np.isfinite(scores).all():
             raise BundleError(
                 f"model '{self._origin}' gives scores that are not finite: it is damaged"
@@ -88,24 +85,6 @@ class Classifier:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         shown = "".join(c for c in reason if c.isprintable())[:_MAX_REASON]
         return BundleError(f"model '{self._origin}': the TFLite runtime can't {what} it: {shown}")
-
-
-def _tensor_index(
-    name: str, details: list[dict[str, Any]], kind: str, width: int, what: str
-) -> int:
-    """Index of the only tensor of its kind, which must be float32 ``[1, width]``."""
-    found = [(np.dtype(d["dtype"]).name, [int(n) for n in d["shape"]]) for d in details]
-    if len(found) == 1 and found[0][1][-1:] != [width]:
-        raise BundleError(
-            f"model '{name}': the bundle names {width} {what}, "
-            f"but the model's {kind} has shape {found[0][1]}"
-        )
-    if found != [("float32", [1, width])]:
-        raise BundleError(
-            f"model '{name}': one float32 {kind} of shape {[1, width]} is needed, it has "
-            + (", ".join(f"{dtype} {shape}" for dtype, shape in found) or "none")
-        )
-    return int(details[0]["index"])
 
 
 def _interpreter_class() -> Any:

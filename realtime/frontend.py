@@ -9,9 +9,10 @@ from realtime.centered import CenteredFrames
 from realtime.errors import ParameterError
 from realtime.filters import dct_basis, pack_rows
 from realtime.frames import FrameRing
-from realtime.params import LOG_MEL, STATISTICS, FeatureParams
+from realtime.params import LOG_MEL, MFCC, STATISTICS, WAVEFORM, FeatureParams
 from realtime.simd import LANES
 from realtime.statistics import make_rolling_statistics
+from realtime.waveform import WaveformFrames
 
 
 class Frontend:
@@ -30,13 +31,37 @@ class Frontend:
     ----------
     params : FeatureParams
         What to compute.
+
+    Examples
+    --------
+    >>> params = FeatureParams(
+    ...     sr=22050,
+    ...     n_fft=2048,
+    ...     hop_length=512,
+    ...     n_mels=128,
+    ...     n_mfcc=40,
+    ...     fmin=0.0,
+    ...     fmax=11025.0,
+    ...     top_db=80.0,
+    ...     center=False,
+    ...     window_frames=83,
+    ...     statistics=("mean", "std"),
+    ... )
+    >>> frontend = Frontend(params)
+    >>> y = np.sin(np.arange(44032, dtype=np.float32))
+    >>> frontend.push(y[:2048]), frontend.push(y[2048:2559]), frontend.push(y[2559:2560])
+    (1, 0, 1)
+    >>> frontend.ready
+    False
+    >>> frontend.push(y[2560:])
+    81
+    >>> frontend.ready, frontend.features().shape, frontend.log_mel().shape
+    (True, (80,), (83, 128))
     """
 
     def __init__(self, params: FeatureParams) -> None:
         self.params = params
-        self._frames: CenteredFrames | FrameRing = (
-            CenteredFrames(params) if params.center else FrameRing(params, params.window_frames)
-        )
+        self._frames = _frames(params)
         basis = dct_basis(params.n_mfcc, params.n_mels)
         self._dct = np.ascontiguousarray(basis.T)
         self._basis, self._groups, width = pack_rows(basis.astype(np.float32), LANES)
@@ -45,8 +70,14 @@ class Frontend:
         self._mfcc = np.zeros((params.window_frames, padded), np.float32)
         self._mel_sums = np.zeros(params.n_mels)
         self._sums = np.zeros((len(STATISTICS), params.n_mfcc))
-        self._names = tuple(name for name in params.statistics if name != LOG_MEL)
-        self._selected = np.array([STATISTICS.index(name) for name in self._names], np.int64)
+        self._names = tuple(name for name in params.statistics if name in STATISTICS)
+        computed = self._names
+        if MFCC in params.statistics and set(computed) <= {"mean"}:
+            computed += ("std",)  # the mean alone needs no MFCCs of single frames
+        self._selected = np.array([STATISTICS.index(name) for name in computed], np.int64)
+        self._n_averages = params.n_mfcc * len(computed)
+        self._only_averages = self._names == params.statistics
+        self._only_samples = params.statistics == (WAVEFORM,)
         self._rolling_statistics = make_rolling_statistics()
 
     def push(self, y: ArrayLike) -> int:
@@ -88,7 +119,9 @@ class Frontend:
         -------
         float32 [params.n_features]
             ``n_mfcc`` numbers for each of ``params.statistics``, in that order; for
-            ``log_mel`` ``window_frames * n_mels``, frame by frame, oldest first.
+            ``log_mel`` ``window_frames * n_mels`` and for ``mfcc`` ``window_frames * n_mfcc``,
+            frame by frame, and for ``waveform`` the ``window_samples`` samples, as they were
+            pushed; oldest first. With ``center=True`` these are the latest ones.
 
         Raises
         ------
@@ -96,21 +129,35 @@ class Frontend:
             If the window is not full yet (see :attr:`ready`).
         """
         self._check_ready()
-        p, window = self.params, self._frames.window()
-        mfcc = self._mfcc_statistics(window) if self._names else np.zeros(0, np.float32)
-        if self._names == p.statistics:
-            return mfcc
-        rows = np.split(mfcc, len(self._names)) if self._names else []
-        parts = dict(zip(self._names, rows, strict=True))
-        parts[LOG_MEL] = self._clamped_log_mel(window)
-        return np.concatenate([parts[name] for name in p.statistics])
+        if self._only_samples:  # no need of the frames, which may cost something
+            return self._samples()
+        window = self._frames.window()
+        if self._only_averages:
+            return self._mfcc_statistics(window)
+        statistics = self.params.statistics
+        parts: dict[str, NDArray[np.float32]] = {}
+        if self._n_averages:
+            rows = self._mfcc_statistics(window).reshape(-1, self.params.n_mfcc)
+            parts.update(zip(self._names, rows, strict=False))
+        if LOG_MEL in statistics:
+            parts[LOG_MEL] = self._clamped_log_mel(window)
+        if MFCC in statistics:
+            frames = np.roll(self._mfcc, -window.oldest_row, axis=0)
+            parts[MFCC] = frames[:, : self.params.n_mfcc].ravel()
+        if WAVEFORM in statistics:
+            parts[WAVEFORM] = self._samples()
+        return np.concatenate([parts[name] for name in statistics])
+
+    def _samples(self) -> NDArray[np.float32]:
+        assert isinstance(self._frames, CenteredFrames | WaveformFrames)  # as _frames() chose
+        return self._frames.samples()
 
     def _clamped_log_mel(self, window: FrameRing) -> NDArray[np.float32]:
         floor = np.float32(float(window.peaks.max()) - self.params.top_db)  # as the kernel has it
         return np.maximum(np.roll(window.log_mel, -window.oldest_row, axis=0).ravel(), floor)
 
     def _mfcc_statistics(self, window: FrameRing) -> NDArray[np.float32]:
-        features = np.empty(self.params.n_mfcc * len(self._names), np.float32)
+        features = np.empty(self._n_averages, np.float32)
         self._rolling_statistics(
             window.state,
             window.oldest_row,
@@ -170,3 +217,12 @@ class Frontend:
                 f"the window holds {self.n_frames} of {self.params.window_frames} frames: "
                 "push more samples first"
             )
+
+
+def _frames(params: FeatureParams) -> CenteredFrames | WaveformFrames | FrameRing:
+    """The ring of frames that the parameters need."""
+    if params.center:
+        return CenteredFrames(params)
+    if WAVEFORM in params.statistics:
+        return WaveformFrames(params)
+    return FrameRing(params, params.window_frames)

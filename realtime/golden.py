@@ -83,6 +83,41 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
     return tuple(float(v) for v in values)
 
 
+def golden_cases_from(values: Any) -> tuple[GoldenCase, ...]:
+    """Golden cases out of a list of what :meth:`GoldenCase.to_dict` gives.
+
+    Raises
+    ------
+    ParameterError
+        Naming what is wrong with it.
+    """
+    if not isinstance(values, list):
+        raise ParameterError(f"golden cases must be a JSON list, not {type(values).__name__}")
+    return tuple(GoldenCase.from_dict(value) for value in values)
+
+
+def check_sizes(cases: tuple[GoldenCase, ...], n_features: int, n_labels: int) -> None:
+    """Require different sounds, and features and scores as many as a model has.
+
+    Raises
+    ------
+    ParameterError
+        Naming the case.
+    """
+    sounds = [case.sound for case in cases]
+    if len(set(sounds)) < len(sounds):
+        raise ParameterError(f"golden sounds {', '.join(sounds)} must be different")
+    # Of these kept_features keeps so many, of no array of that size:
+    n_kept = len(range(0, n_features, -(-n_features // MAX_FEATURES)))
+    for case in cases:
+        widths = len(case.features), len(case.scores)
+        if widths != (n_kept, n_labels):
+            raise ParameterError(
+                f"golden case '{case.sound}' has {widths[0]} features and {widths[1]} scores: "
+                f"{n_kept} and {n_labels} are needed"
+            )
+
+
 def golden_sound(sound: str, sr: int, n: int) -> NDArray[np.float32]:
     """A sound in [-1, 1], float32 [n], the same on every machine to float32's rounding.
 

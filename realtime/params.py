@@ -14,6 +14,15 @@ STATISTICS = ("mean", "std", "delta_mean", "delta_rms")
 LOG_MEL = "log_mel"
 """The window's clamped log-mel frames themselves, ``window_frames * n_mels`` numbers."""
 
+MFCC = "mfcc"
+"""The MFCCs of the window's frames, ``window_frames * n_mfcc`` numbers."""
+
+WAVEFORM = "waveform"
+"""The window's samples themselves, ``window_samples`` numbers."""
+
+FEATURES = (*STATISTICS, LOG_MEL, MFCC, WAVEFORM)
+"""All that a model may be given."""
+
 MIN_N_FFT, MAX_N_FFT = 256, 4096
 MAX_N_MELS = 256
 # A damaged file must not ask for more:
@@ -49,9 +58,10 @@ class FeatureParams:
     window_frames : int
         Frames that one prediction looks at.
     statistics : tuple of str
-        Which of ``mean``, ``std``, ``delta_mean`` (mean absolute first
-        difference) and ``delta_rms`` of the MFCCs, and of ``log_mel``, the
-        log-mel frames themselves, make up the features, in this order.
+        What makes up the features, in this order: of the MFCCs ``mean``, ``std``,
+        ``delta_mean`` (mean absolute first difference) and ``delta_rms``; or the frames
+        themselves, ``mfcc`` and ``log_mel``; or the samples, ``waveform``. A model of the
+        waveform has the other parameters too: onsets and pictures are made with them.
     tail_samples : int
         With ``center=True`` only: samples of the window behind the centre of its
         last frame, below ``hop_length``. A clip of ``n`` samples has
@@ -61,6 +71,28 @@ class FeatureParams:
     ------
     ParameterError
         If a value is outside its range; the message names it and the limit.
+
+    Examples
+    --------
+    >>> params = FeatureParams(
+    ...     sr=22050,
+    ...     n_fft=2048,
+    ...     hop_length=512,
+    ...     n_mels=128,
+    ...     n_mfcc=40,
+    ...     fmin=0.0,
+    ...     fmax=11025.0,
+    ...     top_db=80.0,
+    ...     center=False,
+    ...     window_frames=83,
+    ...     statistics=("mean", "std"),
+    ... )
+    >>> params.n_features, params.window_samples
+    (80, 44032)
+    >>> FeatureParams(**{**params.to_dict(), "n_fft": 2000})
+    Traceback (most recent call last):
+        ...
+    realtime.errors.ParameterError: n_fft=2000 must be a power of two from 256 to 4096
     """
 
     sr: int
@@ -135,11 +167,11 @@ class FeatureParams:
 
     def _check_statistics(self) -> None:
         object.__setattr__(self, "statistics", as_tuple("statistics", self.statistics))
-        unknown = [s for s in self.statistics if s not in (*STATISTICS, LOG_MEL)]
+        unknown = [s for s in self.statistics if s not in FEATURES]
         if unknown or not self.statistics or len(set(self.statistics)) < len(self.statistics):
             raise ParameterError(
                 f"statistics={list(self.statistics)} must name each at most once, "
-                f"and at least one, of {', '.join((*STATISTICS, LOG_MEL))}"
+                f"and at least one, of {', '.join(FEATURES)}"
             )
         if self.window_frames < 2 and any(s.startswith("delta") for s in self.statistics):
             raise ParameterError(
@@ -158,14 +190,25 @@ class FeatureParams:
 
     def width(self, statistic: str) -> int:
         """Numbers that one of :attr:`statistics` has in the feature vector."""
-        return self.window_frames * self.n_mels if statistic == LOG_MEL else self.n_mfcc
+        widths = {
+            LOG_MEL: self.window_frames * self.n_mels,
+            MFCC: self.window_frames * self.n_mfcc,
+            WAVEFORM: self.window_samples,
+        }
+        return widths.get(statistic, self.n_mfcc)
 
     @property
     def looked_at(self) -> str:
         """What the features are of, in words."""
-        if self.statistics == (LOG_MEL,):
-            return f"{self.n_mels} log-mel bands"
-        return f"{' + '.join(self.statistics)} of {self.n_mfcc} MFCCs"
+        frames = {
+            LOG_MEL: f"{self.n_mels} log-mel bands",
+            MFCC: f"{self.n_mfcc} MFCCs",
+            WAVEFORM: f"the waveform at {self.sr} Hz",
+        }
+        averaged = [name for name in self.statistics if name in STATISTICS]
+        others = [frames[name] for name in self.statistics if name in frames]
+        words = [f"{' + '.join(averaged)} of {self.n_mfcc} MFCCs"] if averaged else []
+        return " and ".join([*words, *others])
 
     @property
     def window_samples(self) -> int:

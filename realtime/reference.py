@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from realtime.filters import dct_basis, hann_window, mel_filterbank
-from realtime.params import LOG_MEL, FeatureParams
+from realtime.params import LOG_MEL, MFCC, WAVEFORM, FeatureParams
 
 
 def reference_features(
@@ -49,5 +49,7 @@ def reference_features(
         "delta_mean": np.abs(steps).mean(axis=0),
         "delta_rms": np.sqrt((steps**2).mean(axis=0)),
         LOG_MEL: clamped.ravel(),
+        MFCC: mfcc.ravel(),
+        WAVEFORM: y.astype(np.float64),
     }
     return np.concatenate([statistics[name] for name in params.statistics])

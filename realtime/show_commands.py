@@ -63,6 +63,7 @@ def inspect(args: argparse.Namespace) -> int:
         "window_seconds": bundle.features.window_seconds,
         "inference_hop_seconds": bundle.inference_hop_seconds,
         "n_features": bundle.features.n_features,
+        "looked_at": bundle.features.looked_at,
     }
     if args.json:
         print(json.dumps(values, indent=2, ensure_ascii=False))

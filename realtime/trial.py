@@ -32,11 +32,24 @@ def load_tried_bundle(name: str) -> Bundle:
         As :func:`realtime.bundle.load_bundle`, and where the trial crashes or hangs.
     """
     bundle = load_bundle(name)
-    if name in bundled_names():
-        return bundle
+    if name not in bundled_names():
+        try_out(name, name)
+    return bundle
+
+
+def try_out(path: str, shown: str) -> None:
+    """Run the bundle at a path once; ``shown`` is what messages call it.
+
+    Nothing is said of what can be found out without a risk: see :func:`main`.
+
+    Raises
+    ------
+    BundleError
+        Where it crashes or hangs.
+    """
     try:
         ended = subprocess.run(
-            child_command("realtime.trial", name),
+            child_command("realtime.trial", path),
             env=child_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -46,15 +59,14 @@ def load_tried_bundle(name: str) -> Bundle:
         ).returncode
     except subprocess.TimeoutExpired as error:
         raise BundleError(
-            f"model '{name}' takes more than {_TRIAL_SECONDS:.0f} s for one window: "
+            f"model '{shown}' takes more than {_TRIAL_SECONDS:.0f} s for one window: "
             "it is damaged, or not for this machine"
         ) from error
     if ended < 0:
         raise BundleError(
-            f"model '{name}' crashes the TFLite runtime ({signal.Signals(-ended).name}): "
+            f"model '{shown}' crashes the TFLite runtime ({signal.Signals(-ended).name}): "
             "it is damaged, or made to: don't use it"
         )
-    return bundle
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from realtime.classifier import Classifier
 from realtime.events import Item
 from realtime.frontend import Frontend
 from realtime.golden import SOUNDS, GoldenCase, golden_sound, kept_features
-from realtime.params import LOG_MEL, FeatureParams
+from realtime.params import LOG_MEL, MFCC, FeatureParams
 from realtime.pipeline import Pipeline
 from realtime.reference import reference_features
 
@@ -25,7 +25,7 @@ can tell: see ``_ROUNDING``.
 """
 
 LOG_MEL_LIMIT = 0.01
-"""The same for log-mel frames, in dB.
+"""The same for log-mel frames, in dB, and for the MFCCs of single frames.
 
 A band 80 dB below its frame's loudest bin differs by some 0.001 dB, the rounding of a
 float32 transform; averages over frames and bands hide it.
@@ -41,7 +41,7 @@ INT8_SCORE_LIMIT = 0.03
 # all that a model looks at (a loud hum under its fmin, say), it shows in the features.
 _ROUNDING = 1e-14
 
-_LOG_MEL_NOTE = f"; {LOG_MEL_LIMIT / FEATURE_LIMIT:.0f} times that for log-mel frames"
+_OF_FRAMES = {LOG_MEL: "log-mel frames", MFCC: "MFCCs of single frames"}
 
 _WINDOWS = 200  # compared with the batch result, evenly spaced over the audio
 _BLOCKS = (17, 512, 65536)
@@ -101,7 +101,7 @@ def check_golden_cases(bundle: Bundle) -> Check:
         name,
         off_features <= FEATURE_LIMIT and off_scores <= score_limit,
         f"{len(bundle.golden)} sounds: features within {off_features:.1e} "
-        f"(limit {FEATURE_LIMIT:.0e}{_LOG_MEL_NOTE if LOG_MEL in p.statistics else ''}), "
+        f"(limit {FEATURE_LIMIT:.0e}{_note(p)}), "
         f"scores within {off_scores:.1e} (limit {score_limit:.0e})",
     )
 
@@ -128,10 +128,8 @@ def check_streaming_is_batch(bundle: Bundle, y: NDArray[np.float32]) -> Check:
             passed &= explained
     text = (
         f"{len(chosen)} of {len(ends)} windows: features within {worst:.1e} "
-        f"of float64 NumPy (limit {FEATURE_LIMIT:.0e}"
+        f"of float64 NumPy (limit {FEATURE_LIMIT:.0e}{_note(p)}"
     )
-    if LOG_MEL in p.statistics:
-        text += _LOG_MEL_NOTE
     if blurred:
         text += f"; more in {blurred} with sounds that float32 can't tell from rounding"
     return Check("streaming = batch", passed, text + ")")
@@ -171,7 +169,15 @@ def _weights(p: FeatureParams) -> NDArray[np.floating]:
     """What makes ``FEATURE_LIMIT`` the limit of each feature, [n_features]."""
     share = FEATURE_LIMIT / LOG_MEL_LIMIT
     return np.concatenate(
-        [np.full(p.width(name), share if name == LOG_MEL else 1.0) for name in p.statistics]
+        [np.full(p.width(name), share if name in _OF_FRAMES else 1.0) for name in p.statistics]
+    )
+
+
+def _note(p: FeatureParams) -> str:
+    """The wider limit, where it is used."""
+    named = [words for name, words in _OF_FRAMES.items() if name in p.statistics]
+    return f"; {LOG_MEL_LIMIT / FEATURE_LIMIT:.0f} times that for {' and '.join(named)}" * bool(
+        named
     )
 
 

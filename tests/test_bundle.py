@@ -17,7 +17,8 @@ from realtime import Bundle, load_bundle, save_bundle
 from realtime.bundle import bundled_names
 from realtime.errors import BundleError, ParameterError
 from realtime.golden import GoldenCase
-from tests.helpers import bundled, small_bundle
+from realtime.interface import ModelInterface
+from tests.helpers import bundled, decision, small_bundle
 
 
 def write_raw(path: Path, model: bytes, members: dict[str, str]) -> Path:
@@ -122,7 +123,9 @@ def test_every_flipped_byte_is_an_otic_error_or_harmless(tmp_path: Path) -> None
         (lambda v: v["features"].update(n_fft=1000), "n_fft=1000"),
         (lambda v: v["features"].pop("top_db"), "missing keys top_db"),
         (lambda v: v["decision"]["on_thresholds"].pop(), "2 on_thresholds and 3 off_thresholds"),
-        (lambda v: v.update(format=2), "bundle format 2"),
+        (lambda v: v.update(format=3), "bundle format 3"),
+        (lambda v: v.update(format=2), "missing keys interface, groups"),
+        (lambda v: v.update(groups={}), "unknown keys groups"),
         (lambda v: v.update(inference_hop_frames=0), "inference_hop_frames=0"),
         (lambda v: v["features"].update(window_frames=10**400), "window_frames="),
         (lambda v: v["features"].update(fmin=10**400), "too large"),
@@ -193,3 +196,47 @@ def test_damaged_golden_cases_are_named(tmp_path: Path, golden: str, words: str)
     path = write_raw(tmp_path / "m.tflite", small_bundle().model, content)
     with pytest.raises(BundleError, match=words):
         load_bundle(path)
+
+
+FOREIGN = ModelInterface("frames_first", False, (0.5,), (1.0,) * 16, 1, "sigmoid")
+
+
+def grouped() -> Bundle:
+    return small_bundle(
+        labels=("quiet", "loud", "odd", "heard"),
+        groups={"heard": ("loud", "odd")},
+        interface=FOREIGN,
+        decision=decision(4),
+    )
+
+
+def test_an_interface_and_groups_travel_with_the_model(tmp_path: Path) -> None:
+    """In format 2; what needs neither stays as it was, so that older programs read it."""
+    written = save_bundle(tmp_path / "m.tflite", grouped())
+    read = load_bundle(tmp_path / "m.tflite")
+    assert read == written
+    assert read.model_labels == ("quiet", "loud", "odd")
+    assert read.to_dict()["format"] == 2
+    with zipfile.ZipFile(tmp_path / "m.tflite") as archive:
+        assert archive.read("labels.txt").decode().split() == ["quiet", "loud", "odd"]
+    plain = small_bundle().to_dict()
+    assert plain["format"] == 1
+    assert not {"interface", "groups"} & set(plain)
+    assert all(load_bundle(name).to_dict()["format"] == 1 for name in bundled_names())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"labels": ("quiet", "loud", "heard", "odd")}, "labels must end with the groups heard"),
+        ({"groups": {"heard": ("noisy",)}}, "names 'noisy', which is no label"),
+        ({"groups": {"heard": ()}}, "at least one label"),
+        ({"groups": {"heard": ("odd", "odd")}}, "only once"),
+        ({"interface": replace(FOREIGN, scale=(1.0, 2.0))}, "scale has 2 numbers: 1 or 16"),
+        ({"interface": replace(FOREIGN, order="bands_first")}, "not for mean, std"),
+        ({"interface": replace(FOREIGN, relative_to_peak=True)}, "not for mean, std"),
+    ],
+)
+def test_an_interface_and_groups_that_do_not_fit(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ParameterError, match=words):
+        replace(grouped(), **change)

@@ -9,6 +9,8 @@ import pytest
 
 from realtime import Classifier
 from realtime.errors import BundleError, RuntimeMissingError
+from realtime.interface import ModelInterface
+from realtime.tensors import input_shape
 from tests.helpers import bundled, decision
 
 
@@ -36,6 +38,50 @@ def test_a_feature_size_that_does_not_fit() -> None:
     bundle = replace(bundle, features=replace(bundle.features, statistics=("mean",)))
     with pytest.raises(BundleError, match=r"names 40 features, but the model's input has .*160"):
         Classifier(bundle)
+
+
+def test_an_output_that_is_not_there() -> None:
+    bundle = replace(bundled(), interface=ModelInterface(output=1))
+    with pytest.raises(BundleError, match="output 1 is to be the scores, but it has 1: float32"):
+        Classifier(bundle)
+
+
+def test_groups_and_scale() -> None:
+    """Groups score what their best label does; a scale of 2 and features of half are the same."""
+    bundle = bundled()
+    features = np.linspace(-1.0, 1.0, bundle.features.n_features, dtype=np.float32)
+    scores = Classifier(bundle).predict(features)
+    groups = {"some": bundle.labels[2:5], "one": bundle.labels[:1]}
+    n = len(bundle.labels) + 2
+    labels = (*bundle.labels, *groups)
+    grouped = replace(
+        bundle,
+        labels=labels,
+        groups=groups,
+        decision=decision(n),
+        golden=(),
+        interface=ModelInterface(scale=(2.0,)),
+    )
+    assert grouped.model_labels == bundle.labels
+    expected = [*scores, scores[2:5].max(), scores[0]]
+    np.testing.assert_array_equal(Classifier(grouped).predict(features / 2), expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "n", "expected"),
+    [
+        ([1, 40], 40, (1, 40)),
+        ([-1, 40], 40, (1, 40)),
+        ([-1, 40], 80, (2, 40)),  # which no label count will fit
+        ([-1], 15600, (15600,)),
+        ([-1, -1, 64], 6144, (1, 96, 64)),
+        ([1, 40], 80, None),
+        ([-1, 64], 100, None),
+        ([0, 40], 40, None),
+    ],
+)
+def test_shapes_that_are_open(shape: list[int], n: int, expected: tuple[int, ...] | None) -> None:
+    assert input_shape(shape, n) == expected
 
 
 def test_a_damaged_model(capfd: pytest.CaptureFixture[str]) -> None:

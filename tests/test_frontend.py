@@ -244,6 +244,79 @@ def test_any_cutting_gives_the_same_bits(sizes: list[int], hop_length: int, cent
     np.testing.assert_array_equal(whole.features(), parts.features())
 
 
+@given(
+    sizes=sizes,
+    hop_length=st.sampled_from([1, 100, 256, 700]),
+    window=st.integers(300, 3000),
+    center=st.booleans(),
+    hops=st.integers(0, 40),
+)
+@settings(deadline=None, max_examples=100)
+def test_a_waveform_window_is_the_samples(
+    sizes: list[int], hop_length: int, window: int, center: bool, hops: int
+) -> None:
+    """Bit for bit, at each inference, however the stream is cut; any length with ``center``."""
+    params = replace(
+        SMALL,
+        hop_length=hop_length,
+        center=center,
+        window_frames=1 + (window if center else window - SMALL.n_fft) // hop_length,
+        tail_samples=window % hop_length if center else 0,
+        statistics=("waveform",),
+    )
+    n = params.window_samples
+    assert not center or n == window == params.n_features
+    y = noise(n + hops * hop_length)
+    frontend = Frontend(params)
+    position = 0
+    for stop in range(n, len(y) + 1, hop_length * max(1, hops // 3)):
+        for block in cut(y[position:stop], sizes):
+            frontend.push(block)
+        position = stop
+        assert frontend.ready
+        np.testing.assert_array_equal(frontend.features(), y[stop - n : stop])
+    frontend.reset()
+    assert not frontend.ready
+    frontend.push(y)
+    features = frontend.features()
+    frontend.push(np.zeros(5000, np.float32))
+    np.testing.assert_array_equal(features, y[len(y) - n :])  # a copy
+
+
+def test_a_waveform_off_the_grid() -> None:
+    """Without ``center`` it ends with the last complete frame, with it with the last sample."""
+    y = noise(SMALL.window_samples + 3 * SMALL.hop_length + 37)
+    for center, stop in ((False, len(y) - 37), (True, len(y))):
+        p = replace(SMALL, center=center, statistics=("waveform",))
+        frontend = Frontend(p)
+        frontend.push(y)
+        np.testing.assert_array_equal(frontend.features(), y[stop - p.window_samples : stop])
+
+
+@pytest.mark.parametrize("center", [True, False])
+def test_mfcc_frames_are_librosas(center: bool) -> None:
+    """Of a window in a stream; alone and between others, each in its place."""
+    p = replace(CENTERED, center=center, tail_samples=0, window_frames=40, statistics=("mfcc",))
+    y = noise(p.window_samples + 3 * p.hop_length, level=0.01)
+    y[: len(y) // 2] = sweep(len(y), p.sr)[: len(y) // 2]
+    window = y[3 * p.hop_length :]
+    expected = librosa_mfcc(window, p).T.ravel()
+    several = replace(p, statistics=("mean", "mfcc", "waveform", "log_mel", "std"))
+    for params in (p, several):
+        frontend = Frontend(params)
+        frontend.push(y)
+        features = frontend.features()
+        parts = np.split(features, np.cumsum([params.width(s) for s in params.statistics])[:-1])
+        named = dict(zip(params.statistics, parts, strict=True))
+        np.testing.assert_allclose(named["mfcc"], expected, rtol=0, atol=5e-3)
+    np.testing.assert_array_equal(named["waveform"], window)
+    averages = replace(p, statistics=("mean", "std"))
+    both = np.concatenate([named["mean"], named["std"]])
+    np.testing.assert_allclose(both, librosa_features(window, averages), rtol=0, atol=TOLERANCE)
+    floor = frontend.log_mel().max() - p.top_db
+    np.testing.assert_array_equal(named["log_mel"], frontend.log_mel().ravel().clip(floor))
+
+
 def test_a_long_stream_equals_a_fresh_front_end() -> None:
     y = noise(200 * SMALL.hop_length + SMALL.n_fft)
     long, fresh = Frontend(SMALL), Frontend(SMALL)

@@ -54,6 +54,23 @@ def test_a_bad_value_is_named_with_its_limit(changes: dict[str, Any], words: lis
     assert all(word in str(caught.value) for word in words), caught.value
 
 
+@pytest.mark.parametrize(
+    ("statistics", "n_features", "words"),
+    [
+        (("waveform",), 856, "the waveform at 8000 Hz"),
+        (("mfcc",), 56, "8 MFCCs"),
+        (("log_mel",), 168, "24 log-mel bands"),
+        (("mean", "std"), 16, "mean + std of 8 MFCCs"),
+        (("mean", "mfcc", "waveform"), 920, "mean of 8 MFCCs and 8 MFCCs and the waveform at"),
+    ],
+)
+def test_what_is_looked_at(statistics: tuple[str, ...], n_features: int, words: str) -> None:
+    params = replace(SMALL, statistics=statistics)
+    assert params.n_features == n_features
+    assert params.looked_at.startswith(words)
+    assert FeatureParams.from_dict(params.to_dict()) == params
+
+
 def test_feature_params_survive_json() -> None:
     assert FeatureParams.from_dict(SMALL.to_dict()) == SMALL
 

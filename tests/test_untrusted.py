@@ -88,7 +88,7 @@ def test_what_the_fuzzer_puts_together_is_a_bundle() -> None:
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "m.tflite").open("wb") as file:
-        file.truncate(bundle.MAX_BYTES + 1)
+        file.truncate(attached.MAX_BYTES + 1)
     with pytest.raises(BundleError, match=r"has 268435457 bytes: the limit is 268435456, is it"):
         load_bundle(tmp_path / "m.tflite")
 

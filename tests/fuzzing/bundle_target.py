@@ -12,11 +12,12 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
-from realtime.bundle import bundle_bytes, parse_bundle
+from realtime.bundle import Bundle, bundle_bytes, parse_bundle
 from realtime.errors import OticError
 from realtime.golden import GoldenCase
+from realtime.interface import ModelInterface
 from tests.fuzzing.damage import check_message, damage, put_number
-from tests.helpers import SMALL, bundled, small_bundle
+from tests.helpers import SMALL, bundled, decision, small_bundle
 
 MAX_SECONDS = 1.0
 MAX_BYTES = 20_000
@@ -41,7 +42,21 @@ def seeds() -> list[bytes]:
         bundle_bytes(small_bundle(model=start, golden=(case,))),
         bundle_bytes(small_bundle(model=start, features=centred)),
         bundle_bytes(replace(bundled(), model=start, golden=())),
+        bundle_bytes(_foreign(start)),
     ]
+
+
+def _foreign(start: bytes) -> Bundle:
+    """One that has all of format 2."""
+    patch = replace(SMALL, statistics=("log_mel",))
+    return small_bundle(
+        model=start,
+        features=patch,
+        labels=("quiet", "loud", "odd", "heard"),
+        decision=decision(4),
+        groups={"heard": ("loud", "odd")},
+        interface=ModelInterface("bands_first", True, (0.5,), (1.0,), 1, "softmax"),
+    )
 
 
 def check(data: bytes) -> str:

@@ -1,0 +1,1 @@
+"""``otic pack``: any TFLite audio model as a bundle."""
