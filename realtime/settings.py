@@ -121,6 +121,16 @@ class ClipsSettings:
 
 
 @dataclass(frozen=True)
+class ReviewSettings:
+    """Events that a person marks right or wrong, kept for training."""
+
+    directory: str | None = setting(
+        None, "keep marked events here (default: the service's state folder, else the user's)"
+    )
+    enabled: bool = setting(True, "false: events can't be marked")
+
+
+@dataclass(frozen=True)
 class MetricsSettings:
     """Prometheus."""
 
@@ -128,6 +138,22 @@ class MetricsSettings:
         None,
         "serve metrics for Prometheus (extra metrics); without a host only to this machine",
         metavar="[HOST:]PORT",
+    )
+
+
+@dataclass(frozen=True)
+class WebSettings:
+    """A page to look at a sensor from elsewhere."""
+
+    listen: str | None = setting(
+        None,
+        "serve a page with live scores, spectrogram and events (extra web); without a host only "
+        "to this machine",
+        metavar="[HOST:]PORT",
+    )
+    token: str | None = setting(None, "who asks must know this", secret=True)
+    token_file: str | None = setting(
+        None, "read the token from this file (default: made anew and told, unless only for here)"
     )
 
 
@@ -163,6 +189,9 @@ class Settings:
     log: tuple[str, ...] = setting(
         ("scores", "events"), "what the JSON lines hold", choices=("scores", "events", "unknown")
     )
+    thresholds: tuple[str, ...] = setting(
+        (), "in place of the model's, by label: dog=0.5; 1 is never", metavar="LABEL=X"
+    )
     silent_seconds: float = setting(
         30.0, "reopen a microphone that gives exact zeros for so long; 0: never", least=0.0
     )
@@ -175,5 +204,7 @@ class Settings:
     webhook: WebhookSettings = WebhookSettings()
     command: CommandSettings = CommandSettings()
     clips: ClipsSettings = ClipsSettings()
+    review: ReviewSettings = ReviewSettings()
     metrics: MetricsSettings = MetricsSettings()
+    web: WebSettings = WebSettings()
     spool: SpoolSettings = SpoolSettings()

@@ -108,6 +108,62 @@ def test_class_folders_by_recording(tmp_path: Path) -> None:
     assert "--group-regex" in alone.warnings[0]
 
 
+def listed(root: Path, lines: list[str]) -> Path:
+    (root / "recordings.csv").write_text("\n".join(["filename,recording", *lines]) + "\n")
+    return root
+
+
+def test_class_folders_with_a_table_of_recordings(tmp_path: Path) -> None:
+    names = [f"{n}.wav" for n in range(12)]
+    root = class_folders(tmp_path / "mine", {"a": names, "b": names})
+    write(root / "_other" / "x.wav")  # no class, and not listed
+    # Each recording holds two clips of each class; a clip was deleted since.
+    rows = [f"{label}/{n}.wav,night {n // 2}" for label in "ab" for n in range(12)]
+    (root / "b" / "11.wav").unlink()
+    dataset = load_dataset(str(listed(root, [*rows, '"c,d/1.wav","e"'])))
+    assert dataset.labels == ("a", "b")
+    assert len(dataset.clips) == 23
+    assert {clip.recording for clip in dataset.clips} == {f"night {n}" for n in range(6)}
+    assert dataset.folds == (1, 2, 3, 4, 5)
+    assert (dataset.protocol, dataset.warnings) == ("folds made by recording", ())
+    assert_no_leak(dataset)
+    with pytest.raises(DatasetError, match=r"recordings.csv' groups the clips: leave --group"):
+        load_dataset(str(root), group_regex=".*")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["a/1.wav,r"], "recordings.csv' lacks 3 of 4 clips, 'a/2.wav' first"),
+        (["a/1.wav,"], "line 2: 'a/1.wav' has no recording: name it"),
+        (["a/1.wav,r", "a/1.wav,s"], "line 3: 'a/1.wav' is of 's' here and of 'r' above"),
+        (["a/1.wav"], "line 2 has too few columns"),
+    ],
+)
+def test_tables_of_recordings_that_will_not_do(
+    tmp_path: Path, lines: list[str], words: str
+) -> None:
+    root = class_folders(tmp_path / "set", {"a": ["1.wav", "2.wav"], "b": ["3.wav", "4.wav"]})
+    with pytest.raises(DatasetError) as caught:
+        load_dataset(str(listed(root, lines)))
+    assert words in str(caught.value)
+
+
+def test_folders_that_are_no_class_do_not_count(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "set", {"a": ["1.wav", "2.wav"], "_b": ["3.wav", "4.wav"]})
+    with pytest.raises(DatasetError, match="1 folders with audio files"):
+        load_dataset(str(root))
+
+
+def test_recordings_of_several_labels_are_spread_for_each() -> None:
+    """Two recordings hold the rare label: they are not put into one fold."""
+    for n in range(2, 40):
+        clips = [("often", f"{n}-{i}") for i in range(n)]
+        clips += [("rare", f"{n}-0"), ("rare", f"{n}-{n - 1}")]
+        folds = _make_folds(clips)
+        assert folds[f"{n}-0"] != folds[f"{n}-{n - 1}"]
+
+
 @given(st.dictionaries(st.text(max_size=5), st.integers(1, 4), min_size=5, max_size=60))
 def test_made_folds_are_even(sizes: dict[str, int]) -> None:
     clips = [("label", recording) for recording, n in sizes.items() for _ in range(n)]

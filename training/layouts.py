@@ -7,6 +7,8 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from dataclasses import replace
+from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 from training.datasets import Clip, Dataset, DatasetError
@@ -16,6 +18,8 @@ MADE_FOLDS = 5
 _ESC_META, _URBAN_META = Path("meta") / "esc50.csv", Path("metadata") / "UrbanSound8K.csv"
 _ESC_COLUMNS = ("filename", "fold", "category", "esc10", "src_file")
 _URBAN_COLUMNS = ("slice_file_name", "fsID", "fold", "class")
+_RECORDINGS, _RECORDINGS_COLUMNS = "recordings.csv", ("filename", "recording")
+_NO_CLASS = "_"  # so begin the names of folders that are none
 
 _ESC_SOURCE = 'K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM MM 2015'
 _URBAN_SOURCE = (
@@ -42,21 +46,26 @@ _BY_RECORDING, _BY_FILE = "folds made by recording", "folds made by file"
 def load_dataset(folder: str, group_regex: str | None = None, subset: str | None = None) -> Dataset:
     """Read a folder in UrbanSound8K's layout, in ESC-50's, or with a folder for each class.
 
+    Of class folders those whose name begins with ``_`` are left out. Where ``recordings.csv``
+    is beside them (``filename,recording``, the names as in ``dog/1.wav``), clips are grouped
+    by it.
+
     Parameters
     ----------
     folder : str
     group_regex : str, optional
-        For class folders: what in a file's name tells its recording, the first
-        group or all that matches. Without it each file is a recording of its own.
+        For class folders without ``recordings.csv``: what in a file's name tells its
+        recording, the first group or all that matches. Without it each file is a recording
+        of its own.
     subset : str, optional
         ``esc10``: of ESC-50, the clips of ESC-10 only.
 
     Raises
     ------
     DatasetError
-        If the folder or its metadata is missing or incomplete, a clip is
-        missing, a label has one recording only, or there are fewer than two labels
-        or folds.
+        If the folder or its metadata is missing or incomplete, or does not go with the
+        arguments, a clip is missing, a label has one recording only, or there are fewer
+        than two labels or folds.
     """
     root = Path(folder)
     official = (root / _URBAN_META).is_file() or (root / _ESC_META).is_file()
@@ -113,7 +122,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     for line, row in enumerate(rows, 2):
         if None in row.values():
             raise DatasetError(f"'{path}': line {line} has too few columns")
-        if not row["fold"].isdecimal():
+        if "fold" in columns and not row["fold"].isdecimal():
             raise DatasetError(f"'{path}': line {line}: fold '{row['fold']}' is not a whole number")
     return rows
 
@@ -131,6 +140,7 @@ def _read_class_folders(root: Path, group_regex: str | None) -> Dataset:
     found = [
         (path, folder.name)
         for folder in sorted(p for p in root.iterdir() if p.is_dir())
+        if not folder.name.startswith(_NO_CLASS)
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
     ]
@@ -141,21 +151,58 @@ def _read_class_folders(root: Path, group_regex: str | None) -> Dataset:
             "audio files: give a data set in UrbanSound8K's or ESC-50's layout, or with a folder "
             "for each of two classes or more"
         )
-    recordings = [_recording(path, root, pattern) for path, _ in found]
+    listed = _listed_recordings(root, group_regex)
+    if listed is None:
+        recordings = [_recording(path, root, pattern) for path, _ in found]
+    else:
+        recordings = _recordings_by(listed, [path for path, _ in found], root)
     folds = _make_folds([(label, r) for (_, label), r in zip(found, recordings, strict=True)])
     clips = tuple(
         Clip(path, label, folds[recording], recording)
         for (path, label), recording in zip(found, recordings, strict=True)
     )
     warnings: tuple[str, ...] = ()
-    if pattern is None:
+    by_file = pattern is None and listed is None
+    if by_file:
         warnings = (
             "each file is taken for a recording of its own: where clips were cut from one "
             "recording, the figures leak; name the part of the file name that tells it "
             "with --group-regex",
         )
-    protocol = _BY_FILE if pattern is None else _BY_RECORDING
+    protocol = _BY_FILE if by_file else _BY_RECORDING
     return Dataset(root.resolve().name, "model: as its data", clips, protocol, warnings)
+
+
+def _listed_recordings(root: Path, group_regex: str | None) -> dict[str, str] | None:
+    """The recording of each file by its name below the root; None where nothing lists them."""
+    table = root / _RECORDINGS
+    if not table.is_file():
+        return None
+    if group_regex is not None:
+        raise DatasetError(f"'{table}' groups the clips: leave --group-regex out, or move it away")
+    listed: dict[str, str] = {}
+    for line, row in enumerate(_rows(table, _RECORDINGS_COLUMNS), 2):
+        name, recording = row["filename"], row["recording"]
+        if not recording:
+            raise DatasetError(f"'{table}': line {line}: '{name}' has no recording: name it")
+        if listed.setdefault(name, recording) != recording:
+            raise DatasetError(
+                f"'{table}': line {line}: '{name}' is of '{recording}' here and of "
+                f"'{listed[name]}' above: leave one line"
+            )
+    return listed
+
+
+def _recordings_by(listed: dict[str, str], paths: list[Path], root: Path) -> list[str]:
+    """The recording of each file. A file that is listed, and was deleted since, is no loss."""
+    names = [path.relative_to(root).as_posix() for path in paths]
+    absent = [name for name in names if name not in listed]
+    if absent:
+        raise DatasetError(
+            f"'{root / _RECORDINGS}' lacks {len(absent)} of {len(names)} clips, '{absent[0]}' "
+            "first: add a line 'filename,recording' for each"
+        )
+    return [listed[name] for name in names]
 
 
 def _recording(path: Path, root: Path, pattern: re.Pattern[str] | None) -> str:
@@ -175,17 +222,23 @@ def _make_folds(clips: list[tuple[str, str]]) -> dict[str, int]:
 
     The order is that of a hash, so that a file more or less moves few others.
     """
-    label_of: dict[str, str] = {}
+    of_recording: dict[str, Counter[str]] = defaultdict(Counter)
     size: Counter[str] = Counter()
     for label, recording in clips:
-        label_of.setdefault(recording, label)
-        size[recording] += 1
+        of_recording[recording][label] += 1
+        size[label] += 1
     filled: dict[str, Counter[int]] = defaultdict(Counter)
     folds = {}
-    for recording in sorted(size, key=lambda r: hashlib.sha256(r.encode()).digest()):
-        counts = filled[label_of[recording]]
-        fold = min(range(1, MADE_FOLDS + 1), key=lambda f: (counts[f], f))
-        counts[fold] += size[recording]
+    for recording in sorted(of_recording, key=lambda r: hashlib.sha256(r.encode()).digest()):
+        labels = of_recording[recording]
+        # What a fold already has of the recording's labels; of a rare one a clip is more.
+        share = {
+            fold: sum(Fraction(filled[label][fold], size[label]) for label in labels)
+            for fold in range(1, MADE_FOLDS + 1)
+        }
+        fold = min(share, key=lambda f: (share[f], f))
+        for label, n in labels.items():
+            filled[label][fold] += n
         folds[recording] = fold
     return folds
 
@@ -229,6 +282,20 @@ def _checked(folder: str, dataset: Dataset) -> Dataset:
         f"{folds}: figures leak by so much"
     )
     return replace(dataset, warnings=(*dataset.warnings, warning))
+
+
+def listed_recording(path: Path) -> str | None:
+    """What the data set that a file lies in says of which recording it is; None: nothing.
+
+    For what is not of a class, ``DATASET/_other/1.wav``.
+    """
+    root = path.absolute().parent.parent
+    return (_table_of(root) or {}).get(path.absolute().relative_to(root).as_posix())
+
+
+@cache
+def _table_of(root: Path) -> dict[str, str] | None:
+    return _listed_recordings(root, None)
 
 
 def known_layout(path: Path) -> str | None:

@@ -1,0 +1,1 @@
+"""Events that a person marked right or wrong, and a data set of them."""
