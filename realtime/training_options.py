@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from realtime.arguments import decibel_range, positive, seed, whole
 
-PRESETS = ("mfcc-mlp", "logmel-cnn", "tiny", "tutorial")
+PRESETS = ("mfcc-mlp", "logmel-cnn", "tiny", "tutorial", "yamnet-head")
 DOWNLOADS = ("esc50", "urbansound8k")
 TRACKERS = ("none", "tensorboard", "comet")
 
@@ -258,6 +258,11 @@ def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
         "--teacher",
         metavar="FILE",
         help="learn from this too: YAMNet as TFLite (logmel-cnn and tiny)",
+    )
+    parser.add_argument(
+        "--base",
+        metavar="MODEL.tflite",
+        help="the model to put a head on: YAMNet as TFLite, or a bundle (yamnet-head)",
     )
     parser.add_argument(
         "--other",

@@ -100,7 +100,7 @@ class DrawnWindows:
         The label of each; ``n_outputs - 1`` for sounds without one.
     n_outputs : int
     params : FeatureParams
-        Whose features are log-mel frames alone.
+        Whose features are log-mel frames alone, where there is an equaliser.
     augmentation : Augmentation
     none_share : float
         So many windows hold background only; their target is the last output too.
@@ -124,7 +124,8 @@ class DrawnWindows:
         taught: list[Lesson],
         soft_share: float,
     ) -> None:
-        assert params.statistics == (LOG_MEL,), "the equaliser works on log-mel frames"
+        if augmentation.equaliser_db:
+            assert params.statistics == (LOG_MEL,), "the equaliser works on log-mel frames"
         self._clips, self._target, self._params = clips, target, params
         self._active = [active_part(y, params.sr) for y in clips]
         self._sounding = [sounding_part(y, params.sr) for y in clips]

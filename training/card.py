@@ -61,7 +61,9 @@ def model_card(bundle: Bundle, command: str, tutorial: dict[str, Any] | None, co
         rows += "\n" + _accuracy_row("tutorial, same protocol", tutorial)
     on, off = decision.on_thresholds[0], decision.off_thresholds[0]
     teacher = f"\nTeacher: {origin['teacher']}." if origin.get("teacher") else ""
+    base = _base(origin["base"]) if "base" in origin else ""
     folds = ", ".join(map(str, origin["folds"]))
+    events_page = "docs/transfer.md" if base else "the README"
     return f"""# {bundle.name}
 
 Classifies {len(bundle.labels)} kinds of sound: {", ".join(bundle.labels)}.
@@ -79,7 +81,7 @@ Mean ± standard deviation over the folds. By fold: {by_fold}.
 {_calibration(bundle)}
 The shipped model was then trained with the same recipe on all folds; it has no test data
 left, so these figures are the recipe's. They say how well a clip is named that holds one
-of the sounds; how well events are found in a stream is in the README, by recipe.
+of the sounds; how well events are found in a stream is in {events_page}, by recipe.
 
 Confusion matrix over all folds (rows: true, columns: heard, counts of clips):
 
@@ -101,7 +103,7 @@ onsets are dated to the sound's rise, offsets back by {decision.lag_seconds} s.
 
 ## Data and licence
 
-{origin["data"]}, {origin["clips"]} clips, folds {folds}.{teacher}
+{origin["data"]}, {origin["clips"]} clips, folds {folds}.{teacher}{base}
 {bundle.license}.
 
 ## Reproduce
@@ -113,6 +115,13 @@ onsets are dated to the sound's rise, offsets back by {decision.lag_seconds} s.
 Seed {origin["seed"]}, {origin["epochs"]} epochs, {versions}{_commit(origin)}.
 SHA-256 of the file: `{bundle.sha256}`.
 """
+
+
+def _base(base: dict[str, str]) -> str:
+    return (
+        f"\nBase: {base['name']}, licence: {base['license']}; its tensor `{base['embedding']}`;\n"
+        f"SHA-256 of its file: `{base['sha256']}`."
+    )
 
 
 def _calibration(bundle: Bundle) -> str:

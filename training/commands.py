@@ -75,6 +75,7 @@ def train(args: argparse.Namespace) -> int:
         bundle,
         typical(prepared, train_folds),
         figures(int8, f"{INT8}{protocol}") if int8 else None,
+        prepared.base,
     )
     named = {recipe.name: accuracy}
     if exported.int8 is not None:
@@ -162,5 +163,5 @@ def _command(args: argparse.Namespace) -> str:
     if args.other and "--other" in words:
         at = words.index("--other") + 1
         words[at : at + len(args.other)] = ["OTHER"]
-    places = {args.dataset: "DATASET", args.teacher: "TEACHER"}
+    places = {args.dataset: "DATASET", args.teacher: "TEACHER", args.base: "BASE"}
     return shlex.join(["otic", command, *(places.get(word, word) for word in words)])

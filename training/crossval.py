@@ -104,7 +104,8 @@ def _keep_models(
         bundle = described(args, dataset, recipe, prepared, folds, accuracy, temperature)
         path = Path(args.models) / f"fold-{result.fold}.tflite"
         model = from_bytes(result.model)
-        export(str(path), model, temperature, bundle, typical(prepared, folds), None)
+        probe = typical(prepared, folds)
+        export(str(path), model, temperature, bundle, probe, None, prepared.base)
         say(f"wrote {path}")
 
 

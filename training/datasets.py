@@ -45,3 +45,8 @@ class Dataset:
     def folds(self) -> tuple[int, ...]:
         """All folds, sorted."""
         return tuple(sorted({clip.fold for clip in self.clips}))
+
+
+def same_data(a: str, b: str) -> bool:
+    """Whether two data sets, by name, share clips: ESC-10 is a part of ESC-50, with its folds."""
+    return a == b or {a, b} == {"ESC-10", "ESC-50"}

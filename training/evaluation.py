@@ -16,7 +16,7 @@ from realtime.events import Scores
 from realtime.messages import say
 from realtime.pipeline import Pipeline
 from training.cost import cost_of
-from training.datasets import Clip, Dataset, DatasetError
+from training.datasets import Clip, Dataset, DatasetError, same_data
 from training.metrics import Tested, figures
 from training.pages import report_folder
 from training.progress import progress
@@ -111,9 +111,7 @@ def _unknown(bundle: Bundle, dataset: Dataset) -> tuple[str, ...]:
 
 
 def _same_data(bundle: Bundle, dataset: Dataset) -> bool:
-    """ESC-10 is a part of ESC-50, with its folds."""
-    trained = str(bundle.provenance.get("data"))
-    return trained == dataset.name or {trained, dataset.name} == {"ESC-10", "ESC-50"}
+    return same_data(str(bundle.provenance.get("data")), dataset.name)
 
 
 def stream(bundle: Bundle, clips: list[Clip]) -> Tested:

@@ -19,6 +19,8 @@ from training.tflite import served, to_float, to_int8
 if TYPE_CHECKING:
     import keras
 
+    from training.transfer import Base
+
 _F32 = NDArray[np.float32]
 
 MAX_DIFFERENCE = 1e-5
@@ -52,6 +54,7 @@ def export(
     bundle: Bundle,
     probe: _F32,
     int8_accuracy: dict[str, Any] | None,
+    base: Base | None = None,
 ) -> Exported:
     """Write bundles and prove that they give the Keras model's scores.
 
@@ -69,6 +72,8 @@ def export(
         Windows to compare on, and for the ranges of int8 activations.
     int8_accuracy : dict, optional
         The figures of the int8 version, which is then written too.
+    base : Base, optional
+        What the model is a head on: it becomes a part of what is written.
 
     Returns
     -------
@@ -81,8 +86,12 @@ def export(
     """
     probe = probe[:: -(-len(probe) // _CHECKED_WINDOWS)]
     final = served(model, len(bundle.labels), temperature)
-    expected = np.asarray(final(probe, training=False))
-    whole = _finished(bundle, path, to_float(final), "float32")
+    seen = probe if base is None else base.read_off(probe)
+    expected = np.asarray(final(seen, training=False))
+    written = to_float(final) if base is None else base.with_head(to_float(final))
+    # The golden scores of int8 layers may differ a little more from processor to processor.
+    weights = "int8" if base is not None and base.has_8_bit_weights else "float32"
+    whole = _finished(bundle, path, written, weights)
     small = None
     if int8_accuracy is not None:
         small_path = f"{path.removesuffix('.tflite')}{INT8_SUFFIX}.tflite"

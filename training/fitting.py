@@ -102,6 +102,7 @@ class DrawnExamples:
 
     def __init__(self, prepared: Prepared, preset: Preset, chosen: _I64, seed: int) -> None:
         assert not isinstance(preset.windows, Passes)
+        self._base = prepared.base
         taught: list[Lesson] = []
         n_labels = len(prepared.labels)
         if prepared.teacher:
@@ -130,13 +131,14 @@ class DrawnExamples:
     def sample(self, rng: np.random.Generator) -> _F32:
         rounds = -(-_STANDARDISED_BY // len(self))
         order = np.concatenate([self.order(rng) for _ in range(rounds)])
-        return self._windows.batch(order[:_STANDARDISED_BY], rng).x
+        return self.batch(order[:_STANDARDISED_BY], rng).x
 
     def order(self, rng: np.random.Generator) -> _I64:
         return self._windows.order(rng)
 
     def batch(self, chosen: _I64, rng: np.random.Generator) -> Batch:
-        return self._windows.batch(chosen, rng)
+        batch = self._windows.batch(chosen, rng)
+        return batch if self._base is None else batch._replace(x=self._base.embeddings(batch.x))
 
 
 def _spread(fold: _I64) -> _I64:
@@ -168,8 +170,7 @@ def fit(
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     rng = np.random.default_rng(seed)
-    seen = folds if preset.none_share == 0.0 else [*folds, OTHER_FOLD]
-    chosen = np.flatnonzero(np.isin(prepared.fold, seen))
+    chosen = trained_on(prepared, preset, folds)
     absent = set(range(len(prepared.labels))) - set(prepared.target[chosen].tolist())
     if absent:
         raise DatasetError(
@@ -185,6 +186,17 @@ def fit(
     model = preset.build(preset.features, examples.sample(rng), n_outputs)
     train(model, preset, examples, epochs or preset.epochs, rng, watch)
     return model
+
+
+def trained_on(prepared: Prepared, preset: Preset, folds: Sequence[int]) -> _I64:
+    """Indices of the clips that a model of these folds is trained on, int64 [n].
+
+    No sound without a label is among them that is of a recording of another fold.
+    """
+    if preset.none_share == 0.0:
+        return np.flatnonzero(np.isin(prepared.fold, folds))
+    seen = [*folds, OTHER_FOLD]
+    return np.flatnonzero(np.isin(prepared.fold, seen) & np.isin(prepared.beside, seen))
 
 
 def train(

@@ -58,6 +58,8 @@ class _Notes:
 
     on = busy = False
 
+    def set_threshold(self, label: str, value: float) -> None: ...
+
     def start(self, sample: int) -> None: ...
 
     def update(

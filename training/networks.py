@@ -63,6 +63,21 @@ def tiny(params: FeatureParams, x: _F32, n_outputs: int) -> keras.Model:
     return _plain_cnn(params, x, n_outputs, ((8, 2), (12, 2), (20, 2), (28, 2), (32, 1)))
 
 
+def embedding_head(params: FeatureParams, x: _F32, n_outputs: int) -> keras.Model:
+    """One dense layer on a base model's embedding."""
+    import keras
+    from keras import layers
+
+    embedding = keras.Input((x.shape[1],))
+    spread = x.std(axis=0, dtype=np.float64)
+    # A number that hardly ever changes must not count for much when it does.
+    spread += 0.25 * spread.mean() + 1e-6
+    standard = layers.Normalization(mean=x.mean(axis=0, dtype=np.float64), variance=spread**2)
+    dropped = layers.Dropout(0.3)(standard(embedding))
+    logits = layers.Dense(n_outputs, kernel_regularizer=keras.regularizers.l2(1e-3))
+    return keras.Model(embedding, logits(dropped))
+
+
 def _plain_cnn(
     params: FeatureParams, x: _F32, n_outputs: int, convolutions: tuple[tuple[int, int], ...]
 ) -> keras.Model:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.datasets import Clip, DatasetError
-from training.layouts import AUDIO_SUFFIXES, ESC50, URBAN, known_layout
+from training.layouts import AUDIO_SUFFIXES, ESC50, URBAN, known_layout, listed_recording
 
 OTHER_LABEL = ""
 OTHER_FOLD = -1
-"""No data set has it: these clips are always trained on, never tested on."""
+"""No data set has it: these clips are trained on, never tested on."""
 
 _NON_COMMERCIAL = "model: non-commercial use only; "
 
@@ -18,13 +18,18 @@ _NON_COMMERCIAL = "model: non-commercial use only; "
 def other_clips(paths: Sequence[str]) -> list[Clip]:
     """Files, and all audio below folders, as clips without a label.
 
+    Where ``recordings.csv`` is in the folder that holds theirs, it says of which recording
+    they are: of one that a data set has, too, they are on its side of every test.
+
     Raises
     ------
     DatasetError
         If one is missing, or there is none at all.
     """
     found = [path for name in paths for path in audio_below(name)]
-    return [Clip(path, OTHER_LABEL, OTHER_FOLD, path.name) for path in found]
+    return [
+        Clip(path, OTHER_LABEL, OTHER_FOLD, listed_recording(path) or path.name) for path in found
+    ]
 
 
 def described_others(clips: Sequence[Clip]) -> str | None:
@@ -51,6 +56,13 @@ def license_with(own: str, others: Sequence[Clip]) -> str:
     if any(source in known for source in sources) and not own.startswith(_NON_COMMERCIAL):
         parts[0] = _NON_COMMERCIAL + own.partition("; ")[2]
     return "; ".join(parts)
+
+
+def license_on(own: str, base: str, base_license: str) -> str:
+    """A licence line for a head on a base model, with the base's own line in it."""
+    if base_license.startswith(_NON_COMMERCIAL) and not own.startswith(_NON_COMMERCIAL):
+        own = _NON_COMMERCIAL + own.partition("; ")[2]
+    return f"{own}; built on {base} ({base_license})"
 
 
 def _sources(clips: Sequence[Clip]) -> list[str]:

@@ -15,6 +15,7 @@ from training.presets import Preset
 from training.progress import progress
 from training.store import Store, feature_code, key_of
 from training.teacher import Teacher
+from training.transfer import Base
 from training.windows import Passes, Windows, clip_windows, read_clip, with_room
 
 _F32 = NDArray[np.float32]
@@ -31,6 +32,9 @@ class Prepared:
     target, fold : int64 [n_clips]
         Of each clip that could be used: its index into ``labels``, its fold. Sounds
         without a label have ``len(labels)`` and ``OTHER_FOLD``.
+    beside : int64 [n_clips]
+        Of each sound without a label: the fold of the clips of the same recording, which is
+        not to be tested while it is trained on. ``OTHER_FOLD``: there are none; also for the rest.
     left_out : int
         Clips that could not be.
     key : str
@@ -40,16 +44,19 @@ class Prepared:
     train : Windows
         For presets that take them once; else empty.
     test : Windows
-        At the live pace.
+        At the live pace. On a base model: its embeddings of them.
     others : tuple of Clip
         The sounds without a label that could be used.
     teacher : tuple of float32 [n, 1024]
         Its embeddings of the clips, where there is one and the preset draws windows.
+    base : Base, optional
+        What the model is to be a head on.
     """
 
     labels: tuple[str, ...]
     target: _I64
     fold: _I64
+    beside: _I64
     left_out: int
     key: str
     audio: tuple[_F32, ...]
@@ -57,6 +64,7 @@ class Prepared:
     test: Windows
     teacher: tuple[_F32, ...]
     others: tuple[Clip, ...] = ()
+    base: Base | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ def prepare(
     store: Store,
     teacher: Teacher | None = None,
     others: Sequence[Clip] = (),
+    base: Base | None = None,
 ) -> Prepared:
     """Read all clips and take their windows; what has to be left out is told, clip by clip.
 
@@ -94,7 +103,7 @@ def prepare(
     with progress("clips", len(clips)) as advance:
         for clip in clips:
             try:
-                taken.append(_take(clip, preset, seed, store, code, teacher))
+                taken.append(_take(clip, preset, seed, store, code, teacher, base))
                 kept.append(clip)
             except OticError as error:
                 tell(f"left out: {error}")
@@ -111,22 +120,36 @@ def prepare(
     index = {label: i for i, label in enumerate((*dataset.labels, OTHER_LABEL))}
     target = np.array([index[clip.label] for clip in kept])
     fold_of = np.array([clip.fold for clip in kept])
+    folds = {clip.recording: clip.fold for clip in dataset.clips}
+    beside = [
+        folds.get(clip.recording, OTHER_FOLD) if clip.fold == OTHER_FOLD else OTHER_FOLD
+        for clip in kept
+    ]
+    sides = [target.tolist(), fold_of.tolist(), beside]
     return Prepared(
         labels=dataset.labels,
         target=target,
         fold=fold_of,
+        beside=np.array(beside),
         left_out=len(dataset.clips) - int((target < len(dataset.labels)).sum()),
-        key=key_of([t.key for t in taken], target.tolist(), fold_of.tolist(), dataset.labels),
+        key=key_of([t.key for t in taken], *sides, dataset.labels),
         audio=tuple(t.audio for t in taken if t.audio is not None),
         train=_joined([t.train for t in taken]),
         test=_joined([t.test for t in taken]),
         teacher=tuple(t.heard for t in taken if t.heard is not None),
         others=tuple(clip for clip in kept if clip.fold == OTHER_FOLD),
+        base=base,
     )
 
 
 def _take(
-    clip: Clip, preset: Preset, seed: int, store: Store, code: bytes, teacher: Teacher | None
+    clip: Clip,
+    preset: Preset,
+    seed: int,
+    store: Store,
+    code: bytes,
+    teacher: Teacher | None,
+    base: Base | None,
 ) -> _Taken:
     """A clip's windows, from the store where they are there."""
     p, how = preset.features, preset.windows
@@ -138,6 +161,8 @@ def _take(
     drawn_from = seed if passes is not None else None
     other = clip.fold == OTHER_FOLD
     key = key_of(content, p, passes, preset.inference_hop_frames, drawn_from, code, other)
+    if base is not None:
+        key = key_of(key, base.key)
     known = store.load(key)
     if known is not None and passes is not None and known.keys() == {"train", "test"}:
         return _Taken(key, _f32(known["train"]), _f32(known["test"]), None, None)
@@ -154,8 +179,10 @@ def _take(
         test = known["test"] if known is not None and "test" in known else None
         if test is None:
             test = clip_windows([y], p, preset.inference_hop_frames).x
+            if base is not None:
+                test = base.embeddings(test)
             store.save(key, {"test": test})
-        none = np.zeros((0, p.n_features), np.float32)
+        none = np.zeros((0, test.shape[1]), np.float32)
         if teacher is None:
             return _Taken(key, none, _f32(test), y, None)
         heard_key = key_of(content, p.sr, teacher.key, code, teacher.code, other)

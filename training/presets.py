@@ -12,7 +12,7 @@ from realtime.decision import DecisionParams
 from realtime.errors import OticError
 from realtime.params import FeatureParams
 from training.augmentation import Augmentation
-from training.networks import Build, logmel_cnn, mfcc_mlp, tiny, tutorial
+from training.networks import Build, embedding_head, logmel_cnn, mfcc_mlp, tiny, tutorial
 from training.windows import Passes
 
 
@@ -56,6 +56,11 @@ class Preset:
     lesson_weight, soft_share : float
         With a teacher: the weight of its components beside the labels, and its
         share of the targets. See :mod:`training.teacher`.
+    smoothing_scores : int
+        Also of the decision.
+    on_base : bool
+        Whether it is a head on a base model, which says what is looked at. See
+        :mod:`training.transfer`.
     """
 
     name: str
@@ -77,6 +82,8 @@ class Preset:
     min_on_seconds: float
     lesson_weight: float = 0.0
     soft_share: float = 0.0
+    smoothing_scores: int = 2
+    on_base: bool = False
 
     def decision(self, n_labels: int) -> DecisionParams:
         """Thresholds and times; the same for every label.
@@ -86,7 +93,7 @@ class Preset:
         when it has left two thirds of the window.
         """
         return DecisionParams(
-            smoothing_scores=2,
+            smoothing_scores=self.smoothing_scores,
             on_thresholds=(self.on_threshold,) * n_labels,
             off_thresholds=(self.on_threshold / 2,) * n_labels,
             min_on_seconds=self.min_on_seconds,
@@ -228,4 +235,60 @@ _TUTORIAL = Preset(
     min_on_seconds=0.5,
 )
 
-PRESETS = (_MFCC_MLP, _LOGMEL_CNN, _TINY, _TUTORIAL)
+YAMNET = FeatureParams.from_dict(
+    {
+        "sr": 16000,
+        "n_fft": 512,
+        "hop_length": 160,
+        "n_mels": 64,
+        "n_mfcc": 20,
+        "fmin": 0.0,
+        "fmax": 8000.0,
+        "top_db": 80.0,
+        "center": True,
+        "window_frames": 98,
+        "statistics": ("waveform",),
+        "tail_samples": 80,
+    }
+)
+"""What YAMNet as TFLite takes: 15600 samples. The frames are for onsets and pictures.
+
+As ``otic pack`` has it, so that both files give the same model.
+"""
+
+YAMNET_HOP_FRAMES = 24
+
+_YAMNET_HEAD = Preset(
+    name="yamnet-head",
+    features=YAMNET,
+    inference_hop_frames=YAMNET_HOP_FRAMES,
+    windows=Augmentation(
+        views=4,
+        speed=1.1,
+        speed_share=0.5,
+        mix_share=0.3,
+        gain_db=10.0,
+        equaliser_db=0.0,
+        other_share=0.5,
+        late_share=0.3,
+        noise_share=0.8,
+        snr_db=(-3.0, 20.0),
+    ),
+    none_share=0.2,
+    background_dbfs=-20.0,
+    build=embedding_head,
+    epochs=20,
+    batch_size=16,  # a few dozen clips must make enough steps
+    learning_rate=1e-3,
+    cosine=True,
+    warmup_share=0.05,
+    weight_decay=0.02,
+    averaging=0.97,
+    label_smoothing=0.0,
+    on_threshold=0.6,
+    min_on_seconds=0.0,
+    smoothing_scores=3,
+    on_base=True,
+)
+
+PRESETS = (_MFCC_MLP, _LOGMEL_CNN, _TINY, _TUTORIAL, _YAMNET_HEAD)

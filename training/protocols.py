@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from realtime.bundle import Bundle
+from realtime.interface import ModelInterface
 from realtime.messages import say
-from training.datasets import Dataset, DatasetError
+from training.datasets import Dataset, DatasetError, same_data
 from training.metrics import Tested, figures
-from training.others import described_others, license_with, other_clips
+from training.others import described_others, license_on, license_with, other_clips
 from training.pages import report_folder
 from training.presets import Preset, preset
-from training.requests import teacher_of
+from training.requests import base_of, teacher_of
 from training.store import Store
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def prepared_for(
             f"--other holds {len(both)} clips of the data set itself, '{both[0]}' first: "
             "name other recordings"
         )
-    return prepare(dataset, recipe, seed, say, store, teacher_of(args), others)
+    return prepare(dataset, recipe, seed, say, store, teacher_of(args), others, base_of(args))
 
 
 class CrossValidated(NamedTuple):
@@ -112,7 +113,11 @@ def protocol_of(dataset: Dataset, prepared: Prepared) -> str:
 def reservations(dataset: Dataset, prepared: Prepared) -> str:
     """What must be said with every figure: warnings, and clips that could not be used."""
     left_out = (f"{prepared.left_out} clips left out",) if prepared.left_out else ()
-    return "".join(f"; {text}" for text in (*dataset.warnings, *left_out))
+    base = prepared.base.data if prepared.base is not None else None
+    leak: tuple[str, ...] = ()
+    if base is not None and same_data(base, dataset.name):
+        leak = (f"a LEAK: the base was trained on {base} itself, this is no figure to rely on",)
+    return "".join(f"; {text}" for text in (*dataset.warnings, *left_out, *leak))
 
 
 def described(
@@ -127,7 +132,8 @@ def described(
     """A bundle that says all of itself; the model, the name and the golden cases come later."""
     from training.provenance import provenance
 
-    teacher = teacher_of(args)
+    teacher, base = teacher_of(args), prepared.base
+    terms = license_with(dataset.license, prepared.others)
     return Bundle(
         name="",
         labels=dataset.labels,
@@ -135,7 +141,7 @@ def described(
         inference_hop_frames=recipe.inference_hop_frames,
         decision=recipe.decision(len(dataset.labels)),
         accuracy=accuracy,
-        license=license_with(dataset.license, prepared.others),
+        license=terms if base is None else license_on(terms, base.name, base.license),
         provenance=provenance(
             dataset.name,
             int(np.isin(prepared.fold, folds).sum()),
@@ -146,6 +152,8 @@ def described(
             temperature,
             None if teacher is None else teacher.name,
             described_others(prepared.others),
+            None if base is None else base.origin,
         ),
         model=b"",
+        interface=ModelInterface() if base is None else base.interface,
     )

@@ -24,6 +24,7 @@ def provenance(
     temperature: float,
     teacher: str | None,
     others: str | None,
+    base: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Plain values for JSON; the same for the same training on the same machine."""
     import tensorflow as tf
@@ -38,6 +39,7 @@ def provenance(
         "temperature": temperature,
         "teacher": teacher,
         "others": others,
+        **({} if base is None else {"base": base}),
         "commit": commit(),
         "versions": {
             "otic": __version__,

@@ -14,18 +14,38 @@ from training.datasets import Dataset
 from training.layouts import load_dataset
 from training.presets import Preset, preset
 from training.teacher import Teacher
-from training.windows import Passes
+from training.transfer import Base, recipe_on
 
 
 def begin(args: argparse.Namespace) -> tuple[Dataset, Preset]:
     """The data set and the preset; checks the extra and the arguments."""
     require_tensorflow()
     recipe = preset(args.preset)
-    if args.teacher is not None and isinstance(recipe.windows, Passes):
+    if args.teacher is not None and not recipe.lesson_weight:
         raise OticError(f"--teacher: {recipe.name} can't learn from one; logmel-cnn and tiny can")
     if args.other and not recipe.none_share:
         raise OticError(f"--other: {recipe.name} has no output for it; mfcc-mlp and others have")
-    return read_dataset(args), recipe
+    base = _base_for(args, recipe)
+    return read_dataset(args), recipe if base is None else recipe_on(base, recipe)
+
+
+def _base_for(args: argparse.Namespace, recipe: Preset) -> Base | None:
+    """The base model where the preset needs one; fails where it is missing or of no use."""
+    if not recipe.on_base:
+        if args.base is not None:
+            raise OticError(f"--base: {recipe.name} is not built on another model; yamnet-head is")
+        return None
+    if args.base is None:
+        raise OticError(
+            f"{recipe.name} is a head on another model: name that, --base yamnet.tflite "
+            "(YAMNet as TFLite, or a bundle)"
+        )
+    if getattr(args, "int8", False):
+        raise OticError(
+            f"--int8: {recipe.name} keeps the base's weights as they are, and the head is hardly "
+            "1 % of them; leave it out"
+        )
+    return base_of(args)
 
 
 def require_tensorflow() -> None:
@@ -58,6 +78,11 @@ def load_tensorflow() -> None:
 def teacher_of(args: argparse.Namespace) -> Teacher | None:
     """The teacher that the arguments name, if any."""
     return None if args.teacher is None else Teacher(args.teacher)
+
+
+def base_of(args: argparse.Namespace) -> Base | None:
+    """The base model that the arguments name, if any."""
+    return None if args.base is None else Base(args.base)
 
 
 def some_folds(option: str, text: str, folds: Sequence[int], more: str = "") -> list[int]:

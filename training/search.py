@@ -105,8 +105,9 @@ def varied(recipe: Preset, trial: optuna.Trial) -> Preset:
         recipe.windows,
         mix_share=trial.suggest_float("mix_share", 0.0, 1.0),
         speed=trial.suggest_float("speed", 1.0, 1.5),
-        equaliser_db=trial.suggest_float("equaliser_db", 0.0, 8.0),
     )
+    if windows.equaliser_db:
+        windows = replace(windows, equaliser_db=trial.suggest_float("equaliser_db", 0.0, 8.0))
     return replace(changed, windows=windows)
 
 
@@ -122,7 +123,9 @@ def _study(args: argparse.Namespace, recipe: Preset, data: str, folds: list[int]
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = Path(args.study).absolute()
-    rest = key_of(recipe.key, args.teacher, args.group_regex, args.subset, args.other)[:12]
+    rest = key_of(recipe.key, args.teacher, args.base, args.group_regex, args.subset, args.other)[
+        :12
+    ]
     name = f"{recipe.name} on {data}, folds {listed(folds)}, seed {args.seed}, "
     name += f"{args.epochs or recipe.epochs} epochs, {rest}"
     try:

@@ -26,11 +26,13 @@ _FITTING = (
     "augmentation.py",
     "background.py",
     "fitting.py",
+    "grafting.py",
     "networks.py",
     "preparation.py",
     "surroundings.py",
     "teacher.py",
     "tflite.py",
+    "transfer.py",
     "validation.py",
 )
 

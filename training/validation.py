@@ -19,6 +19,7 @@ from training.preparation import Prepared
 from training.presets import Preset
 from training.store import Store, fitting_code, key_of
 from training.tflite import scores_of, served, to_int8
+from training.windows import clip_windows
 
 if TYPE_CHECKING:
     import keras
@@ -28,6 +29,9 @@ _I64 = NDArray[np.int64]
 
 _RANGED_BY = 400
 """Windows that tell an int8 model the ranges of its activations."""
+
+_LISTENED_TO = 40
+"""Clips of whose windows the features are computed again."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +147,22 @@ def _windows_of(prepared: Prepared, folds: Sequence[int]) -> tuple[_F32, _I64]:
 
 
 def typical(prepared: Prepared, folds: Sequence[int]) -> _F32:
-    """Some windows of these folds, at the live pace, for the ranges of an int8 model."""
+    """Some windows of these folds, at the live pace.
+
+    For the ranges of an int8 model, and to compare what is written with what was trained.
+    """
+    if prepared.base is not None:
+        return _typical_features(prepared, folds)
     x, _ = _windows_of(prepared, folds)
     return x[:: -(-len(x) // _RANGED_BY)]
+
+
+def _typical_features(prepared: Prepared, folds: Sequence[int]) -> _F32:
+    """Features of windows, where only their embeddings are kept."""
+    assert prepared.base is not None
+    clips = np.flatnonzero(np.isin(prepared.fold, folds))
+    chosen = [prepared.audio[i] for i in clips[:: -(-len(clips) // _LISTENED_TO)]]
+    return clip_windows(chosen, prepared.base.features, prepared.base.inference_hop_frames).x
 
 
 def cross_validate(
