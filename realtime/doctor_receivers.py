@@ -39,6 +39,8 @@ def receiver_checks(settings: Settings) -> list[Check]:
         checks.append(Check("webhook", lambda: webhook_check(url, webhook.ca_file), _LIMIT_SECONDS))
     if settings.metrics.listen:
         checks.append(Check("extra metrics", lambda: extra_check("metrics", "prometheus_client")))
+    if settings.web.listen:
+        checks.append(Check("extra web", lambda: extra_check("web", "uvicorn")))
     for name, folder, megabytes in _folders(settings):
         checks.append(_folder_check(name, folder, megabytes))
     for name, path in _secret_files(settings):
@@ -145,7 +147,7 @@ def _folder_check(name: str, folder: Path, megabytes: float) -> Check:
 def _secret_files(settings: Settings) -> list[tuple[str, str]]:
     """Keys that end in ``_file`` beside a secret, and the files that they name."""
     found = []
-    for section in ("mqtt", "webhook"):
+    for section in ("mqtt", "webhook", "web"):
         values = getattr(settings, section)
         for secret in fields(values):
             path = getattr(values, f"{secret.name}_file", None)

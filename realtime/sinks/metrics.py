@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import selectors
 import socket
 import threading
@@ -15,10 +14,10 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any
 
-from realtime.errors import ParameterError, RuntimeMissingError, SinkError
+from realtime.addresses import host_and_port
+from realtime.errors import RuntimeMissingError, SinkError
 from realtime.sinks.metrics_page import Collector, page_of
 
-_LOOPBACK = "127.0.0.1"
 _FRESH_SECONDS = 0.2  # many scrapes at once get one page
 _CONNECTION_SECONDS = 5.0  # from its beginning to its end, however it drips
 _LOOK_SECONDS = 0.5  # for connections that take longer
@@ -26,7 +25,6 @@ _MOST_CONNECTIONS = 32
 _STOP_SECONDS = 0.2
 _NAP_SECONDS = 0.05
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_LISTEN = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]\s]+):)?(?P<port>\d{1,5})")
 
 
 class MetricsServer:
@@ -100,13 +98,7 @@ def parse_listen(listen: str) -> tuple[str, int]:
     ------
     ParameterError
     """
-    match = _LISTEN.fullmatch(listen.strip())
-    if match is None or int(match["port"]) > 65535:
-        raise ParameterError(
-            f"metrics.listen={listen!r} must be PORT or HOST:PORT with a port of at most 65535, "
-            "like 9400, 192.168.1.5:9400 or [::1]:9400"
-        )
-    return (match["host"] or _LOOPBACK).strip("[]"), int(match["port"])
+    return host_and_port(listen, "metrics.listen")
 
 
 class _Page:

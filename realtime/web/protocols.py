@@ -1,0 +1,88 @@
+"""uvicorn as a part of another program: no signals, no log, and not many connections."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from realtime.messages import say
+
+MOST_CONNECTIONS = 128
+"""So that nobody can take the file descriptors that recording and logging need."""
+REQUEST_SECONDS = 10.0
+"""From a connection's beginning to the end of its first request, however it drips."""
+
+_PING_SECONDS = 20.0
+_MOST_MESSAGE_BYTES = 16384  # that a page sends
+
+Abort = Callable[[Any], None]
+"""Ends the connection of an ASGI ``client``, with what waits to be sent."""
+
+
+class PageServer(uvicorn.Server):
+    """Serves one application on a socket that is bound already.
+
+    Parameters
+    ----------
+    make_app : callable
+        Makes the ASGI application; it is given what ends a connection at once.
+    """
+
+    def __init__(self, make_app: Callable[[Abort], Any]) -> None:
+        logger = logging.getLogger("uvicorn.error")
+        logger.handlers, logger.propagate = [_Said(logging.ERROR)], False
+        super().__init__(
+            uvicorn.Config(
+                make_app(self.abort),
+                loop="asyncio",
+                http=_Http,
+                ws=WebSocketsSansIOProtocol,
+                ws_max_size=_MOST_MESSAGE_BYTES,
+                ws_ping_interval=_PING_SECONDS,
+                ws_ping_timeout=_PING_SECONDS,
+                ws_per_message_deflate=False,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                h11_max_incomplete_event_size=_MOST_MESSAGE_BYTES,
+            )
+        )
+
+    def abort(self, client: Any) -> None:
+        """End a WebSocket; a close in order would wait for a client that does not read."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, WebSocketsSansIOProtocol) and connection.client == client:
+                connection.transport.abort()
+
+
+class _Http(H11Protocol):
+    """As uvicorn's; connections beyond a limit, and those that ask nothing, are ended."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+        else:
+            self.loop.call_later(REQUEST_SECONDS, self._end_if_silent)
+
+    def _end_if_silent(self) -> None:
+        upgraded = self not in self.connections  # or closed
+        if not upgraded and self.cycle is None:
+            self.transport.abort()
+
+
+class _Said(logging.Handler):
+    """Failures within uvicorn and the application, on one line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        what = record.getMessage() if error is None else f"{type(error).__name__}: {error}"
+        say(f"the page: {what}")
