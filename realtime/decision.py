@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from realtime.errors import ParameterError
@@ -40,6 +40,20 @@ class DecisionParams:
     ------
     ParameterError
         If a value is outside its range.
+
+    Examples
+    --------
+    >>> params = DecisionParams(
+    ...     smoothing_scores=2,
+    ...     on_thresholds=(0.5, 0.8),
+    ...     off_thresholds=(0.25, 0.4),
+    ...     min_on_seconds=0.0,
+    ...     min_off_seconds=1.0,
+    ...     max_on_seconds=600.0,
+    ...     lag_seconds=0.5,
+    ... )
+    >>> params == DecisionParams.from_dict(params.to_dict())
+    True
     """
 
     smoothing_scores: int
@@ -77,6 +91,19 @@ class DecisionParams:
             )
         if any(off > on for on, off in zip(self.on_thresholds, self.off_thresholds, strict=True)):
             raise ParameterError("an off threshold is above its on threshold: events would flicker")
+
+    def with_threshold(self, index: int, value: float) -> DecisionParams:
+        """Another on threshold for a label; its off threshold keeps its ratio to it.
+
+        Raises
+        ------
+        ParameterError
+            If the value is not above 0 and at most 1.
+        """
+        on, off = list(self.on_thresholds), list(self.off_thresholds)
+        off[index] *= value / on[index]
+        on[index] = value
+        return replace(self, on_thresholds=tuple(on), off_thresholds=tuple(off))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, in field order."""

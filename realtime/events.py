@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime.decision import DecisionParams
+from realtime.errors import ParameterError
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,33 @@ class EventDetector:
         As many thresholds as labels.
     sr : int
         Rate of the sample clock in Hz.
+
+    Examples
+    --------
+    A clock of 100 Hz, a score each half second, and a sound that began at sample 30:
+
+    >>> params = DecisionParams(
+    ...     smoothing_scores=1,
+    ...     on_thresholds=(0.5,),
+    ...     off_thresholds=(0.25,),
+    ...     min_on_seconds=0.0,
+    ...     min_off_seconds=1.0,
+    ...     max_on_seconds=600.0,
+    ...     lag_seconds=0.5,
+    ... )
+    >>> detector = EventDetector(("dog",), params, sr=100)
+    >>> detector.start(0)
+    >>> for sample, score in [(50, 0.9), (100, 0.8), (150, 0.1), (200, 0.1), (250, 0.1)]:
+    ...     smoothed, events = detector.update(sample, np.array([score]), lambda: 30)
+    ...     for event in events:
+    ...         print(event)
+    Event(state='on', label='dog', onset=0.3, time=0.5, offset=None, score=0.9, peak=None)
+    Event(state='off', label='dog', onset=0.3, time=2.5, offset=1.0, score=None, peak=0.9)
     """
 
     def __init__(self, labels: tuple[str, ...], params: DecisionParams, sr: int) -> None:
         self._labels = labels
-        on = np.array(params.on_thresholds)
-        self._on_thresholds = np.where(on >= 1.0, np.inf, on)  # 1 is never
-        self._off_thresholds = np.array(params.off_thresholds)
+        self._set_thresholds(params)
         self._sr = sr
         self._min_on = round(params.min_on_seconds * sr)
         self._min_off = round(params.min_off_seconds * sr)
@@ -139,6 +160,21 @@ class EventDetector:
     def busy(self) -> bool:
         """Whether a label is on, or about to be."""
         return bool(self._busy)
+
+    def set_threshold(self, label: str, value: float) -> None:
+        """Start events of a label at this smoothed score, in (0, 1]; 1 is never.
+
+        The off threshold keeps its ratio to it, so the model's hysteresis stays. What is on
+        stays on until its score falls below.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such label, or the value is outside the range.
+        """
+        if label not in self._labels:
+            raise ParameterError(f"there is no label '{label}'")
+        self._set_thresholds(self._params.with_threshold(self._labels.index(label), value))
 
     def start(self, sample: int) -> None:
         """Begin a stretch of unbroken audio at ``sample``; nothing is on."""
@@ -185,6 +221,12 @@ class EventDetector:
                 end = state.since - self._lag if state.since >= 0 else sample
                 events.append(self._off(index, end, sample))
         return events
+
+    def _set_thresholds(self, params: DecisionParams) -> None:
+        on = np.array(params.on_thresholds)
+        self._params = params
+        self._on_thresholds = np.where(on >= 1.0, np.inf, on)  # 1 is never
+        self._off_thresholds = np.array(params.off_thresholds)
 
     def _smooth(self, scores: NDArray[np.float32]) -> NDArray[np.float64]:
         self._history[self._next_row] = scores

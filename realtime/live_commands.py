@@ -10,15 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from realtime.arguments import DEFAULT_MODEL
+from realtime.bundle import Bundle
 from realtime.configuration import KEYS, load_settings
-from realtime.errors import SinkError
+from realtime.errors import ConfigurationError, ParameterError, SinkError
 from realtime.inputs import input_settings, microphones, recordings
-from realtime.session import Plan, run_plan
-from realtime.settings import JsonlSettings, Settings
+from realtime.session import Plan, Still, run_plan
+from realtime.settings import JsonlSettings, Settings, WebSettings
 from realtime.sinks.contract import Sink
 from realtime.trial import load_tried_bundle
 
 _PACED_BLOCK, _FAST_BLOCK = 1024, 16384
+_STILL_SIZE = (120, 40)  # columns and rows
 
 
 def listen(args: argparse.Namespace) -> int:
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _listen(args: argparse.Namespace, settings: Settings, permanent: bool, wait: bool) -> int:
     _refuse_to_overwrite(args, "--jsonl", settings.jsonl.path, settings)
-    bundle = load_tried_bundle(settings.model or DEFAULT_MODEL)
+    bundle = _with_thresholds(load_tried_bundle(settings.model or DEFAULT_MODEL), settings)
     return run_plan(
         Plan(
             settings,
@@ -60,7 +62,8 @@ def replay(args: argparse.Namespace) -> int:
         settings = replace(settings, name=f"{socket.gethostname()}-replay")
     _refuse_to_overwrite(args, "--jsonl", settings.jsonl.path, settings)
     _refuse_to_overwrite(args, "--report", args.report, settings)
-    bundle = load_tried_bundle(args.model)
+    still = _still(args, settings)
+    bundle = _with_thresholds(load_tried_bundle(args.model), settings)
     extra_sinks: list[Sink] = []
     if args.report is not None:
         from realtime.replay_report import ReplayReport
@@ -73,11 +76,31 @@ def replay(args: argparse.Namespace) -> int:
             recordings(args, bundle.features.sr, block_size(args)),
             ["stdin" if name == "-" else Path(name).name for name in args.files],
             extra_sinks,
-            args.speed,
+            args.speed if still is None else None,
+            # Cut there to the sample; of several streams, each must get there before one ends.
+            duration_seconds=None if still is None else still.at_seconds + (len(args.files) > 1),
             at_once=args.together,
             dashboard=not args.no_dashboard,
+            still=still,
         )
     )
+
+
+def _still(args: argparse.Namespace, settings: Settings) -> Still | None:
+    """The picture that is asked for."""
+    if args.screenshot is None:
+        if args.at is not None or args.size is not None:
+            raise ConfigurationError("--at and --size are for a picture: give --screenshot, too")
+        return None
+    if args.at is None:
+        raise ConfigurationError("--screenshot needs --at SECONDS: when the picture is made")
+    if not args.screenshot.lower().endswith(".svg"):
+        raise ConfigurationError(f"--screenshot '{args.screenshot}' must end in .svg")
+    if len(args.files) > 1 and not args.together:
+        raise ConfigurationError("--screenshot is of one file, or of several with --together")
+    _refuse_to_overwrite(args, "--screenshot", args.screenshot, settings)
+    width, height = args.size or _STILL_SIZE
+    return Still(Path(args.screenshot), args.at, width, height)
 
 
 def block_size(args: argparse.Namespace) -> int:
@@ -90,7 +113,11 @@ def block_size(args: argparse.Namespace) -> int:
 def log_settings(args: argparse.Namespace) -> Settings:
     """The settings of a command that has a log and nothing more."""
     _refuse_to_overwrite(args, "--jsonl", args.jsonl_path, Settings(model=args.model))
-    return Settings(log=tuple(args.log), jsonl=JsonlSettings(path=args.jsonl_path))
+    return Settings(
+        log=tuple(args.log),
+        jsonl=JsonlSettings(path=args.jsonl_path),
+        web=WebSettings(listen=args.web_listen, token=os.environ.get("OTIC_WEB_TOKEN")),
+    )
 
 
 def _flags(args: argparse.Namespace) -> Settings:
@@ -99,6 +126,21 @@ def _flags(args: argparse.Namespace) -> Settings:
     environment = {name: value for name, value in os.environ.items() if name in secrets}
     inputs = input_settings(args) if hasattr(args, "device") else None
     return load_settings(None, environment, vars(args), inputs)
+
+
+def _with_thresholds(bundle: Bundle, settings: Settings) -> Bundle:
+    """The model with the thresholds that are set in place of its own."""
+    decision = bundle.decision
+    for word in settings.thresholds:
+        label, _, value = word.rpartition("=")
+        try:
+            decision = decision.with_threshold(bundle.labels.index(label), float(value))
+        except (ParameterError, ValueError) as error:
+            raise ConfigurationError(
+                f"thresholds: '{word}' is not LABEL=X with a label of model '{bundle.name}' and X "
+                "above 0 and at most 1 (never)"
+            ) from error
+    return replace(bundle, decision=decision)
 
 
 def _refuse_to_overwrite(

@@ -16,9 +16,11 @@ from realtime.arguments import (
     whole,
 )
 
+_LEAST_COLUMNS, _MOST_COLUMNS = 20, 400
+_LEAST_ROWS, _MOST_ROWS = 5, 200
 _LIVE = "realtime.live_commands"
 # Of the settings, what every live command has a flag for.
-_LIVE_SETTINGS = frozenset({"model", "log", "block", "jsonl.path"})
+_LIVE_SETTINGS = frozenset({"model", "log", "block", "jsonl.path", "web.listen"})
 
 
 def add_live_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -82,6 +84,18 @@ def add_live_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     replay.add_argument(
         "--together", action="store_true", help="all files at the same time, as many microphones"
     )
+    replay.add_argument(
+        "--screenshot",
+        metavar="PATH.svg",
+        help="make a picture of the dashboard at --at seconds, as SVG, and end",
+    )
+    replay.add_argument("--at", type=positive, metavar="SECONDS", help="of the stream")
+    replay.add_argument(
+        "--size",
+        type=_size,
+        metavar="COLUMNSxROWS",
+        help="of the picture (default 120x40)",
+    )
     _add_speed(replay)
     _add_settings(replay, _LIVE_SETTINGS | {"silent_seconds"})
     replay.usage = "otic replay FILE… [OPTION]…"
@@ -114,6 +128,14 @@ def _add_live_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--no-dashboard", action="store_true", help="plain lines (implied without a terminal)"
+    )
+    parser.add_argument(
+        "--web",
+        "--web-listen",
+        dest="web_listen",
+        metavar="[HOST:]PORT",
+        help="serve a page with live scores, spectrogram and events (extra web); without a host "
+        "only to this machine",
     )
     parser.add_argument(
         "--log",
@@ -167,3 +189,17 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
         metavar="X|max",
         help="times real time (default 1); max: as fast as it goes",
     )
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Columns and rows of a picture."""
+    columns, cross, rows = text.partition("x")
+    if not (cross and columns.isdecimal() and rows.isdecimal()):
+        raise argparse.ArgumentTypeError(f"'{text}' must be COLUMNSxROWS, such as 120x40")
+    if not (_LEAST_COLUMNS <= int(columns) <= _MOST_COLUMNS) or not (
+        _LEAST_ROWS <= int(rows) <= _MOST_ROWS
+    ):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' must be from {_LEAST_COLUMNS}x{_LEAST_ROWS} to {_MOST_COLUMNS}x{_MOST_ROWS}"
+        )
+    return int(columns), int(rows)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime.bundle import Bundle
+from realtime.conversion import Chunk, Lost
 from realtime.events import Event, Gap, Item, Scores
 from realtime.pipeline import Predictor
 from realtime.sources import Source
@@ -32,6 +33,8 @@ class Snapshot:
     ``real_time_factor`` is seconds of audio by seconds of computing. ``queue_fill``, ``state``,
     ``overruns`` and ``reopenings`` are the source's, see
     :class:`realtime.sources.SourceHealth`. ``event_counts`` says how often each label went on.
+    ``lost_samples`` are those that nobody wanted to lose, ``lost_at`` is the second of the
+    stream behind the latest of them; ``skipped_samples`` came while a person had paused it.
     """
 
     seconds: float
@@ -47,6 +50,9 @@ class Snapshot:
     inference_p99_ms: float
     queue_fill: float
     lost_samples: int
+    lost_seconds: float
+    lost_at: float | None
+    skipped_samples: int
     state: str
     overruns: int
     reopenings: int
@@ -97,6 +103,8 @@ class Monitor:
         self._samples = 0
         self._busy_seconds = 0.0
         self._lost = 0
+        self._lost_at: float | None = None
+        self._skipped = 0
         self._square_sum, self._square_count = 0.0, 0
         self._level = 0.0
         self._peaks: tuple[tuple[int, float], ...] = ()  # (sample, peak), falling, newest last
@@ -106,9 +114,22 @@ class Monitor:
         self._event_counts = dict.fromkeys(bundle.labels, 0)
         self._events: deque[Event | Gap] = deque(maxlen=_LATEST_EVENTS)
 
-    def heard_samples(self, y: NDArray[np.float32]) -> None:
-        """Samples arrived: measure their level."""
-        self._samples += len(y)
+    def heard_chunk(self, chunk: Chunk, lost: int) -> None:
+        """A chunk arrived, of which ``lost`` samples are lost: measure its level."""
+        n = chunk.samples if isinstance(chunk, Lost) else len(chunk)
+        self._samples += n
+        if lost:
+            self._lost += lost
+            self._lost_at = self._samples / self._sr
+        elif not isinstance(chunk, Lost) and n:
+            self._measure(chunk)
+
+    def skipped(self, n: int) -> None:
+        """``n`` samples came while a person had paused the stream."""
+        self._samples += n
+        self._skipped += n
+
+    def _measure(self, y: NDArray[np.float32]) -> None:
         self._square_sum += float(np.dot(y, y))
         self._square_count += len(y)
         if self._square_count >= _LEVEL_SECONDS * self._sr:
@@ -118,11 +139,6 @@ class Monitor:
         oldest = self._samples - _HOLD_SECONDS * self._sr
         held = (p for p in self._peaks if p[0] >= oldest and p[1] > peak)
         self._peaks = (*held, (self._samples, peak))
-
-    def heard_loss(self, n: int) -> None:
-        """``n`` samples were lost."""
-        self._samples += n
-        self._lost += n
 
     def heard_items(self, items: list[Item]) -> None:
         """The pipeline gave these."""
@@ -166,6 +182,9 @@ class Monitor:
             inference_p99_ms=p99 * 1e3,
             queue_fill=health.queue_fill,
             lost_samples=self._lost,
+            lost_seconds=self._lost / self._sr,
+            lost_at=self._lost_at,
+            skipped_samples=self._skipped,
             state=health.state,
             overruns=health.overruns,
             reopenings=health.reopenings,

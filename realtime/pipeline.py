@@ -41,6 +41,8 @@ class Detector(Protocol):
     @property
     def busy(self) -> bool: ...
 
+    def set_threshold(self, label: str, value: float) -> None: ...
+
     def start(self, sample: int) -> None: ...
 
     def update(
@@ -75,6 +77,19 @@ class Pipeline:
     ------
     BundleError, RuntimeMissingError
         If the model can't be loaded.
+
+    Examples
+    --------
+    >>> from realtime.bundle import load_bundle
+    >>> from realtime.soundscape import synthesise
+    >>> pipe = Pipeline(load_bundle("esc10-logmel-cnn"))
+    >>> y, plan = synthesise(pipe.bundle.features.sr)
+    >>> [(e.label, e.state) for e in pipe.process(y[:150_000]) if isinstance(e, Event)]
+    [('rain', 'on')]
+    >>> [(e.label, e.state) for e in pipe.lose(22050) if isinstance(e, Event)]
+    [('rain', 'off')]
+    >>> pipe.process(y[172_050:172_060])
+    [Gap(sample=150000, lost=22050)]
     """
 
     def __init__(
@@ -153,6 +168,18 @@ class Pipeline:
         self._lost += n
         self._sample += n
         return items
+
+    def set_threshold(self, label: str, value: float) -> None:
+        """Have events of a label start at this smoothed score, in (0, 1]; 1 is never.
+
+        The score at which they end keeps its ratio to it. What is on stays on.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such label, or the value is outside the range.
+        """
+        self._detector.set_threshold(label, value)
 
     def flush(self) -> list[Item]:
         """End the stream: whatever is on goes off.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from realtime.bundle import Bundle
 from realtime.classifier import Classifier
+from realtime.control import Control
 from realtime.errors import SourceError
 from realtime.monitor import Monitor, TimedClassifier
 from realtime.pipeline import Pipeline
@@ -36,6 +37,8 @@ class Runner:
     on_round : callable
         Called again and again while streams run, a few times a second at least: the
         sign of life for a watchdog.
+    control : Control, optional
+        What a person asks meanwhile.
     """
 
     def __init__(
@@ -43,10 +46,12 @@ class Runner:
         bundle: Bundle,
         unknown: bool = False,
         on_round: Callable[[], None] = lambda: None,
+        control: Control | None = None,
     ) -> None:
         self.bundle = bundle
         self._unknown = unknown
         self._on_round = on_round
+        self._control = control if control is not None else Control(bundle.labels, bundle.decision)
         self._classifier = TimedClassifier(Classifier(bundle))
         self._warm_up()
 
@@ -101,8 +106,13 @@ class Runner:
                 begun.append(stream)
                 stream.begin()
             begin = time.monotonic()
+            thresholds = self._control.own_thresholds
             while streams and not stop.requested:
                 self._on_round()
+                thresholds = self._set_thresholds(streams, thresholds)
+                if self._control.paused:
+                    begin += self._wait_paused(streams, stop, failures)
+                    continue
                 streams = [s for s in streams if self._look(s, failures)]
                 ready = [s for s in streams if s.next_chunk is not None]
                 if not ready:
@@ -126,6 +136,33 @@ class Runner:
 
     def _pipeline(self) -> Pipeline:
         return Pipeline(self.bundle, self._classifier, unknown=self._unknown)
+
+    def _set_thresholds(
+        self, streams: Sequence[Stream], before: Mapping[str, float]
+    ) -> Mapping[str, float]:
+        """Pass on what a person has changed; the thresholds now."""
+        now = self._control.thresholds
+        if now is not before:
+            for label, value in now.items():
+                if value != before[label]:
+                    for stream in streams:
+                        stream.set_threshold(label, value)
+        return now
+
+    def _wait_paused(
+        self, streams: Sequence[Stream], stop: Stop, failures: list[SourceError]
+    ) -> float:
+        """A moment of a pause: files wait, and of microphones nothing is taken; how long it was."""
+        began = time.monotonic()
+        for stream in streams:
+            if (
+                stream.source.live
+                and self._look(stream, failures)
+                and stream.next_chunk is not None
+            ):
+                stream.skip()
+        _sleep_until(began + _LONGEST_SLEEP_SECONDS, stop)
+        return time.monotonic() - began
 
     @staticmethod
     def _look(stream: Stream, failures: list[SourceError]) -> bool:

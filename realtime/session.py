@@ -6,13 +6,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realtime.bundle import Bundle
 from realtime.compiling import cache_problem
-from realtime.errors import SourceError
+from realtime.control import Control
+from realtime.errors import ParameterError, SourceError
 from realtime.events import Event
 from realtime.inputs import OpenSource, open_all
 from realtime.messages import as_message, held_messages, say
@@ -20,17 +22,28 @@ from realtime.monitor import Monitor, Snapshot
 from realtime.notify import Notifier
 from realtime.outputs import open_outputs
 from realtime.runner import Runner
-from realtime.settings import Settings
+from realtime.settings import ReviewSettings, Settings
 from realtime.sinks.contract import Sink
 from realtime.sinks.text import event_text
 from realtime.sources import Source
 from realtime.stopping import Stop, stop_on_signals
 
 if TYPE_CHECKING:
-    from realtime.dashboard import Dashboard
+    from realtime.desk import Desk
 
 _STOP_SECONDS, _REPLAY_STOP_SECONDS = 0.3, 10.0  # for receivers, at the end
 _STATUS_SECONDS = 1.0
+_A_SAMPLE = 1e-4  # seconds: what is cut to samples ends so near to what was asked for
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture of the dashboard: where it goes, at which second, and its size in cells."""
+
+    path: Path
+    at_seconds: float
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,8 @@ class Plan:
         Whether it listens: then it stops within a second, whatever a receiver does.
     dashboard : bool
         Whether a person wants one; there must be a terminal.
+    still : Still, optional
+        A picture of the dashboard to make, in place of one on the terminal; then it ends.
     """
 
     settings: Settings
@@ -76,6 +91,7 @@ class Plan:
     permanent: bool = False
     live: bool = False
     dashboard: bool = True
+    still: Still | None = None
 
 
 def run_plan(plan: Plan) -> int:
@@ -112,9 +128,15 @@ class _Session:
         """Whether a replay's events did not get where they should; a sensor's wait on disk."""
         self._plan = plan
         self._notifier = notifier
-        self._runner = Runner(plan.bundle, "unknown" in plan.settings.log, self._on_round)
+        self._control = Control(plan.bundle.labels, plan.bundle.decision)
+        self._runner = Runner(
+            plan.bundle, "unknown" in plan.settings.log, self._on_round, self._control
+        )
         self._monitors: list[Monitor] = []
         self._status_at = 0.0
+        self._shown = False
+        self._desk: Desk | None = None
+        self._still = plan.still  # None once it is drawn
 
     def run(self, stop: Stop) -> list[SourceError]:
         """All sources; the failures of those that had one."""
@@ -136,13 +158,14 @@ class _Session:
         plan = self._plan
         failures: list[SourceError] = []
         log = plan.settings.jsonl.path
-        shown = plan.dashboard and log != "-" and _is_terminal()
+        shown = plan.dashboard and plan.still is None and log != "-" and _is_terminal()
+        self._control.bind(stop)
         outputs = open_outputs(
             plan.settings,
             plan.bundle,
             names,
             self._health,
-            plain_text=not shown and (log is None or plan.permanent),
+            plain_text=not shown and plan.still is None and (log is None or plan.permanent),
             at_once=plan.at_once and len(names) > 1,
             # A stop that is asked for while a replay waits for receivers ends that, too.
             patience_seconds=lambda: (
@@ -151,17 +174,22 @@ class _Session:
             permanent=plan.permanent,
             kept=plan.live,
         )
-        with outputs as opened, _dashboard(shown) as dashboard:
+        with outputs as opened, self._looked_at(shown) as desk:
             self._notifier.ready()
             for group in groups:
                 if stop.requested:
                     break
                 try:
                     sources = open_all(group, plan.must_be_there, lambda: stop.requested)
-                    self._run_group(sources, [*plan.extra_sinks, *opened.sinks], stop, dashboard)
+                    self._run_group(sources, [*plan.extra_sinks, *opened.sinks], stop, desk)
                 except SourceError as error:
                     failures.append(error)
             self._notifier.stopping()
+        if self._still is not None and not failures and not stop.requested:
+            raise ParameterError(
+                f"--at {self._still.at_seconds:g}: it ends at "
+                f"{min(m.snapshot().seconds for m in self._monitors):.2f} s: give a smaller --at"
+            )
         self.undelivered = not (plan.live or stop.requested) and opened.undelivered() > 0
         for sink in plan.extra_sinks:
             sink.close()
@@ -172,22 +200,56 @@ class _Session:
         sources: Sequence[Source],
         sinks: Sequence[Sink],
         stop: Stop,
-        dashboard: Dashboard | None,
+        desk: Desk | None,
     ) -> None:
         self._monitors = [self._runner.monitor(source) for source in sources]
         inputs = list(zip(sources, self._monitors, strict=True))
-        if dashboard is not None:
-            dashboard.show(self._monitors)
+        if desk is not None:
+            sinks = [*sinks, desk.memories]
+            desk.show(self._monitors)
         try:
             self._runner.run(inputs, sinks, stop, self._plan.speed, self._plan.duration_seconds)
         finally:
             for source, monitor in inputs:
                 source.close()
-                if dashboard is not None:
+                if self._shown:
                     self.notes += _heard(source, monitor)
                 self.notes += [as_message(warning) for warning in source.warnings()]
         if not stop.requested:
             self.notes += [line for each in inputs for line in self._too_short(*each)]
+
+    @contextmanager
+    def _looked_at(self, shown: bool) -> Iterator[Desk | None]:
+        """What the dashboard and the page look at, while they do; None where there is neither."""
+        settings = self._plan.settings
+        self._shown = shown
+        if not shown and settings.web.listen is None and self._still is None:
+            yield None
+            return
+        from realtime.desk import open_desk
+
+        if self._still is not None:  # nobody's marks shall be in it
+            settings = replace(settings, review=ReviewSettings(enabled=False))
+
+        with ExitStack() as stack:
+            # What is said meanwhile is on the dashboard, and printed when it has gone.
+            messages = stack.enter_context(held_messages()) if shown else ()
+            desk = open_desk(settings, self._plan.bundle, self._control, messages)
+            self._desk = desk
+            if settings.web.listen is not None:
+                from realtime.web.server import WebServer
+
+                server = WebServer(settings, desk)
+                stack.callback(server.close)
+                say(f"the page is at {server.url}")
+            if shown:
+                from rich.console import Console
+
+                from realtime.dashboard.live import Dashboard
+
+                stack.enter_context(Dashboard(Console(), desk))
+            yield desk
+        self.notes += [as_message(change) for change in desk.changes()]
 
     def _too_short(self, source: Source, monitor: Monitor) -> list[str]:
         now = monitor.snapshot()
@@ -208,11 +270,24 @@ class _Session:
     def _on_round(self) -> None:
         """What systemd is told: that this runs, and how the microphones are."""
         self._notifier.alive()
+        if self._still is not None:
+            self._draw_still(self._still)
         now = time.monotonic()
         if self._notifier.active and now >= self._status_at:
             self._status_at = now + _STATUS_SECONDS
             states = (f"{m.source} {m.snapshot().state}" for m in self._monitors)
             self._notifier.status(", ".join(states))
+
+    def _draw_still(self, still: Still) -> None:
+        """Draw it at its second; that is the end."""
+        if any(m.snapshot().seconds < still.at_seconds - _A_SAMPLE for m in self._monitors):
+            return
+        from realtime.dashboard.still import write_still
+
+        assert self._desk is not None
+        write_still(self._desk, still.path, still.width, still.height)
+        self._still = None
+        self._control.quit()
 
 
 def _is_terminal() -> bool:
@@ -227,17 +302,3 @@ def _heard(source: Source, monitor: Monitor) -> list[str]:
         f"{source.name}: {now.seconds:.2f} s, {now.lost_samples} samples lost, latest events:",
         *(event_text(event) for event in finished),
     ]
-
-
-@contextmanager
-def _dashboard(wanted: bool) -> Iterator[Dashboard | None]:
-    """The dashboard; what is said meanwhile is on it, and printed when it has gone."""
-    if not wanted:
-        yield None
-        return
-    from rich.console import Console
-
-    from realtime.dashboard import Dashboard
-
-    with held_messages() as messages, Dashboard(Console(), messages) as dashboard:
-        yield dashboard

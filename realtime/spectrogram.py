@@ -113,8 +113,7 @@ class Spectrogram:
         hops = (self._stretch_start + self._first_middle + frames * hop) // hop
         while hops[-1] // self._step >= self._max_columns:
             self._merge()
-        decibels = self._ring.log_mel[frames % _RING_FRAMES]
-        levels = np.clip(np.rint(decibels) - _DECIBELS_OF_LEVEL_0, 1, 255).astype(np.uint8)
+        levels = levels_of(self._ring.log_mel[frames % _RING_FRAMES])
         columns = hops // self._step
         firsts = np.flatnonzero(np.diff(columns, prepend=-1))
         rows = columns[firsts]
@@ -128,6 +127,14 @@ class Spectrogram:
         self._levels[half:] = 0
         self._step *= 2
         self._used = -(-self._used // 2)
+
+
+def levels_of(log_mel: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Log-mel values in dB re 1 as levels, steps of 1 dB from 1 to 255; 0 is for no value."""
+    levels: NDArray[np.uint8] = np.clip(np.rint(log_mel) - _DECIBELS_OF_LEVEL_0, 1, 255).astype(
+        np.uint8
+    )
+    return levels
 
 
 def loudness_range(levels: NDArray[np.uint8], top_db: float) -> tuple[int, int]:

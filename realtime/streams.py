@@ -99,21 +99,29 @@ class Stream:
 
     def take(self) -> None:
         """Classify the chunk that waits, and tell the sinks."""
-        chunk, self.next_chunk = self.next_chunk, None
-        assert chunk is not None
-        assert self._start is not None
-        for listener in self._listeners:
-            listener.hear(self._start, chunk)
+        chunk = self._next_heard()
         begin = time.perf_counter()
+        lost_before = self._pipeline.lost
         if isinstance(chunk, Lost):
             items = self._pipeline.lose(chunk.samples)
-            self._monitor.heard_loss(chunk.samples)
         else:
             items = self._pipeline.process(chunk)
-            if len(chunk):
-                self._monitor.heard_samples(chunk)
         self._monitor.heard_work(time.perf_counter() - begin)
+        self._monitor.heard_chunk(chunk, self._pipeline.lost - lost_before)
         self._emit(items)
+
+    def skip(self) -> None:
+        """Do without the chunk that waits: a person has paused the stream."""
+        assert self.next_chunk is not None
+        n = _length(self.next_chunk)
+        self.next_chunk = Lost(n)
+        self._next_heard()
+        self._monitor.skipped(n)
+        self._emit(self._pipeline.lose(n))
+
+    def set_threshold(self, label: str, value: float) -> None:
+        """See :meth:`realtime.Pipeline.set_threshold`."""
+        self._pipeline.set_threshold(label, value)
 
     def finish(self) -> None:
         """Close what is on and tell the sinks that were told of the beginning; once."""
@@ -125,6 +133,15 @@ class Stream:
         end = StreamEnd(samples, samples / self._start.sr, self._pipeline.lost)
         for sink in self._told:
             sink.end(self._start, end)
+
+    def _next_heard(self) -> Chunk:
+        """The chunk that waited; sinks that listen have heard it."""
+        chunk, self.next_chunk = self.next_chunk, None
+        assert chunk is not None
+        assert self._start is not None
+        for listener in self._listeners:
+            listener.hear(self._start, chunk)
+        return chunk
 
     def _emit(self, items: list[Item]) -> None:
         assert self._start is not None

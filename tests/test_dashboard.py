@@ -1,163 +1,301 @@
-"""The dashboard: what it shows at each size, and in a real terminal."""
+"""One frame of the dashboard: what it shows, at any size, and what is written of it."""
 
 from __future__ import annotations
 
-import io
-import signal
-import time
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from rich.cells import cell_len
 
-from realtime import Event, Gap, Scores
-from realtime.dashboard import View, frame_lines
-from realtime.monitor import Monitor, TimedClassifier
-from realtime.sources import ArraySource, SourceHealth
-from tests.helpers import FakeClassifier, bundled, noise
-from tests.terminal import Terminal
+from realtime.conversion import Lost
+from realtime.dashboard.canvas import PictureRow, Piece
+from realtime.dashboard.frame import Frame
+from realtime.dashboard.layout import arrange
+from realtime.dashboard.looking import Looking
+from realtime.dashboard.ranking import Ranking
+from realtime.dashboard.screen import Screen
+from realtime.dashboard.still import lines as segments_of
+from realtime.dashboard.theme import DEPTHS, NONE, TRUE_COLOUR, Theme
+from realtime.dashboard.words import cells, clean, clock, duration, fit
+from realtime.soundscape import synthesise
+from tests.desks import ManyScores, Running, many_labels
+from tests.helpers import noise
+from tests.terminal import screen_of
 
-LABELS = bundled().labels
+SR = 22050
+SCAPE = synthesise(SR)[0]
 
 
-def still(name: str) -> ArraySource:
-    return ArraySource(name, np.zeros(0, np.float32), 22050, 100)
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Running:
+    """Twelve seconds in: rain has been, and the clock ticks."""
+    folder = tmp_path_factory.mktemp("desk")
+    return Running(folder, {"a garden.wav": [SCAPE[: 12 * SR]]})
 
 
-@pytest.fixture
-def monitor() -> Monitor:
-    classifier = TimedClassifier(FakeClassifier(10))
-    for _ in range(5):
-        classifier.predict(np.zeros(160, np.float32))
-    monitor = Monitor(still("a recording with a long name.wav"), bundled(), classifier)
-    monitor.heard_samples(noise(22050, level=0.1))
-    monitor.heard_work(0.01)
-    scores = dict(zip(LABELS, np.linspace(0, 0.9, 10).tolist(), strict=True))
-    monitor.heard_items(
-        [
-            Scores(44032, 1.9969, scores, scores),
-            Event("on", "dog", 0.5, 2.0, score=0.7),
-            Event("off", "dog", 0.5, 2.75, offset=2.5, peak=0.8),
-            Event("on", "rain", 3.0, 4.0, score=0.75),
-        ]
+def shown(running: Running, columns: int, rows: int, looking: Looking | None = None) -> list[str]:
+    return plain(frame(running, columns, rows, looking), columns, rows)
+
+
+def frame(running: Running, columns: int, rows: int, looking: Looking | None = None) -> list[Piece]:
+    theme = Theme(TRUE_COLOUR)
+    return Frame(running.desk, looking or Looking(), theme, timing=False).pieces(columns, rows)
+
+
+def plain(pieces: list[Piece], columns: int, rows: int) -> list[str]:
+    drawn = segments_of(pieces, columns, rows, Theme(TRUE_COLOUR))
+    return ["".join(segment.text for segment in line) for line in drawn]
+
+
+def test_what_it_shows(running: Running) -> None:
+    text = shown(running, 80, 24)
+    assert text[0].split() == ["otic", "a", "garden.wav", "→", "esc10-mfcc-mlp", "0:12.0"]
+    assert text[1].split()[0] == "level"
+    assert text[1].rstrip().endswith(" dB")
+    rows = {line[2:16].strip(): line[:40] for line in text[12:22]}
+    assert set(rows) == set(running.bundle.labels)  # a row a class, in the model's order
+    assert list(rows) == list(running.bundle.labels)
+    assert "━" in rows["clock_tick"]
+    assert all("│" in row for row in rows.values())  # the threshold
+    events = [line[42:] for line in text[12:16]]
+    assert events[0].split()[:3] == ["●", "0:09.1", "clock_tick"]
+    assert events[0].split()[4:6] == ["s", "…"]
+    assert events[2].split() == ["0:02.8", "rain", "3.2", "s", "0.95"]
+    assert "all well" in text[-2]
+    assert "q quit" in text[-1]
+    assert text[-1].rstrip().endswith("? help")
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.integers(20, 260), st.integers(5, 90), st.booleans(), st.sampled_from(DEPTHS))
+def test_at_any_size_nothing_overlaps_or_sticks_out(
+    running: Running, columns: int, rows: int, helped: bool, depth: str
+) -> None:
+    looking = Looking(help=helped, label="rain", said=("x" * 300, "bad", 1e12))
+    theme = Theme(depth)
+    pieces = Frame(running.desk, looking, theme).pieces(columns, rows)
+    taken = np.zeros((rows, columns), int)
+    for piece in pieces:
+        assert 0 <= piece.row < rows
+        assert piece.column >= 0
+        assert piece.column + piece.width <= columns
+        taken[piece.row, piece.column : piece.column + piece.width] += 1
+        if isinstance(piece.content, PictureRow):
+            assert piece.content.array.shape == (2, piece.width)
+        else:
+            assert sum(cells(text) for text, _ in piece.content) == piece.width
+    assert taken.max() == 1
+    text = "\n".join(screen_of(Screen(theme).update(pieces, columns, rows), rows, columns))
+    assert "0:12.0" in text  # the clock is there at any size
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(20, 260), st.integers(5, 90), st.integers(1, 600), st.integers(1, 9), st.booleans()
+)
+def test_areas_never_overlap(
+    columns: int, rows: int, n_labels: int, n_sources: int, banner: bool
+) -> None:
+    taken = np.zeros((rows, columns), int)
+    layout = arrange(columns, rows, n_labels, n_sources, banner)
+    for area in layout.areas():
+        assert area.width > 0
+        assert area.column + area.width <= columns
+        assert area.row + area.height <= rows
+        taken[area.row : area.row + area.height, area.column : area.column + area.width] += 1
+    assert taken.max() == 1
+    assert layout.scores is not None or rows < 6
+
+
+def test_lost_audio_can_not_be_missed(tmp_path: Path) -> None:
+    running = Running(tmp_path, {"mic": [SCAPE[: 4 * SR], Lost(4410), SCAPE[4 * SR : 6 * SR]]})
+    for columns, rows in ((200, 60), (80, 24), (40, 30), (24, 6)):
+        pieces = frame(running, columns, rows)
+        banner = next(p for p in pieces if p.row == 1)
+        assert isinstance(banner.content, tuple)
+        assert banner.width == columns
+        assert banner.content[0][1] == "alarm"
+        assert "LOST" in banner.content[0][0]
+        assert "0.20 s" in banner.content[0][0]
+    text = shown(running, 80, 24)
+    assert "4,410 samples (0.20 s), last at 0:04.2" in text[1]
+    assert any("LOST 4,410 samples" in line for line in text[12:])  # in the list, too
+    assert "4,410 samples lost" in text[-2]
+    theme = Theme(TRUE_COLOUR)
+    red = [pixels == theme.lost for pixels in picture_of(running)]
+    columns_lost = np.all(np.concatenate(red), axis=0)
+    assert 1 <= columns_lost.sum() <= 3  # a red stripe from top to bottom
+    assert not np.concatenate(red)[:, ~columns_lost].any()
+
+
+def picture_of(running: Running) -> list[NDArray[np.uint8]]:
+    return [p.content.array for p in frame(running, 80, 24) if isinstance(p.content, PictureRow)]
+
+
+def test_a_pause_is_no_loss(tmp_path: Path) -> None:
+    running = Running(tmp_path, {"mic": [SCAPE[: 4 * SR]]})
+    running.control.paused = True
+    assert "PAUSED" in shown(running, 80, 24)[0]
+    stream = running.streams["mic"]
+    stream.next_chunk = SCAPE[: 2 * SR]
+    stream.skip()
+    running.control.paused = False
+    running.feed("mic", [SCAPE[4 * SR : 6 * SR]])
+    text = shown(running, 80, 24)
+    assert not any("LOST" in line for line in text)
+    assert any("paused for 2.0 s" in line for line in text)
+    assert "all well" in text[-2]
+
+
+def test_several_sources_have_a_line_each(tmp_path: Path) -> None:
+    running = Running(
+        tmp_path, {"porch": [SCAPE[: 4 * SR]], "garage": [SCAPE[: 3 * SR], Lost(44100)]}
     )
-    return monitor
+    text = shown(running, 80, 24)
+    assert text[2].startswith(" ▸ porch")
+    assert text[3].startswith("   garage")
+    assert "LOST 2.00 s" in text[3]
+    text = shown(running, 80, 24, Looking(source="garage"))
+    assert text[0].startswith(" otic  garage")
+    assert "LOST AUDIO" in text[1]
+    assert text[4].startswith(" ▸ garage")
 
 
-def lines(monitor: Monitor, columns: int, rows: int) -> list[str]:
-    return [t.plain for t in frame_lines(monitor, monitor.snapshot(), columns, rows)]
+def test_frozen_it_shows_what_was(running: Running) -> None:
+    text = shown(running, 80, 24, Looking(frozen_at=5.0))
+    assert "FROZEN −7 s" in text[0]
+    assert text[0].rstrip().endswith("0:05.0")
+    events = [line[42:].split() for line in text[12:16]]
+    assert events[0][:3] == ["●", "0:02.8", "rain"]  # it was on then
+    assert not events[1]
+    rows = {line[2:16].strip(): line for line in text[12:22]}
+    assert "━━" in rows["rain"]
+    assert text[10].rstrip().endswith("0:05.0")
+    assert "-120" not in text[1]
+    drawn = frame(running, 80, 24, Looking(frozen_at=5.0))
+    picture = [p.content.array for p in drawn if isinstance(p.content, PictureRow)]
+    assert np.concatenate(picture)[:, -10:].min() > 0
+    # What is older than the picture is dark, not an error.
+    assert "0:00.0" in shown(running, 80, 24, Looking(frozen_at=0.0))[0]
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40), (60, 20), (200, 60), (40, 12)])
-def test_it_fits(monitor: Monitor, size: tuple[int, int]) -> None:
-    columns, rows = size
-    console = Console(width=columns, height=rows, file=io.StringIO(), force_terminal=True)
-    view = View()
-    view.monitors = [monitor]
-    drawn = console.render_lines(view, console.options.update(height=rows), pad=False)
-    assert len(drawn) == rows
-    assert all(sum(s.cell_length for s in line) <= columns for line in drawn)
+def test_many_classes_show_the_greatest(tmp_path: Path) -> None:
+    bundle = many_labels()
+    running = Running(tmp_path, {"mic": [noise(SR * 6)]}, bundle, ManyScores(len(bundle.labels)))
+    text = shown(running, 80, 24)
+    heading = next(line for line in text if "scores" in line)
+    assert "top 10 of 524" in heading
+    rows = [line[2:12].strip() for line in text[12:22]]
+    assert rows[:3] == ["Animal", "Music", "Vehicle"]
+    scores = running.desk.views()[0].snapshot().scores
+    best = max((label for label in bundle.model_labels), key=lambda label: scores[label])
+    assert best in rows
 
 
-def test_what_it_shows(monitor: Monitor) -> None:
-    frame = lines(monitor, 80, 24)
-    assert len(frame) == 24
-    assert "a recording with a long name.wav → esc10-mfcc-mlp" in frame[0]
-    assert frame[0].endswith("0:01.0")
-    assert frame[1].startswith("level")
-    assert "-20 dBFS" in frame[1]
-    rows = dict(line.split(maxsplit=1) for line in frame[3:13])
-    assert tuple(rows) == LABELS  # one stable row a class, in the model's order
-    assert rows["rain"].endswith("ON")
-    assert "0.60 / 0.60" in rows["rain"]
-    assert not rows["dog"].endswith("ON")
-    events = frame[14:22]
-    assert "rain on, score 0.75" in events[0]
-    assert "dog off, peak 0.80" in events[1]
-    for word in ("× real time", "inference p50", "p99", "queue 0%", "lost 0"):
-        assert word in frame[-1]
+def test_rows_stay_while_scores_swing() -> None:
+    labels = [f"l{i}" for i in range(50)]
+    ranking = Ranking(labels)
+    rng = np.random.default_rng(0)
+    scores = np.linspace(1.0, 0.0, 50).astype(np.float32)
+    before = ranking.choose(scores, 8)
+    assert before == list(range(8))
+    for _ in range(200):
+        rows = ranking.choose(scores + rng.normal(0, 0.01, 50).astype(np.float32), 8)
+        assert rows == before  # noise moves nothing
+    scores[30] = 2.0
+    after = ranking.choose(scores, 8)
+    assert 30 in after
+    assert sum(a != b for a, b in zip(before, after, strict=True)) == 1  # one row gave way
+    assert ranking.choose(scores, 8, {"l49"}).count(49) == 1
+    assert ranking.choose(scores, 60) == list(range(50))
+    assert ranking.choose(scores, 0) == []
 
 
-def test_clipping_and_losses_are_marked(monitor: Monitor) -> None:
-    assert "CLIP" not in lines(monitor, 80, 24)[1]
-    monitor.heard_samples(np.array([0.0, 1.0], np.float32))
-    monitor.heard_loss(4410)
-    monitor.heard_items([Gap(22052, 4410)])
-    frame = lines(monitor, 80, 24)
-    assert "CLIP" in frame[1]
-    assert frame[-1].startswith("lost 4,410 ")
-    assert frame[14] == "4410 samples lost"
+@settings(deadline=None)
+@given(st.lists(st.lists(st.floats(0, 1), min_size=9, max_size=9), min_size=1, max_size=8))
+def test_the_greatest_always_have_a_row(frames: list[list[float]]) -> None:
+    ranking = Ranking([f"l{i}" for i in range(9)], ["l7", "l8"])
+    for values in frames:
+        scores = np.array(values, np.float32)
+        rows = ranking.choose(scores, 4, {"l3"})
+        assert len(rows) == len(set(rows)) == 4
+        assert 3 in rows
+        assert rows[0] in (7, 8)
+        assert max(scores[:7]) in scores[[i for i in rows if i < 7]] or 3 in rows
 
 
-def test_other_microphones_have_a_line_each(monitor: Monitor) -> None:
-    class Gone(ArraySource):
-        def health(self) -> SourceHealth:
-            return SourceHealth("waiting", overruns=3)
-
-    silent = Gone("garage", np.zeros(0, np.float32), 22050, 100)
-    other = Monitor(silent, bundled(), TimedClassifier(FakeClassifier(10)))
-    other.heard_loss(44100)
-    frame = [t.plain for t in frame_lines(monitor, monitor.snapshot(), 80, 24, [other])]
-    assert frame[2].startswith("garage")
-    assert "waiting" in frame[2]
-    assert "lost 44,100" in frame[2]
-    health = [t.plain for t in frame_lines(other, other.snapshot(), 80, 24)][-1]
-    assert health.startswith("waiting lost 44,100  overruns 3")
-
-
-def test_the_peak_is_held_for_two_seconds(monitor: Monitor) -> None:
-    monitor.heard_samples(np.full(100, 0.5, np.float32))
-    for _ in range(19):
-        monitor.heard_samples(np.zeros(2205, np.float32))
-    assert monitor.snapshot().peak_dbfs == pytest.approx(-6.02, abs=0.01)
-    monitor.heard_samples(np.zeros(4410, np.float32))
-    now = monitor.snapshot()
-    assert now.peak_dbfs == now.level_dbfs == -120.0
+def test_only_what_has_changed_is_written(running: Running) -> None:
+    theme, looking = Theme(TRUE_COLOUR), Looking()
+    frame = Frame(running.desk, looking, theme, timing=False)
+    screen = Screen(theme)
+    first = screen.update(frame.pieces(120, 40), 120, 40)
+    assert first.startswith("\x1b[?2026h")
+    assert first.endswith("\x1b[?2026l")
+    assert "\x1b[2J" in first
+    assert screen.update(frame.pieces(120, 40), 120, 40) == ""
+    looking.label = "dog"
+    second = screen.update(frame.pieces(120, 40), 120, 40)
+    assert 0 < len(second) < 150  # one name
+    assert "\x1b[2J" not in second
+    assert "\x1b[2J" in screen.update(frame.pieces(100, 40), 100, 40)  # another size
+    screen.forget()
+    assert "\x1b[2J" in screen.update(frame.pieces(100, 40), 100, 40)
 
 
-def test_more_classes_than_rows(monitor: Monitor) -> None:
-    frame = lines(monitor, 80, 14)
-    assert any("more classes" in line for line in frame)
-    assert len(frame) == 14
-    assert "lost 0" in frame[-1]
+def test_the_incremental_screen_is_the_whole_one(tmp_path: Path) -> None:
+    running = Running(tmp_path, {"mic": []})
+    theme = Theme(TRUE_COLOUR)
+    frame = Frame(running.desk, Looking(), theme, timing=False)
+    screen = Screen(theme)
+    written = ""
+    for at in range(0, 6 * SR, SR // 3):
+        running.feed("mic", [SCAPE[at : at + SR // 3]])
+        written += screen.update(frame.pieces(100, 30), 100, 30)
+    fresh = Screen(theme).update(frame.pieces(100, 30), 100, 30)
+    assert screen_of(written, 30, 100) == screen_of(fresh, 30, 100)
 
 
-def test_before_the_first_score_it_says_why() -> None:
-    monitor = Monitor(still("mic"), bundled(), TimedClassifier(FakeClassifier(10)))
-    assert "filling the window of 2.0 s" in lines(monitor, 80, 24)[0]
-    assert "-∞" in lines(monitor, 80, 24)[1]
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_no_colours_where_none_are_wanted(running: Running, depth: str) -> None:
+    theme = Theme(depth, unicode=depth != NONE)
+    text = Screen(theme).update(Frame(running.desk, Looking(), theme).pieces(80, 24), 80, 24)
+    colours = bool(re.search(r"\x1b\[(1;)?([349][0-7]|10[0-7]|[34]8;[25])[;m]", text))
+    assert colours == (depth != NONE)
+    assert ("38;2;" in text) == (depth == TRUE_COLOUR)
+    assert text.isascii() == (depth == NONE)
 
 
-def test_in_a_terminal_it_follows_a_resize_and_leaves_cleanly() -> None:
-    terminal = Terminal("demo", columns=80, rows=24)
-    terminal.wait_for(lambda: len(terminal.frames()) > 3, 60)
-    assert len(terminal.frames()[-1]) == 24
-    terminal.resize(120, 40)
-    terminal.wait_for(lambda: len(terminal.frames()[-1]) == 40)
-    assert max(map(len, terminal.frames()[-1])) == 120
-    before = len(terminal.frames())
-    terminal.process.send_signal(signal.SIGINT)
-    assert terminal.finish() == 0
-    assert len(terminal.frames()) - before < 5
-    text = terminal.text()
-    assert text.count("\x1b[?1049h") == text.count("\x1b[?1049l") == 1  # alternate screen
-    left = text.rsplit("\x1b[?1049l", 1)[1]  # what stays on the screen
-    assert "samples lost, latest events:" in left
-    assert "sounds were named rightly" in left
+@pytest.mark.parametrize(
+    "name",
+    ["\x1b[2Jmean\x07", "マイク入力 居間 " * 9, "‮left", "a\nb", "é" * 200, "\udcff", "👨‍👩‍👧"],
+)
+def test_names_can_do_no_harm(tmp_path: Path, name: str) -> None:
+    running = Running(tmp_path, {name: [], "other": []})
+    for columns in (20, 41, 80, 130):
+        for piece in frame(running, columns, 24):
+            if isinstance(piece.content, PictureRow):
+                continue
+            text = "".join(t for t, _ in piece.content)
+            assert text.isprintable()
+            assert cell_len(text) == piece.width
 
 
-def test_it_draws_at_most_ten_frames_a_second() -> None:
-    terminal = Terminal("demo")
-    terminal.wait_for(lambda: len(terminal.frames()) > 1, 60)
-    before, begin = len(terminal.frames()), time.monotonic()
-    time.sleep(3)
-    rate = (len(terminal.frames()) - before) / (time.monotonic() - begin)
-    terminal.process.send_signal(signal.SIGTERM)
-    assert terminal.finish() == 0
-    assert 4 <= rate <= 10
-
-
-def test_without_a_terminal_or_on_request_it_is_off() -> None:
-    terminal = Terminal("demo", "--speed", "max", "--no-dashboard")
-    assert terminal.finish(60) == 0
-    assert "\x1b[?1049h" not in terminal.text()
+def test_words() -> None:
+    assert [fit("rain", n) for n in (0, 1, 3, 4, 6)] == ["", "…", "ra…", "rain", "rain  "]
+    assert fit("マイク", 4) == "マ …"
+    assert clean("a\x1bb\u200b") == "a�b�"
+    assert clock(12.34) == "0:12.3"
+    assert clock(0.9999999999) == "0:01.0"
+    assert clock(3723.45, 0) == "1:02:03"
+    assert [duration(s) for s in (4.25, 59.96, 599.0, 600.0, 36_000.0)] == [
+        "4.2 s",
+        "60 s",
+        "599 s",
+        "10 min",
+        "10 h",
+    ]

@@ -58,12 +58,12 @@ def test_five_real_clips_are_heard(microphone: dict[str, str], esc10: Path, tmp_
     for label in wanted:
         y, rate = soundfile.read(clips[label].path)
         soundfile.write(tmp_path / "clip.wav", y, rate)
-        n_lines, n_frames = len(records(log.read_bytes())), len(terminal.frames())
+        n_lines, n_frames = len(records(log.read_bytes())), terminal.n_frames()
         virtual_microphone.play(tmp_path / "clip.wav", microphone)
         events = [r for r in records(log.read_bytes())[n_lines:] if r["type"] == "event"]
         heard_in_log.append(longest(events))
-        rows = [line for frame in terminal.frames()[n_frames:] for line in frame]
-        seen.append(any(r.startswith(label) and r.rstrip().endswith("ON") for r in rows))
+        rows = [line for screen in terminal.screens(n_frames) for line in screen]
+        seen.append(any("●" in r and f" {label} " in r for r in rows))
         time.sleep(2.5)  # the window empties
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.finish() == 0

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from realtime import Event, Gap, Scores
+from realtime.control import Control
 from realtime.conversion import Chunk, Lost
 from realtime.errors import SourceError
 from realtime.events import Item
@@ -168,3 +169,65 @@ def test_signals_set_the_flag_and_a_later_one_interrupts() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+class Live(Script):
+    """A microphone by its word."""
+
+    live = True
+
+
+def test_a_file_waits_while_it_is_paused(scape: F32) -> None:
+    keep, runner_control = Keep(), Control(bundled().labels, bundled().decision)
+    rounds = 0
+
+    def on_round() -> None:
+        nonlocal rounds
+        rounds += 1
+        runner_control.paused = 20 <= rounds < 24
+
+    runner = Runner(bundled(), on_round=on_round, control=runner_control)
+    source = ArraySource("a", scape[: 6 * SR], SR, 1000)
+    monitor = runner.monitor(source)
+    begin = time.monotonic()
+    runner.run([(source, monitor)], [keep], Stop(), speed=None)
+    assert time.monotonic() - begin > 0.15
+    assert not [i for i in keep.items if isinstance(i, Gap)]  # nothing is left out
+    assert monitor.snapshot().skipped_samples == 0
+    assert keep.ends[0].samples == 6 * SR
+
+
+def test_a_microphone_s_sound_is_skipped_while_it_is_paused(scape: F32) -> None:
+    keep, runner_control = Keep(), Control(bundled().labels, bundled().decision)
+    rounds = 0
+
+    def on_round() -> None:
+        nonlocal rounds
+        rounds += 1
+        runner_control.paused = 4 <= rounds < 6
+
+    runner = Runner(bundled(), on_round=on_round, control=runner_control)
+    source = Live([scape[i * SR : (i + 1) * SR] for i in range(10)])
+    monitor = runner.monitor(source)
+    runner.run([(source, monitor)], [keep], Stop(), speed=1.0)
+    now = monitor.snapshot()
+    assert now.skipped_samples == 2 * SR
+    assert now.lost_samples == 0
+    assert [i for i in keep.items if isinstance(i, Gap)] == [Gap(3 * SR, 2 * SR)]
+    assert now.seconds == 10.0
+
+
+def test_a_threshold_counts_from_the_moment_it_is_changed(scape: F32) -> None:
+    heard = []
+    for changed in (False, True):
+        keep, control = Keep(), Control(bundled().labels, bundled().decision)
+        if changed:
+            for label in bundled().labels:
+                control.set_threshold(label, 1.0)  # never
+        runner = Runner(bundled(), control=control)
+        source = ArraySource("a", scape[: 8 * SR], SR, 1000)
+        runner.run([(source, runner.monitor(source))], [keep], Stop(), speed=None)
+        heard.append([i.label for i in keep.items if isinstance(i, Event)])
+        assert [i for i in keep.items if isinstance(i, Scores)]
+    assert "rain" in heard[0]
+    assert heard[1] == []
