@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_FLAGS ?=
 TEST_FLAGS ?=
 
-.PHONY: demo test lint format bench peers aarch64 constraints golden clean
+.PHONY: demo test lint format docs bench peers aarch64 constraints golden clean pictures
 
 demo: $(VENV)/.base
 	$(BIN)/otic demo $(DEMO_FLAGS)
@@ -20,10 +20,16 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples/*.py docs/site/build.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The Python API and docs/ as pages; fails on links that lead nowhere. Open build/site/index.html.
+docs: $(VENV)/.dev
+	rm -rf build/site
+	$(BIN)/python docs/site/build.py build/site
 
 # The measurements behind the README's figures; alone on the machine, some minutes each.
 bench: $(VENV)/.dev
@@ -49,7 +55,15 @@ aarch64: $(VENV)/.base
 
 # Rewrite the expected outputs in tests/golden after an intended change; read the diff.
 golden: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/test_golden.py --update-golden
+	$(BIN)/python -m pytest tests/test_golden.py tests/test_dashboard_golden.py --update-golden
+
+# The README's pictures, from the synthetic soundscape.
+pictures: $(VENV)/.base
+	mkdir -p build
+	$(BIN)/python -c "import soundfile; from realtime.soundscape import synthesise; \
+	  soundfile.write('build/soundscape.wav', synthesise(44100)[0], 44100, subtype='PCM_24')"
+	for size in 80x24 120x40 200x60; do $(BIN)/otic replay build/soundscape.wav \
+	  --screenshot docs/pictures/dashboard-$$size.svg --at 27 --size $$size || exit 1; done
 
 $(VENV)/.base: constraints/base.txt pyproject.toml
 	$(PYTHON) -c "import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
@@ -68,11 +82,11 @@ UV := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes 
   --no-annotate --no-emit-index-url --quiet --upgrade
 constraints: $(VENV)/.base
 	$(PIP) install uv
-	$(UV) pyproject.toml --extra train --extra search --extra events --extra mqtt --extra metrics \
+	$(UV) pyproject.toml --extra train --extra search --extra events --extra mqtt --extra metrics --extra web \
 	  --group dev -c constraints/limits.txt -o constraints/dev.txt
 	$(UV) pyproject.toml constraints/build.txt -c constraints/limits.txt -c constraints/dev.txt \
 	  -o constraints/base.txt
-	$(UV) pyproject.toml constraints/build.txt --extra mqtt --extra metrics \
+	$(UV) pyproject.toml constraints/build.txt --extra mqtt --extra metrics --extra web \
 	  -c constraints/limits.txt -c constraints/dev.txt -o constraints/sensor.txt
 	$(UV) --group peers -c constraints/dev.txt -o constraints/peers.txt
 

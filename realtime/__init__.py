@@ -1,5 +1,17 @@
 """otic's live path: samples in, scores and events out.
 
+The core is :class:`Pipeline`, pure: push samples, get items. Below it is the :class:`Frontend`
+(log-mel frames and MFCC statistics), around it the :class:`Runner`, which takes sources to
+sinks. ``docs/python.md`` leads from the one to the other, ``examples/`` has programs that run.
+
+>>> import numpy as np
+>>> from realtime import Pipeline, load_bundle
+>>> pipe = Pipeline(load_bundle("esc10-tiny"))
+>>> silence = np.zeros(3 * pipe.bundle.features.sr, np.float32)
+>>> items = pipe.process(silence) + pipe.flush()
+>>> type(items[0]).__name__, sorted(items[0].scores)[:3]
+('Scores', ['chainsaw', 'clock_tick', 'crackling_fire'])
+
 Names are loaded when they are first used (PEP 562), so that ``import realtime``
 costs next to nothing: numba is there only once a front end is.
 """
@@ -14,42 +26,83 @@ from realtime.version import __version__
 if TYPE_CHECKING:
     from realtime.bundle import Bundle, load_bundle, save_bundle
     from realtime.classifier import Classifier
+    from realtime.conversion import Chunk, Converter, Lost
     from realtime.decision import DecisionParams
     from realtime.errors import OticError
-    from realtime.events import Event, Gap, Scores
+    from realtime.events import Event, Gap, Item, Scores
     from realtime.frontend import Frontend
+    from realtime.loading import load_audio
     from realtime.params import FeatureParams
     from realtime.pipeline import Pipeline
+    from realtime.runner import Runner
+    from realtime.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart
+    from realtime.sinks.jsonl import JsonlSink
+    from realtime.sources import ArraySource, FileSource, Source, SourceHealth
+    from realtime.stopping import Stop, stop_on_signals
 
 _HOME = {
+    "ArraySource": "sources",
+    "AudioSink": "sinks.contract",
     "Bundle": "bundle",
+    "Chunk": "conversion",
     "Classifier": "classifier",
+    "Converter": "conversion",
     "DecisionParams": "decision",
     "Event": "events",
     "FeatureParams": "params",
+    "FileSource": "sources",
     "Frontend": "frontend",
     "Gap": "events",
+    "Item": "events",
+    "JsonlSink": "sinks.jsonl",
+    "Lost": "conversion",
     "OticError": "errors",
     "Pipeline": "pipeline",
+    "Runner": "runner",
     "Scores": "events",
+    "Sink": "sinks.contract",
+    "Source": "sources",
+    "SourceHealth": "sources",
+    "Stop": "stopping",
+    "StreamEnd": "sinks.contract",
+    "StreamStart": "sinks.contract",
+    "load_audio": "loading",
     "load_bundle": "bundle",
     "save_bundle": "bundle",
+    "stop_on_signals": "stopping",
 }
 
 __all__ = [
+    "ArraySource",
+    "AudioSink",
     "Bundle",
+    "Chunk",
     "Classifier",
+    "Converter",
     "DecisionParams",
     "Event",
     "FeatureParams",
+    "FileSource",
     "Frontend",
     "Gap",
+    "Item",
+    "JsonlSink",
+    "Lost",
     "OticError",
     "Pipeline",
+    "Runner",
     "Scores",
+    "Sink",
+    "Source",
+    "SourceHealth",
+    "Stop",
+    "StreamEnd",
+    "StreamStart",
     "__version__",
+    "load_audio",
     "load_bundle",
     "save_bundle",
+    "stop_on_signals",
 ]
 
 

@@ -19,6 +19,8 @@ from realtime.arguments import DEFAULT_MODEL
 from realtime.errors import OticError
 from realtime.live_options import add_live_commands
 from realtime.messages import say
+from realtime.pack_options import add_pack_command
+from realtime.review_options import add_review_commands
 from realtime.sensor_options import add_sensor_commands
 from realtime.training_options import add_training_commands
 from realtime.version import __version__
@@ -146,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_live_commands(command)
     add_sensor_commands(command)
+    add_review_commands(command)
 
     command("devices", f"{show}:devices", "list the input devices", "otic devices")
     command("models", f"{show}:models", "list the bundled models", "otic models")
@@ -158,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("model", metavar="MODEL", help="a bundled name or a .tflite file")
     inspect.add_argument("--json", action="store_true", help="as JSON")
 
+    add_pack_command(command)
     _add_check_commands(command)
 
     add_training_commands(command)

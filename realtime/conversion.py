@@ -47,6 +47,19 @@ class Converter:
     ------
     SourceError
         If the rate is outside 1 kHz to 768 kHz, or there is no such channel.
+
+    Examples
+    --------
+    A second of stereo, of which a tenth is missing:
+
+    >>> converter = Converter(rate=22050, channels=2, sr=22050)
+    >>> block = np.zeros((22050, 2), np.float32)
+    >>> block[11025:13230] = np.nan
+    >>> for chunk in [*converter.push(block), *converter.flush()]:
+    ...     print(chunk if isinstance(chunk, Lost) else f"{len(chunk)} samples")
+    11025 samples
+    Lost(samples=2205)
+    8820 samples
     """
 
     def __init__(self, rate: int, channels: int, sr: int, channel: int | None = None) -> None:

@@ -43,6 +43,13 @@ def first_rise(log_mel: _F32, frame_seconds: float) -> int | None:
     -------
     int or None
         None where nothing rose: the sound is older than the frames.
+
+    Examples
+    --------
+    >>> log_mel = np.full((100, 8), -70.0, np.float32)
+    >>> log_mel[40:] = -20.0
+    >>> first_rise(log_mel, frame_seconds=512 / 22050)
+    40
     """
     audible = np.maximum(log_mel, log_mel.max() - np.float32(RANGE_DB))
     shortest = max(1, round(SHORTEST_SECONDS / frame_seconds))

@@ -28,6 +28,17 @@ class RingBuffer:
         Frames that it holds.
     channels : int
         Samples a frame.
+
+    Examples
+    --------
+    >>> ring = RingBuffer(capacity=4)
+    >>> ring.write(np.arange(3, dtype=np.float32)[:, None])
+    >>> ring.waiting, ring.fill
+    (3, 0.75)
+    >>> ring.write(np.arange(3, 6, dtype=np.float32)[:, None])  # two more than fit
+    >>> lost, block = ring.read(10)
+    >>> lost, block[:, 0].tolist()
+    (2, [2.0, 3.0, 4.0, 5.0])
     """
 
     def __init__(self, capacity: int, channels: int = 1) -> None:

@@ -41,6 +41,14 @@ def synthesise(sr: int, seed: int = 0) -> tuple[NDArray[np.float32], list[Planne
     y : float32 [n]
         In [-1, 1].
     plan : list of PlannedSound
+
+    Examples
+    --------
+    >>> y, plan = synthesise(sr=22050)
+    >>> len(y) / 22050
+    44.0
+    >>> plan[0]
+    PlannedSound(label='rain', onset_seconds=2.0, offset_seconds=7.0)
     """
     rng = np.random.default_rng(seed)
     n, pause = round(_SOUND_SECONDS * sr), round(_PAUSE_SECONDS * sr)

@@ -107,7 +107,8 @@ def test_the_demo_runs_from_an_empty_environment(wheel: Path, tmp_path: Path) ->
     (start,) = (line for line in unit.splitlines() if line.startswith("ExecStart="))
     assert str(bin_folder) in start
     assert "-m realtime run --config /etc/otic.toml" in start
-    for option, extra in (("--mqtt-host", "mqtt"), ("--metrics-listen", "metrics")):
+    options = (("--mqtt-host", "mqtt"), ("--metrics-listen", "metrics"), ("--web", "web"))
+    for option, extra in options:
         value = "localhost" if extra == "mqtt" else "0"
         listen = subprocess.run(
             [bin_folder / "otic", "run", "--duration", "1", option, value],
