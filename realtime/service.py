@@ -57,6 +57,9 @@ _SOME_CONFIG = """\
 #[clips]
 #directory = "/var/lib/{name}/clips"
 #max_megabytes = 500
+
+#[web]
+#listen = "8080"               # a page for this machine; see docs/web.md before "0.0.0.0:8080"
 """
 
 
