@@ -31,11 +31,13 @@ from realtime.errors import BundleError, ParameterError
 from realtime.golden import GoldenCase, check_sizes, golden_cases_from
 from realtime.groups import Groups, as_groups, check_groups
 from realtime.interface import PLAIN, ModelInterface
-from realtime.params import FeatureParams, check_keys
+from realtime.params import FeatureParams, check_keys, check_whole
 
 BUNDLE_FORMAT = 1
 FOREIGN_FORMAT = 2
 """Of a bundle that has an interface or groups; written only where one is needed."""
+NOT_STATED = "not stated"
+"""A licence that nobody told."""
 MAX_LABELS = 4096
 MAX_CHARACTERS = 200
 """Of a label, and of the model's name."""
@@ -107,9 +109,7 @@ class Bundle:
     groups: Groups = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        hop = self.inference_hop_frames
-        if isinstance(hop, bool) or not isinstance(hop, int) or hop < 1:
-            raise ParameterError(f"inference_hop_frames={hop!r} must be a whole number above 0")
+        check_whole("inference_hop_frames", self.inference_hop_frames)
         if self.labels[len(self.labels) - len(self.groups) :] != tuple(self.groups):
             raise ParameterError(f"labels must end with the groups {', '.join(self.groups)}")
         check_groups(self.groups, self.model_labels)
@@ -137,10 +137,16 @@ class Bundle:
                     f"name or label {name[:20]!r}… has {len(name)} characters, "
                     f"the limit is {MAX_CHARACTERS}: shorten it"
                 )
-        if not self.labels or len(set(self.labels)) < len(self.labels) or not all(self.labels):
-            raise ParameterError(f"labels {list(self.labels)} must be different and not empty")
-        if not all(label.isprintable() for label in self.labels):
-            raise ParameterError(f"labels {list(self.labels)} must be printable, one line each")
+        if not self.labels:
+            raise ParameterError("at least one label is needed")
+        seen: set[str] = set()
+        for number, label in enumerate(self.labels, 1):
+            if not label or label in seen or not label.isprintable():
+                raise ParameterError(
+                    f"label {number} is {label!r}: "
+                    "labels must be different, not empty, and printable"
+                )
+            seen.add(label)
         if not self.name.isprintable():
             raise ParameterError(f"name {self.name!r} must be printable, on one line")
 

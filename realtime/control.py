@@ -55,7 +55,7 @@ class Control:
     def quit(self) -> None:
         """End all streams in order."""
         if self._stop is not None:
-            self._stop.requested = True
+            self._stop.request()
 
     def sleep_again(self) -> None:
         """A signal that was no wish to stop has woken the loop: take that back."""

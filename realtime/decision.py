@@ -101,7 +101,7 @@ class DecisionParams:
             If the value is not above 0 and at most 1.
         """
         on, off = list(self.on_thresholds), list(self.off_thresholds)
-        off[index] *= value / on[index]
+        off[index] = min(value, off[index] * (value / on[index]))  # rounded, it might be above
         on[index] = value
         return replace(self, on_thresholds=tuple(on), off_thresholds=tuple(off))
 

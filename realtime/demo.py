@@ -7,7 +7,8 @@ import sys
 
 from realtime.events import Event, Item
 from realtime.live_commands import block_size, log_settings
-from realtime.session import Plan, run_plan
+from realtime.plan import Plan
+from realtime.session import run_plan
 from realtime.sinks.contract import StreamEnd, StreamStart
 from realtime.soundscape import PlannedSound, synthesise
 from realtime.sources import ArraySource

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -61,6 +62,8 @@ class Desk:
         False for privacy: then marks have no sound, and none can be saved.
     messages : sequence of str
         What is said meanwhile; grows.
+    thresholds : sequence of str
+        Those that it began with in place of the model's, as ``label=0.5``.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Desk:
         save_folder: Path,
         sound_is_written: bool = True,
         messages: Sequence[str] = (),
+        thresholds: Sequence[str] = (),
     ) -> None:
         self.bundle = bundle
         self.control = control
@@ -83,6 +87,7 @@ class Desk:
         self._save_folder = save_folder
         self._sound_is_written = sound_is_written
         self._monitors: Sequence[Monitor] = ()
+        self._thresholds = thresholds
 
     def show(self, monitors: Sequence[Monitor]) -> None:
         """These streams run from now on."""
@@ -182,8 +187,11 @@ class Desk:
         changed = self.control.changed_thresholds
         if not changed:
             return []
-        words = " ".join(f"'{label}={value:g}'" for label, value in changed.items())
-        return [f'thresholds were changed; to begin so: --thresholds "{words}"']
+        kept = [word for word in self._thresholds if word.rpartition("=")[0] not in changed]
+        words = [*kept, *(f"{label}={value:g}" for label, value in changed.items())]
+        # The option splits its value as a shell does, and a shell has it before that.
+        option = shlex.quote(shlex.join(words))
+        return [f"thresholds were changed; to begin so: --thresholds {option}"]
 
 
 def recording_of(memory: StreamMemory) -> str:
@@ -209,4 +217,5 @@ def open_desk(
         Path(settings.clips.directory or "."),
         settings.clips.enabled,
         messages,
+        settings.thresholds,
     )

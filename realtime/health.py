@@ -48,7 +48,7 @@ def judge(now: Snapshot, paused: bool = False) -> Health:
             WARNING, f"this machine is close to its limit: {now.real_time_factor:.1f} × real time"
         )
     if now.seconds > _ENOUGH_SECONDS and now.peak_dbfs <= SILENCE_DBFS:
-        return Health(WARNING, "digital silence: nothing is connected, or it is muted")
+        return Health(WARNING, "digital silence: for two seconds nothing but zeros")
     return Health(OK, "all well")
 
 

@@ -14,7 +14,8 @@ from realtime.bundle import Bundle
 from realtime.configuration import KEYS, load_settings
 from realtime.errors import ConfigurationError, ParameterError, SinkError
 from realtime.inputs import input_settings, microphones, recordings
-from realtime.session import Plan, Still, run_plan
+from realtime.plan import Plan, Still
+from realtime.session import run_plan
 from realtime.settings import JsonlSettings, Settings, WebSettings
 from realtime.sinks.contract import Sink
 from realtime.trial import load_tried_bundle
@@ -138,7 +139,8 @@ def _with_thresholds(bundle: Bundle, settings: Settings) -> Bundle:
         except (ParameterError, ValueError) as error:
             raise ConfigurationError(
                 f"thresholds: '{word}' is not LABEL=X with a label of model '{bundle.name}' and X "
-                "above 0 and at most 1 (never)"
+                "above 0 and at most 1 (never); a label with spaces needs quotes of its own, "
+                "\"'a b=0.4'\""
             ) from error
     return replace(bundle, decision=decision)
 

@@ -170,8 +170,8 @@ class Monitor:
         health = self._health()
         return Snapshot(
             seconds=seconds,
-            level_dbfs=_dbfs(self._level),
-            peak_dbfs=_dbfs(peak),
+            level_dbfs=dbfs(self._level),
+            peak_dbfs=dbfs(peak),
             clipped=peak >= 0.999,
             scores=self._scores,
             active=self._active,
@@ -192,5 +192,6 @@ class Monitor:
         )
 
 
-def _dbfs(amplitude: float) -> float:
+def dbfs(amplitude: float) -> float:
+    """An amplitude, full scale is 1, in dB re full scale; silence is ``SILENCE_DBFS``."""
     return max(SILENCE_DBFS, 20.0 * math.log10(amplitude)) if amplitude > 0.0 else SILENCE_DBFS

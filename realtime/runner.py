@@ -111,7 +111,10 @@ class Runner:
                 self._on_round()
                 thresholds = self._set_thresholds(streams, thresholds)
                 if self._control.paused:
-                    begin += self._wait_paused(streams, stop, failures)
+                    paused_at = time.monotonic()
+                    streams = [s for s in streams if self._skip(s, stop, failures)]
+                    _sleep_until(paused_at + _LONGEST_SLEEP_SECONDS, stop)
+                    begin += time.monotonic() - paused_at
                     continue
                 streams = [s for s in streams if self._look(s, failures)]
                 ready = [s for s in streams if s.next_chunk is not None]
@@ -149,20 +152,15 @@ class Runner:
                         stream.set_threshold(label, value)
         return now
 
-    def _wait_paused(
-        self, streams: Sequence[Stream], stop: Stop, failures: list[SourceError]
-    ) -> float:
-        """A moment of a pause: files wait, and of microphones nothing is taken; how long it was."""
-        began = time.monotonic()
-        for stream in streams:
-            if (
-                stream.source.live
-                and self._look(stream, failures)
-                and stream.next_chunk is not None
-            ):
-                stream.skip()
-        _sleep_until(began + _LONGEST_SLEEP_SECONDS, stop)
-        return time.monotonic() - began
+    def _skip(self, stream: Stream, stop: Stop, failures: list[SourceError]) -> bool:
+        """In a pause: a file waits, of a microphone all there is is left out; False at its end."""
+        while stream.source.live and self._control.paused and not stop.requested:
+            if not self._look(stream, failures):
+                return False
+            if stream.next_chunk is None:
+                break
+            stream.skip()
+        return True
 
     @staticmethod
     def _look(stream: Stream, failures: list[SourceError]) -> bool:

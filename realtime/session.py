@@ -7,11 +7,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from realtime.bundle import Bundle
 from realtime.compiling import cache_problem
 from realtime.control import Control
 from realtime.errors import ParameterError, SourceError
@@ -21,8 +19,9 @@ from realtime.messages import as_message, held_messages, say
 from realtime.monitor import Monitor, Snapshot
 from realtime.notify import Notifier
 from realtime.outputs import open_outputs
+from realtime.plan import Plan, Still
 from realtime.runner import Runner
-from realtime.settings import ReviewSettings, Settings
+from realtime.settings import ReviewSettings
 from realtime.sinks.contract import Sink
 from realtime.sinks.text import event_text
 from realtime.sources import Source
@@ -34,64 +33,6 @@ if TYPE_CHECKING:
 _STOP_SECONDS, _REPLAY_STOP_SECONDS = 0.3, 10.0  # for receivers, at the end
 _STATUS_SECONDS = 1.0
 _A_SAMPLE = 1e-4  # seconds: what is cut to samples ends so near to what was asked for
-
-
-@dataclass(frozen=True)
-class Still:
-    """A picture of the dashboard: where it goes, at which second, and its size in cells."""
-
-    path: Path
-    at_seconds: float
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to run.
-
-    Attributes
-    ----------
-    settings : Settings
-    bundle : Bundle
-        The model.
-    openers : sequence of callable
-        Open a source each.
-    names : sequence of str
-        What the sources are called, where they run one after the other; else they say it.
-    extra_sinks : sequence of Sink
-        Beside those of the settings.
-    speed : float or None
-        See :meth:`realtime.runner.Runner.run`.
-    duration_seconds : float or None
-        Likewise.
-    at_once : bool
-        Whether the sources run at the same time.
-    must_be_there : bool
-        Whether a microphone that is not there is an error, or waited for.
-    permanent : bool
-        A sensor: events are told on standard error, too, and its log goes on where it was.
-    live : bool
-        Whether it listens: then it stops within a second, whatever a receiver does.
-    dashboard : bool
-        Whether a person wants one; there must be a terminal.
-    still : Still, optional
-        A picture of the dashboard to make, in place of one on the terminal; then it ends.
-    """
-
-    settings: Settings
-    bundle: Bundle
-    openers: Sequence[OpenSource]
-    names: Sequence[str] = ()
-    extra_sinks: Sequence[Sink] = ()
-    speed: float | None = 1.0
-    duration_seconds: float | None = None
-    at_once: bool = False
-    must_be_there: bool = True
-    permanent: bool = False
-    live: bool = False
-    dashboard: bool = True
-    still: Still | None = None
 
 
 def run_plan(plan: Plan) -> int:
@@ -298,7 +239,9 @@ def _heard(source: Source, monitor: Monitor) -> list[str]:
     """What was on the dashboard, for after it has left the screen."""
     now = monitor.snapshot()
     finished = [e for e in now.events if isinstance(e, Event) and e.state == "off"]
+    skipped = f", {now.skipped_samples} skipped in pauses" if now.skipped_samples else ""
     return [
-        f"{source.name}: {now.seconds:.2f} s, {now.lost_samples} samples lost, latest events:",
+        f"{source.name}: {now.seconds:.2f} s, {now.lost_samples} samples lost{skipped}, "
+        "latest events:",
         *(event_text(event) for event in finished),
     ]

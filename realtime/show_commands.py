@@ -97,5 +97,10 @@ def _print_tree(values: dict[str, Any], indent: int = 0) -> None:
             for row in value:
                 print(f"{'':{indent + 2}}{' '.join(f'{cell!s:>4}' for cell in row)}")
         else:
-            text = ", ".join(map(str, value)) if isinstance(value, list) else value
+            text = ", ".join(map(_item_text, value)) if isinstance(value, list) else value
             print(f"{'':{indent}}{key:{max(1, 24 - indent)}} {text}")
+
+
+def _item_text(item: Any) -> str:
+    """Of a list; YAMNet has labels with commas in them."""
+    return json.dumps(item, ensure_ascii=False) if "," in str(item) else str(item)

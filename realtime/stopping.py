@@ -27,6 +27,17 @@ class Stop:
         self.requested = False
         self.streaming = False
         self.wakeup = wakeup
+        self.requested_at = 0.0
+
+    def request(self) -> None:
+        """Ask for an orderly stop that does not take long; any thread may."""
+        if self.requested:
+            return
+        self.requested_at = time.monotonic()
+        self.requested = True
+        if self.wakeup is not None:  # within stop_on_signals
+            # Again and again: the log's end is a write that may block, too.
+            signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS, _PATIENCE_SECONDS)
 
 
 @contextmanager
@@ -45,19 +56,15 @@ def stop_on_signals() -> Iterator[Stop]:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     stop = Stop(reader)
-    first = 0.0
 
     def give_up(number: int, frame: FrameType | None) -> None:
         if stop.streaming:
             raise SinkError("the reader of the log does not read: its end could not be written")
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal first
         if not stop.requested:
-            stop.requested, first = True, time.monotonic()
-            # Again and again: the log's end is a write that may block, too.
-            signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS, _PATIENCE_SECONDS)
-        elif time.monotonic() - first > _SAME_WISH_SECONDS:
+            stop.request()
+        elif time.monotonic() - stop.requested_at > _SAME_WISH_SECONDS:
             raise KeyboardInterrupt
 
     before = {n: signal.signal(n, handle) for n in _STOP_SIGNALS}
@@ -66,6 +73,7 @@ def stop_on_signals() -> Iterator[Stop]:
     try:
         yield stop
     finally:
+        stop.wakeup = None  # a wish that comes later sets no alarm
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.set_wakeup_fd(wakeup_before)
         os.close(reader)

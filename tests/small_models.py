@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tests.helpers import F32
 
-FULLY_CONNECTED, ADD, ARG_MAX, CUSTOM = 9, 0, 56, 32
+FULLY_CONNECTED, ADD, ARG_MAX, CUSTOM, DIV, RESHAPE = 9, 0, 56, 32, 42, 22
 _TYPES = {"float32": 0, "int32": 2, "int8": 9}
 
 
@@ -65,6 +65,7 @@ class SmallModel:
             FULLY_CONNECTED: ("FullyConnectedOptions", schema.FullyConnectedOptionsT),
             ADD: ("AddOptions", schema.AddOptionsT),
             ARG_MAX: ("ArgMaxOptions", schema.ArgMaxOptionsT),
+            DIV: ("DivOptions", schema.DivOptionsT),
         }
         if code in options:
             name, made = options[code]
@@ -136,6 +137,42 @@ def best_label(n: int) -> bytes:
     x, y = made.tensor("x", (1, n)), made.tensor("label", (1,), "int32")
     axis = made.tensor("axis", (), "int32", data=np.array(1))
     made.operator(ARG_MAX, [x, axis], [y])
+    return made.content([x], [y])
+
+
+def numbers_and_scores(weights: F32) -> bytes:
+    """Has two outputs as long: int32 numbers, and scores as a :func:`linear_model` gives."""
+    made = SmallModel()
+    k, n = weights.shape
+    x, w = made.tensor("x", (1, n)), made.tensor("w", (k, n), data=weights)
+    bias, y = made.tensor("b", (k,), data=np.zeros(k)), made.tensor("y", (1, k))
+    numbers = made.tensor("numbers", (k,), "int32", data=np.arange(k))
+    made.operator(FULLY_CONNECTED, [x, w, bias], [y])
+    return made.content([x], [numbers, y])
+
+
+def divided_by_level(weights: F32) -> bytes:
+    """``weights @ x`` divided by itself: 1 for each label, and NaN for silence."""
+    made = SmallModel()
+    k, n = weights.shape
+    x, w = made.tensor("x", (1, n)), made.tensor("w", (k, n), data=weights)
+    bias = made.tensor("b", (k,), data=np.zeros(k))
+    sums, y = made.tensor("sums", (1, k)), made.tensor("y", (1, k))
+    made.operator(FULLY_CONNECTED, [x, w, bias], [sums])
+    made.operator(DIV, [sums, sums], [y])
+    return made.content([x], [y])
+
+
+def scores_of_rows(weights: F32) -> bytes:
+    """Cuts what it is given into rows, and gives scores of each, as YAMNet of TF Hub does."""
+    made = SmallModel()
+    k, n = weights.shape
+    x, w = made.tensor("x", (1,), signature=(-1,)), made.tensor("w", (k, n), data=weights)
+    bias, sizes = made.tensor("b", (k,), data=np.zeros(k)), np.array([-1, n])
+    rows = made.tensor("rows", (1, n), signature=(-1, n))
+    y = made.tensor("y", (1, k), signature=(-1, k))
+    made.operator(RESHAPE, [x, made.tensor("sizes", (2,), "int32", data=sizes)], [rows])
+    made.operator(FULLY_CONNECTED, [rows, w, bias], [y])
     return made.content([x], [y])
 
 

@@ -101,6 +101,22 @@ def test_an_earlier_event_is_chosen_and_marked(tmp_path: Path) -> None:
     assert looking.event in (None, last.number)
 
 
+def test_frozen_no_event_is_marked_that_is_not_shown(tmp_path: Path) -> None:
+    running = Running(tmp_path, {"garden": [SCAPE[: 12 * SR]]})
+    memory = running.desk.views()[0].memory
+    assert memory is not None
+    rain, last = memory.heard()[0], memory.heard()[-1]
+    looking = Looking(frozen_at=rain.decided + 0.1)
+    hands = Hands(running.desk, looking)
+    hands.press("y")
+    mark = running.desk.verdict(memory, rain)
+    assert mark is not None
+    assert mark.verdict == "right"
+    assert running.desk.verdict(memory, last) is None
+    hands.press("[")
+    assert looking.event == rain.number
+
+
 def test_thresholds_stay_within_their_range(tmp_path: Path) -> None:
     running = Running(tmp_path, {"mic": []})
     looking = Looking(label="rain")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ import soundfile
 
 from realtime.control import Control
 from realtime.conversion import Lost
-from realtime.desk import SAVED_SECONDS, open_desk, recording_of
+from realtime.desk import SAVED_SECONDS, Desk, open_desk, recording_of
 from realtime.errors import OticError, ParameterError
 from realtime.health import ALARM, OK, WARNING, judge
 from realtime.monitor import Snapshot
@@ -113,7 +114,24 @@ def test_changed_thresholds_are_told_in_the_end(running: Running) -> None:
     assert running.desk.changes() == []
     running.control.set_threshold("clock_tick", 0.75)
     (line,) = running.desk.changes()
-    assert line.endswith("--thresholds \"'clock_tick=0.75'\"")
+    assert line.endswith("--thresholds clock_tick=0.75")
+
+
+def test_the_option_that_is_told_means_the_same_in_a_shell(running: Running) -> None:
+    labels = ("Dental drill, dentist's drill", "$(touch x)", "Dog")
+    running.desk.control = control = Control(labels, decision(3))
+    running.desk = Desk(
+        running.bundle, control, running.memories, "test", None, Path(), thresholds=("Dog=0.3",)
+    )
+    assert running.desk.changes() == []
+    for label in labels[:2]:
+        control.set_threshold(label, 0.5)
+    (line,) = running.desk.changes()
+    option, value = shlex.split(line.partition("begin so: ")[2])  # what the shell hands on
+    assert option == "--thresholds"
+    assert shlex.split(value) == ["Dog=0.3", *(f"{label}=0.5" for label in labels[:2])]
+    control.set_threshold("Dog", 0.4)
+    assert "Dog=0.3" not in running.desk.changes()[0]
 
 
 def test_the_desk_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ from training.grafting import GraftError, cut, find_embedding, graft, has_8_bit_
 from training.requests import load_tensorflow
 from training.tflite import scores_of, to_float
 
+pytestmark = pytest.mark.xdist_group("tensorflow")  # one process loads it
+
 WIDTH = 8
 
 

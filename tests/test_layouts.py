@@ -14,6 +14,7 @@ from tests.conftest import DATA
 from tests.helpers import noise
 from training.datasets import Dataset, DatasetError
 from training.layouts import _make_folds, load_dataset
+from training.others import other_clips
 
 
 def write(path: Path) -> None:
@@ -127,8 +128,20 @@ def test_class_folders_with_a_table_of_recordings(tmp_path: Path) -> None:
     assert dataset.folds == (1, 2, 3, 4, 5)
     assert (dataset.protocol, dataset.warnings) == ("folds made by recording", ())
     assert_no_leak(dataset)
+    table = root / "recordings.csv"
+    table.write_text("\ufeff" + table.read_text())  # as spreadsheets do
+    assert load_dataset(str(root)) == dataset
     with pytest.raises(DatasetError, match=r"recordings.csv' groups the clips: leave --group"):
         load_dataset(str(root), group_regex=".*")
+
+
+def test_recordings_of_what_has_no_label(tmp_path: Path) -> None:
+    """Also in folders of folders, as those of classes may be."""
+    for name in ("_other/1.wav", "_other/night/2.wav", "_other/3.wav"):
+        write(tmp_path / name)
+    listed(tmp_path, ["_other/1.wav,a", "_other/night/2.wav,b"])
+    clips = other_clips([str(tmp_path / "_other")])
+    assert [clip.recording for clip in clips] == ["a", "3.wav", "b"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,14 @@ import pytest
 from realtime.conversion import Lost
 from realtime.events import Event, Gap, Scores
 from realtime.sinks.contract import AudioSink, StreamEnd, StreamStart
-from realtime.sinks.memory import MOST_EVENTS, MOST_SCORES, SOUND_SECONDS, MemorySink, StreamMemory
+from realtime.sinks.memory import (
+    MOST_ENDED,
+    MOST_EVENTS,
+    MOST_SCORES,
+    SOUND_SECONDS,
+    MemorySink,
+    StreamMemory,
+)
 from tests.helpers import SMALL, noise, small_bundle
 
 SR = SMALL.sr
@@ -144,6 +151,27 @@ def test_without_sound_there_is_still_a_picture() -> None:
     assert memory.seconds == 2.0
     assert memory.sound(0.0, 2.0)[1] == ()
     assert memory.columns(5, 30).all()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_sink_keeps_sound_only_where_it_may(kept: bool) -> None:
+    sink = MemorySink(small_bundle(), lambda: NOW, keeps_sound=kept)
+    sink.start(start())
+    sink.hear(start(), noise(SR))
+    memory = sink.of("mic")
+    assert memory is not None
+    assert bool(memory.sound(0.0, 1.0)[1]) == kept
+
+
+def test_of_many_files_in_a_row_the_latest_are_kept() -> None:
+    sink = MemorySink(small_bundle(), lambda: NOW)
+    sink.start(start("always on"))
+    for number in range(20):
+        sink.start(start(f"{number}.wav"))
+        sink.end(start(f"{number}.wav"), StreamEnd(0, 0.0, 0))
+    kept = [number for number in range(20) if sink.of(f"{number}.wav") is not None]
+    assert kept == list(range(20 - MOST_ENDED - 1, 20))
+    assert sink.of("always on") is not None
 
 
 def test_one_looks_while_another_listens(memory: StreamMemory) -> None:

@@ -27,7 +27,10 @@ from tests.small_models import (
     audio_metadata,
     best_label,
     custom_operators,
+    divided_by_level,
     linear_model,
+    numbers_and_scores,
+    scores_of_rows,
     two_inputs,
     with_files,
 )
@@ -138,6 +141,31 @@ def test_shapes_of_a_waveform(
         (linear_model((1, SR), weights(3, SR)), (*WAVE, "--output", "1"), 1, "has 1 outputs"),
         (
             linear_model((1, SR), weights(3, SR)),
+            (*WAVE, "--hop-seconds", "1e308"),
+            1,
+            "inference_hop_frames=1000001 must be at most 1000000",
+        ),
+        (
+            linear_model((1, SR), weights(3, SR)),
+            (*WAVE, "--order", "bands-first"),
+            1,
+            "order=bands_first is for log_mel or mfcc alone, not for waveform",
+        ),
+        (
+            linear_model((1, 1, 1, 1), weights(3, SR), (-1, -1, -1, 1)),
+            (*WAVE, "--input", "mfcc", "--order", "frames-first", "--n-mfcc", "20"),
+            1,
+            "leaves frames and bands open: convert it with the number of bands fixed",
+        ),
+        (divided_by_level(weights(3, SR)), WAVE, 1, "has no finite scores for silence"),
+        (
+            scores_of_rows(weights(3, SR)),
+            (*WAVE, "--window-samples", str(2 * SR)),
+            1,
+            "its output has shape [2, 3] now: give it a window of which it makes one score for",
+        ),
+        (
+            linear_model((1, SR), weights(3, SR)),
             (*WAVE, "--window-seconds", "2"),
             1,
             "a window of 16000 samples is wanted, the model takes 8000",
@@ -185,6 +213,7 @@ def test_shapes_of_a_waveform(
         (b"hello, I am no model", WAVE, 1, "is not a TensorFlow Lite file"),
         (linear_model((1, SR), weights(3, SR))[:300], WAVE, 1, "is damaged"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "-",  # not a model's bytes
 )
 def test_what_is_refused_and_why(
     tmp_path: Path,
@@ -212,6 +241,9 @@ def test_labels_groups_and_the_model_itself(
 
     assert "label 3 is 'a', as label 1 is" in refused("a\nb\na\n")
     assert "line 2 is empty" in refused("a\n\nb\n")
+    assert refused("a\n1\tb\nc\n") == (
+        "otic: label 2 is '1\\tb': labels must be different, not empty, and printable"
+    )
     assert "has no labels in its metadata" in refused("")
     groups = tmp_path / "groups.toml"
     for text, words in (
@@ -242,7 +274,7 @@ def test_a_models_metadata_is_read(tmp_path: Path, capfd: pytest.CaptureFixture[
     """Rate, licence and labels; MediaPipe's writer puts them there as this builder does."""
     metadata = audio_metadata(SR, label_file="names.txt", model_license="Apache-2.0")
     bare = linear_model((1, SR), weights(3, SR), metadata=metadata)
-    model = with_files(bare, {"names.txt": "x\ny\nz\n", "other.txt": "!"})
+    model = with_files(bare, {"names.txt": "\ufeffx\r\ny \r\nz\r\n\r\n", "other.txt": "!"})
     assert pack(tmp_path, model, labels="")[0] == 0
     bundle = load_bundle(tmp_path / "out.tflite")
     assert (bundle.labels, bundle.features.sr) == (("x", "y", "z"), SR)
@@ -257,6 +289,15 @@ def test_a_models_metadata_is_read(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert load_bundle(tmp_path / "out.tflite").features.sr == 16000
     _, _, err = pack(tmp_path, bare, labels="", capfd=capfd)
     assert "its metadata names 'names.txt'" in one_line(err.encode())
+
+
+def test_the_scores_are_found_beside_other_numbers(tmp_path: Path) -> None:
+    """And rows of scores, where the window makes one."""
+    window = (*WAVE, "--window-samples", str(SR))
+    for model in (numbers_and_scores(weights(3, SR)), scores_of_rows(weights(3, SR))):
+        assert pack(tmp_path, model, *window)[0] == 0
+        scores = Classifier(load_bundle(tmp_path / "out.tflite")).predict(noise(SR))
+        np.testing.assert_allclose(scores, weights(3, SR) @ noise(SR), rtol=0, atol=1e-6)
 
 
 def test_an_int8_model(tmp_path: Path) -> None:

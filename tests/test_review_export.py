@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from realtime import Event, Pipeline, load_bundle
 from realtime.clock import iso
-from realtime.errors import SinkError
+from realtime.errors import ParameterError, SinkError
 from realtime.review.examples import label_of
 from realtime.review.export import CONTEXT_SECONDS, MIN_SECONDS, cut_out, export
 from realtime.review.folder import Mark, ReviewFolder, wanted_sound
@@ -240,6 +240,8 @@ def test_what_can_not_be_exported(tmp_path: Path) -> None:
     kept(folder, mark_of())
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "mine.txt").touch()
+    with pytest.raises(ParameterError, match=r"--min-seconds 1e\+09 must be at most 60"):
+        export(folder.marks(), folder.audio, tmp_path / "long", 1e9)
     with pytest.raises(SinkError, match="is there and not empty: name another folder"):
         export(folder.marks(), folder.audio, tmp_path / "set")
     with pytest.raises(SinkError, match="can't write the data set"):

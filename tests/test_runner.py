@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ import pytest
 from realtime import Event, Gap, Scores
 from realtime.control import Control
 from realtime.conversion import Chunk, Lost
-from realtime.errors import SourceError
+from realtime.errors import SinkError, SourceError
 from realtime.events import Item
 from realtime.runner import Runner
 from realtime.sinks.contract import StreamEnd, StreamStart
@@ -171,6 +172,32 @@ def test_signals_set_the_flag_and_a_later_one_interrupts() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def write_for_ever(fd: int) -> None:
+    while True:
+        os.write(fd, bytes(65536))
+
+
+def test_a_quit_that_a_stalled_reader_holds_up_is_broken_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("realtime.stopping._PATIENCE_SECONDS", 0.1)
+    control = Control(bundled().labels, bundled().decision)
+    reader, writer = os.pipe()
+    quitting = threading.Timer(0.1, control.quit)
+    with stop_on_signals() as stop:
+        control.bind(stop)
+        stop.streaming = True
+        quitting.start()
+        with pytest.raises(SinkError, match="does not read"):
+            write_for_ever(writer)  # a log that nobody reads: in the end it blocks
+    quitting.join()
+    assert stop.requested
+    control.quit()  # too late for an alarm
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    os.close(reader)
+    os.close(writer)
+
+
 class Live(Script):
     """A microphone by its word."""
 
@@ -207,14 +234,33 @@ def test_a_microphone_s_sound_is_skipped_while_it_is_paused(scape: F32) -> None:
         runner_control.paused = 4 <= rounds < 6
 
     runner = Runner(bundled(), on_round=on_round, control=runner_control)
-    source = Live([scape[i * SR : (i + 1) * SR] for i in range(10)])
+    parts: list[Chunk | None] = [scape[i * SR : (i + 1) * SR] for i in range(10)]
+    small = np.split(scape[3 * SR : 4 * SR], 9)  # more than come in one round
+    source = Live([*parts[:3], *small, None, parts[4], None, *parts[5:]])
     monitor = runner.monitor(source)
     runner.run([(source, monitor)], [keep], Stop(), speed=1.0)
     now = monitor.snapshot()
-    assert now.skipped_samples == 2 * SR
+    assert now.skipped_samples == 2 * SR  # nothing that came in the pause is left for later
     assert now.lost_samples == 0
     assert [i for i in keep.items if isinstance(i, Gap)] == [Gap(3 * SR, 2 * SR)]
     assert now.seconds == 10.0
+
+
+def test_a_duration_ends_a_microphone_that_is_paused() -> None:
+    keep, control, stop = Keep(), Control(bundled().labels, bundled().decision), Stop()
+    rounds = 0
+
+    def on_round() -> None:
+        nonlocal rounds
+        rounds += 1
+        stop.requested = rounds > 50
+
+    control.paused = True
+    runner = Runner(bundled(), on_round=on_round, control=control)
+    source = Live([np.zeros(SR, np.float32), None] * 3)
+    runner.run([(source, runner.monitor(source))], [keep], stop, duration_seconds=2.0)
+    assert not stop.requested
+    assert keep.ends[0].samples == 2 * SR
 
 
 def test_a_threshold_counts_from_the_moment_it_is_changed(scape: F32) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from realtime import Classifier, Frontend, load_bundle
+from realtime.cli import main
 from realtime.errors import OticError
 from realtime.golden import SOUNDS, golden_sound
 from tests.helpers import F32, noise, of_type, one_line, otic, write_dataset
@@ -111,15 +112,15 @@ def test_windows_are_kept_as_embeddings(toy: Path, tmp_path: Path) -> None:
     assert "a LEAK: the base was trained on ESC-10" in reservations(dataset, first)
 
 
-def test_one_bundle_runs_both(toy: Path, yamnet: Path, tmp_path: Path) -> None:
+@pytest.mark.xdist_group("tensorflow")  # it is loaded there already
+def test_one_bundle_runs_both(
+    toy: Path, yamnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "head.tflite"
-    done = otic(
-        *("train", toy, "--preset", "yamnet-head", "--base", yamnet, "--out", out),
-        *("--epochs", "30", "--test-folds", "3", "--tracker", "none"),
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    assert "of 4 clips" in done.stdout.decode()
+    words = ("train", toy, "--preset", "yamnet-head", "--base", yamnet, "--out", out)
+    rest = ("--epochs", "30", "--test-folds", "3", "--tracker", "none")
+    assert main([*map(str, words), *rest]) == 0
+    assert "of 4 clips" in capsys.readouterr().out
     bundle = load_bundle(out)
     assert bundle.features == YAMNET
     assert bundle.accuracy["clip_mean"] == 1.0
@@ -161,7 +162,8 @@ def request(toy: Path, **changes: object) -> argparse.Namespace:
         ({"base": SMALL_BASE, "preset": "tiny"}, "--base: tiny is not built on another model"),
         ({"base": SMALL_BASE, "teacher": "y.tflite"}, "--teacher: yamnet-head can't learn from"),
         ({"base": SMALL_BASE, "int8": True}, "--int8: yamnet-head keeps the base's weights"),
-        ({"base": "nowhere.tflite"}, "can't read the base 'nowhere.tflite': No such file"),
+        ({"base": "nowhere.tflite"}, "can't read model 'nowhere.tflite': No such file"),
+        ({"base": "/dev/zero"}, "can't read model '/dev/zero': it is no file"),
         ({"base": "esc10-tiny-int8"}, "has no embedding to build on: its last layer with weights"),
     ],
 )
@@ -189,3 +191,9 @@ def test_a_bases_licence_counts() -> None:
     assert license_on(own, "B", "MIT") == "model: Apache-2.0; trained on A; built on B (MIT)"
     strict = license_on(own, "B", "model: non-commercial use only; trained on C")
     assert strict.startswith("model: non-commercial use only; trained on A; built on B (")
+    assert license_on(own, "B", "CC BY-NC 4.0, C").startswith("model: non-commercial use only; ")
+    assert license_on("model: as its data", "B", "CC BY-NC 4.0") == (
+        "model: non-commercial use only; otherwise as its data; built on B (CC BY-NC 4.0)"
+    )
+    unknown = license_on(own, "B", "not stated")
+    assert unknown.startswith("model: as its base, whose licence is not known; trained on A; ")

@@ -16,6 +16,7 @@ from realtime import Frontend, load_bundle
 from realtime.sources import FileSource
 from tests.conftest import DATA
 from tests.helpers import F32, of_type, one_line, otic
+from training.requests import load_tensorflow
 
 pytestmark = [
     pytest.mark.xdist_group("tensorflow"),  # one process loads it
@@ -53,6 +54,7 @@ def tutorial(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         if request.config.getoption("--require-real-audio"):
             pytest.fail(reason)
         pytest.skip(reason)
+    load_tensorflow()  # as other tests, which may share the process, expect it
     import keras
     import tensorflow as tf
 

@@ -25,6 +25,7 @@ from realtime.sinks.notices import Notice
 from realtime.sinks.sqlite_file import SqliteReceiver
 from realtime.web import audience
 from realtime.web import server as web_server
+from realtime.web.protocols import PageServer
 from realtime.web.server import WebServer
 from tests.conftest import ROOT
 from tests.helpers import noise
@@ -298,6 +299,37 @@ def test_an_event_of_the_history_is_heard_and_marked(
     assert played == f"reviewed/{again.clip}"
     assert ask(server, f"/{played}")[0] == 200
     assert ask(server, "/mark", {"event": "none", **said})[0] == 400
+
+
+def test_what_is_replayed_twice_is_one_recording(
+    room: Room, server: WebServer, tmp_path: Path
+) -> None:
+    """By the wall clock it would be two, and the same sound on both sides of a test."""
+    days = {"e1": "2026-01-01T10:00:00.000Z", "e2": "2026-01-09T10:00:00.000Z"}
+    keep(room, *(notice(1, at, event=e, source="Field 1.WAV") for e, at in days.items()))
+    for event in days:
+        assert ask(server, "/mark", {"event": event, "verdict": "right"})[0] == 200
+    (mark,) = room.desk.review.marks()  # type: ignore[union-attr]
+    assert (mark.recording, mark.live) == ("Field 1.WAV", False)
+    assert [e["verdict"] for e in rows(server)["events"]] == ["right", "right"]
+
+
+def test_a_page_that_fails_is_said_and_no_more(
+    room: Room, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fail(*_: object) -> None:
+        raise OSError("no memory")
+
+    monkeypatch.setattr(PageServer, "on_tick", fail)
+    with served(room) as server:
+        server._thread.join(5)
+        assert not server._thread.is_alive()
+        room.bang()
+    err = capsys.readouterr().err
+    assert err == (
+        "otic: the page has ended, all else goes on: OSError: no memory: "
+        "start otic again to have it back\n"
+    )
 
 
 def page_key(server: WebServer) -> str:

@@ -147,10 +147,16 @@ def test_with_the_token(guarded: WebServer) -> None:
     assert headers["location"] == "./"
     cookie, _, attributes = headers["set-cookie"].partition("; ")
     assert "HttpOnly" in attributes
-    assert "samesite=strict" in attributes.lower()
+    assert "samesite=lax" in attributes.lower()
     assert "secure" not in attributes.lower()
     assert TOKEN not in cookie
     assert ask(guarded, "/", Cookie=cookie)[0] == 200
+    # By the same address again, and from a second form: it does not stay in the address bar.
+    for again in (
+        ask(guarded, "/?token=gr%C3%BC%C3%9Fe%ff", Cookie=cookie),
+        ask(guarded, "/", "token=x", Cookie=cookie, Origin=origin(guarded)),
+    ):
+        assert (again[0], again[2]["location"]) == (303, "./")
     assert (
         ask(guarded, "/", Cookie=f"other=1; {cookie}", Host="sensor.example")[0] == 401
     )  # other port
@@ -170,6 +176,44 @@ def test_with_the_token(guarded: WebServer) -> None:
     cookie = headers["set-cookie"].partition("; ")[0]
     assert ask(guarded, "/", Host="sensor.example", Cookie=cookie)[0] == 200
     assert ask(guarded, "/history", Authorization="bearer plain")[0] == 401
+
+
+@pytest.mark.parametrize("other", ['prefs={"a":1}', "a b=c", "a=1; a", 'x="', "y=[1, 2]", "z=\xc3"])
+def test_cookies_of_other_programs_on_the_machine(guarded: WebServer, other: str) -> None:
+    """Browsers send a host's cookies to all of its ports, and not all are as the RFC wants."""
+    cookie = ask(guarded, f"/?token={quote(TOKEN)}")[2]["set-cookie"].partition("; ")[0]
+    for sent in (f"{other}; {cookie}", f"{cookie}; {other}"):
+        assert ask(guarded, "/", Cookie=sent)[0] == 200
+
+
+def test_programs_send_the_token_as_utf_8(guarded: WebServer) -> None:
+    sent = f"Bearer {TOKEN}".encode().decode("latin-1")
+    assert ask(guarded, "/history", Authorization=sent)[0] == 200
+
+
+def test_a_stranger_holds_no_connection(
+    guarded: WebServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not with a second request that drips, a form or a handshake that never comes whole."""
+    monkeypatch.setattr(guard, "_FORM_SECONDS", 0.2)
+    own = f"Host: 127.0.0.1:{guarded.port}\r\nOrigin: {origin(guarded)}\r\n"
+    websocket = (
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    )
+    for sent in (
+        f"GET /page.css HTTP/1.1\r\n{own}\r\nGET /",
+        f"GET /nothing HTTP/1.1\r\n{own}Content-Length: 9\r\n\r\nx",
+        f"POST / HTTP/1.1\r\n{own}Content-Length: 9\r\n\r\ntoken=",
+        f"GET /live HTTP/1.1\r\n{own}{websocket}Content-Length: 9\r\n\r\n",
+        f"GET /live HTTP/1.1\r\n{own}{websocket}Transfer-Encoding: chunked\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", guarded.port), 3) as raw:
+            raw.sendall(sent.encode())
+            while raw.recv(65536):  # until it is ended
+                pass
+    guarded.close()
+    assert capsys.readouterr().err == ""
 
 
 def test_the_token_of_a_file(tmp_path: Path) -> None:
@@ -193,11 +237,19 @@ def test_other_machines_need_a_token(tmp_path: Path) -> None:
         assert ask(first, f"/?token={tokens[0]}")[0] == 303
 
 
-def test_a_short_token(room: Room) -> None:
+def test_a_token_that_will_not_do(room: Room) -> None:
     with pytest.raises(ParameterError, match=r"web\.token has 6 characters, .* at least 12"):
         WebServer(Settings(web=WebSettings("0", token="secret")), room.desk)
     with pytest.raises(ParameterError, match=r"web\.token_file '/no/such'"):
         WebServer(Settings(web=WebSettings("0", token_file="/no/such")), room.desk)
+    for token in (
+        "a token with a space at its end ",
+        "two lines\nof a token",
+        "not UTF-8: \udcff\udcfe",
+    ):
+        with pytest.raises(ParameterError, match=r"web\.token must be one line") as caught:
+            WebServer(Settings(web=WebSettings("0", token=token)), room.desk)
+        assert token not in str(caught.value)
     assert TOKEN not in repr(Settings(web=WebSettings("0", token=TOKEN)))
 
 
@@ -249,6 +301,7 @@ def test_what_is_no_request_or_too_much(server: WebServer) -> None:
     at = {"Origin": origin(server)}
     assert ask(server, "/mark", "x" * 100_000, **at)[0] == 400
     assert ask(server, "/mark", "[" * 4000, **at)[0] == 400
+    assert ask(server, "/mark", '{"event": "\\ud800", "verdict": "right"}', **at)[0] == 400
     assert ask(server, "/" + "x" * 20_000)[0] in (400, 404)
     for sent in (b"\0\xff\n\n", b"GET / HTTP/9\r\n\r\n", b"GET"):
         with socket.create_connection(("127.0.0.1", server.port)) as raw:

@@ -45,12 +45,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Brows
 
 
 class Otic:
-    """A replay as if live, with its page; each line of its log has the time when it came."""
+    """A replay at twice the speed of life, with its page; its log, and when each line came."""
 
     def __init__(self, port: int, folder: Path, *arguments: str) -> None:
         self.url = f"http://127.0.0.1:{port}/"
         self.lines: list[tuple[float, dict[str, Any]]] = []
-        command = [sys.executable, "-m", "realtime", "replay", *arguments]
+        command = [sys.executable, "-m", "realtime", "replay", *arguments, "--speed", "2"]
         command += ["--jsonl", "-", "--web", str(port)]
         command += [
             "--sqlite-path",
@@ -80,11 +80,11 @@ class Otic:
 
 @pytest.fixture
 def clip(esc10: Path, tmp_path: Path) -> Path:
-    """A real recording, then silence, so that its event ends, and it again."""
+    """Silence while a page is opened, a real recording, silence that ends its event, it again."""
     clips = load_dataset(str(esc10)).clips
     y, sr = soundfile.read(next(c.path for c in clips if c.label == LABEL and c.fold == 2))
-    silence = np.zeros(4 * sr)
-    soundfile.write(tmp_path / "baby.wav", np.concatenate([y, silence, y, y, y, y, y, y]), sr)
+    first, silence = np.zeros(2 * sr), np.zeros(4 * sr)
+    soundfile.write(tmp_path / "baby.wav", np.concatenate([first, y, silence, *[y] * 14]), sr)
     return tmp_path / "baby.wav"
 
 
@@ -168,8 +168,10 @@ def colours(tab: chromium.Tab) -> set[tuple[int, ...]]:
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_layouts(browser: chromium.Browser, tmp_path: Path, dark: bool) -> None:
-    """A phone and a wide screen, with all that may be on them at once."""
-    room = Room(tmp_path, "a microphone with a really long name, in the kitchen", "yard")
+    """A phone and a wide screen, with all that may be on them at once; names are no markup."""
+    evil = """<img src=x onerror="window.evil = true">'#/"""
+    room = Room(tmp_path, f"a microphone with a really long name {evil}", "yard")
+    room.desk.sensor = evil
     for seed in range(3):
         room.bang(seed)
     with served(room) as server:
@@ -181,6 +183,7 @@ def test_layouts(browser: chromium.Browser, tmp_path: Path, dark: bool) -> None:
         tab.wait_for("document.querySelectorAll('#events li').length === 5")
         assert "4,000 samples lost" in tab.text()
         assert "audio lost" in tab.text()
+        assert tab.text().count(evil) == 3  # the sensor, the source's tab, and its facts
         tab.wait_for("document.querySelector('#picture').width > 200")
         for width, height in ((360, 740), (320, 568), (1400, 900)):
             tab.look(width, height, dark)
@@ -207,6 +210,7 @@ def test_layouts(browser: chromium.Browser, tmp_path: Path, dark: bool) -> None:
             ".length"
         )
         assert tab.run(unnamed) == 0
+        assert tab.run("window.evil") is None
         assert not tab.complaints()
         tab.close()
 

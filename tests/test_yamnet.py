@@ -91,5 +91,6 @@ def test_it_is_verified_and_inspected(packed: Path) -> None:
     assert inspected.returncode == 0, inspected.stderr
     text = inspected.stdout.decode()
     assert "looked_at                the waveform at 16000 Hz" in text
-    assert "an animal" in text
+    assert 'Animal, Dog, Cat, Bird, "Crowing, cock-a-doodle-doo"\n' in text
+    assert 'Speech, "Child speech, kid speaking", Conversation, "Narration, monologue"' in text
     assert "Apache-2.0, Google" in text

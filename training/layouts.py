@@ -111,7 +111,7 @@ def _read_urbansound8k(root: Path) -> Dataset:
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin it so
             reader = csv.DictReader(file)
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -287,10 +287,13 @@ def _checked(folder: str, dataset: Dataset) -> Dataset:
 def listed_recording(path: Path) -> str | None:
     """What the data set that a file lies in says of which recording it is; None: nothing.
 
-    For what is not of a class, ``DATASET/_other/1.wav``.
+    For what is not of a class, ``DATASET/_other/1.wav`` or ``DATASET/_other/night/1.wav``.
     """
-    root = path.absolute().parent.parent
-    return (_table_of(root) or {}).get(path.absolute().relative_to(root).as_posix())
+    path = path.absolute()
+    for root in path.parents[1:3]:
+        if (table := _table_of(root)) is not None:
+            return table.get(path.relative_to(root).as_posix())
+    return None
 
 
 @cache

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from realtime.bundle import NOT_STATED
 from training.datasets import Clip, DatasetError
 from training.layouts import AUDIO_SUFFIXES, ESC50, URBAN, known_layout, listed_recording
 
@@ -13,6 +15,7 @@ OTHER_FOLD = -1
 """No data set has it: these clips are trained on, never tested on."""
 
 _NON_COMMERCIAL = "model: non-commercial use only; "
+_MEANS_NON_COMMERCIAL = re.compile(r"[Nn]on-?[Cc]ommercial|\bNC\b")  # "CC BY-NC 4.0"
 
 
 def other_clips(paths: Sequence[str]) -> list[Clip]:
@@ -54,15 +57,24 @@ def license_with(own: str, others: Sequence[Clip]) -> str:
     ]
     parts = [own, *against]
     if any(source in known for source in sources) and not own.startswith(_NON_COMMERCIAL):
-        parts[0] = _NON_COMMERCIAL + own.partition("; ")[2]
+        parts[0] = _under(_NON_COMMERCIAL, own)
     return "; ".join(parts)
 
 
 def license_on(own: str, base: str, base_license: str) -> str:
     """A licence line for a head on a base model, with the base's own line in it."""
-    if base_license.startswith(_NON_COMMERCIAL) and not own.startswith(_NON_COMMERCIAL):
-        own = _NON_COMMERCIAL + own.partition("; ")[2]
+    if not own.startswith(_NON_COMMERCIAL):
+        if _MEANS_NON_COMMERCIAL.search(base_license):
+            own = _under(_NON_COMMERCIAL, own)
+        elif base_license == NOT_STATED:
+            own = _under("model: as its base, whose licence is not known; ", own)
     return f"{own}; built on {base} ({base_license})"
+
+
+def _under(terms: str, own: str) -> str:
+    """A licence line with other terms for the model, and the rest of it."""
+    model, _, rest = own.partition("; ")
+    return terms + (rest or f"otherwise {model.removeprefix('model: ')}")
 
 
 def _sources(clips: Sequence[Clip]) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime.attached import read_model
 from realtime.bundle import Bundle, bundled_names, load_bundle
 from realtime.classifier import Classifier
 from realtime.decision import DecisionParams
@@ -140,11 +141,7 @@ def _read(path: str) -> tuple[Bundle, str]:
     if path in bundled_names():
         bundle = load_bundle(path)
         return bundle, bundle.sha256
-    try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OticError(f"can't read the base '{path}': {reason}") from error
+    content = read_model(Path(path))
     if b"otic.json" in content:
         bundle = load_bundle(Path(path).absolute())
         return bundle, bundle.sha256

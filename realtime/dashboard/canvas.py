@@ -74,7 +74,7 @@ class Canvas:
     def text(self, row: int, column: int, width: int, *runs: Run) -> None:
         """Runs of text, cut off or padded to ``width`` cells."""
         width = min(width, self.width - column)
-        if width <= 0 or not 0 <= row < self.height:
+        if width <= 0 or column < 0 or not 0 <= row < self.height:
             return
         kept: list[Run] = []
         left = width

@@ -27,7 +27,7 @@ from realtime.dashboard.wave_panel import WavePanel
 from realtime.desk import Desk, View
 from realtime.errors import OticError
 from realtime.health import Health
-from realtime.monitor import Snapshot
+from realtime.monitor import Monitor, Snapshot
 from realtime.sinks.memory import Heard
 
 _CALM_SECONDS = 1.0  # figures and marks are looked up anew after this
@@ -57,6 +57,7 @@ class Frame:
         self._figures = ""
         self._verdicts: dict[tuple[str, int], str | None] = {}
         self._looked_up = 0.0
+        self._monitor: Monitor | None = None  # of the first stream
 
     def pieces(self, width: int, height: int) -> list[Piece]:
         """All of the frame; nothing where there is no stream yet."""
@@ -66,6 +67,7 @@ class Frame:
             return []
         monotonic = time.monotonic()
         looking = self._looking
+        self._notice(views[0].monitor)
         index = next((i for i, v in enumerate(views) if v.source == looking.source), 0)
         shown = moment(views[index], looking.frozen_at)
         self._look_up(shown, monotonic)
@@ -73,12 +75,22 @@ class Frame:
         lost = shown.now.lost_samples > 0
         layout = arrange(width, height, len(labels), len(views), lost)
         draw_title(canvas, layout.title, shown, self._desk.control.paused)
+        if layout.banner is not None:
+            draw_banner(canvas, layout.banner, shown)
         if looking.help:
-            draw_help(canvas, Rect(1, layout.title.column, height - 1, layout.title.width))
+            top = 1 if layout.banner is None else 2
+            draw_help(canvas, Rect(top, layout.title.column, height - top, layout.title.width))
             return canvas.pieces
         self._draw_lines(canvas, layout, shown, views, index, monotonic)
         self._draw_body(canvas, layout, shown)
         return canvas.pieces
+
+    def _notice(self, monitor: Monitor) -> None:
+        """The next of several files: moments and events of the one before are not in it."""
+        if self._monitor not in (None, monitor):
+            self._looking.frozen_at = self._looking.event = None
+            self._verdicts = {}
+        self._monitor = monitor
 
     def _draw_lines(
         self,
@@ -90,8 +102,6 @@ class Frame:
         monotonic: float,
     ) -> None:
         desk = self._desk
-        if layout.banner is not None:
-            draw_banner(canvas, layout.banner, shown)
         if layout.level is not None:
             draw_level(canvas, layout.level, shown)
         if layout.sources is not None:

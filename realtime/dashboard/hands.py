@@ -5,10 +5,11 @@ from __future__ import annotations
 from realtime.control import HIGHEST_THRESHOLD, LOWEST_THRESHOLD
 from realtime.dashboard.frame import chosen_event
 from realtime.dashboard.looking import Looking
+from realtime.dashboard.moment import heard_by
 from realtime.dashboard.words import clock
 from realtime.desk import Desk, View
 from realtime.errors import OticError
-from realtime.sinks.memory import PICTURE_SECONDS
+from realtime.sinks.memory import PICTURE_SECONDS, Heard
 
 _STEP_SECONDS, _LEAP_SECONDS = 1.0, 10.0
 _THRESHOLD_STEP = 0.05
@@ -72,6 +73,10 @@ class Hands:
             raise OticError("no stream runs yet: wait a moment")
         return next((v for v in views if v.source == self._looking.source), views[0])
 
+    def _heard(self, view: View) -> tuple[Heard, ...]:
+        """What the person sees in the list: where it is frozen, nothing later."""
+        return () if view.memory is None else heard_by(view.memory, self._looking.frozen_at)
+
     def _freeze(self, key: str) -> None:
         looking = self._looking
         if looking.frozen_at is not None or key == "end":
@@ -127,8 +132,8 @@ class Hands:
         )
 
     def _choose_event(self, step: int) -> None:
-        looking, memory = self._looking, self._view().memory
-        events = [h for h in memory.heard() if not h.lost] if memory is not None else []
+        looking = self._looking
+        events = [h for h in self._heard(self._view()) if not h.lost]
         if not events:
             raise OticError("no event was heard yet")
         numbers = [event.number for event in events]
@@ -141,9 +146,7 @@ class Hands:
 
     def _mark(self, verdict: str) -> None:
         view = self._view()
-        event = None
-        if view.memory is not None:
-            event = chosen_event(view.memory.heard(), self._looking.event)
+        event = chosen_event(self._heard(view), self._looking.event)
         if event is None:
             raise OticError("no event was heard yet: there is nothing to mark")
         mark = self._desk.mark(view.source, event.number, verdict)

@@ -49,7 +49,6 @@ class Dashboard:
         self._encoding = console.encoding
         self._terminal: Terminal | None = None
         self._stopped = threading.Event()
-        self._drawing = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._handlers: dict[int, object] = {}
 
@@ -75,7 +74,8 @@ class Dashboard:
         assert self._terminal is not None
         self._stopped.set()
         try:
-            self._terminal.leave()  # first: whatever happens then, the terminal is as it was
+            # First: whatever happens then, the terminal is as it was, and stays so.
+            self._terminal.leave(hold=True)
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)  # type: ignore[arg-type]
             for thread in self._threads:
@@ -104,9 +104,7 @@ class Dashboard:
                 if not terminal.in_foreground():
                     continue
                 self._screen.forget()
-                with self._drawing:
-                    if not self._stopped.is_set():
-                        terminal.enter()
+                terminal.enter()
             if not terminal.flush():
                 continue
             width, height = terminal.size()
@@ -143,12 +141,13 @@ class Dashboard:
     def _suspend(self, number: int, frame: FrameType | None) -> None:
         """Ctrl-Z: give the terminal back, stop, and take it again afterwards."""
         assert self._terminal is not None
-        self._terminal.leave()
+        self._terminal.leave(hold=True)  # or the drawing thread enters before it stands
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
         # Here it stands until someone lets it go on; the drawing thread enters then.
         with suppress(ValueError):
             signal.signal(signal.SIGTSTP, self._suspend)
+        self._terminal.release()
         self._desk.control.sleep_again()
 
     def _resumed(self, number: int, frame: FrameType | None) -> None:

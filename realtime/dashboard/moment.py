@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from realtime.bundle import Bundle
 from realtime.desk import View
-from realtime.monitor import SILENCE_DBFS, Snapshot
+from realtime.monitor import SILENCE_DBFS, Snapshot, dbfs
 from realtime.sinks.memory import Heard, StreamMemory
 
 HISTORY_SECONDS = 15.0
@@ -75,10 +75,9 @@ def moment(view: View, frozen_at: float | None) -> Moment:
         seconds = min(frozen_at, seconds)
     times, history = _history(memory, seconds, len(labels))
     scores = history[-1] if len(history) else np.zeros(len(labels), np.float32)
-    heard = () if memory is None else memory.heard()
+    heard = () if memory is None else heard_by(memory, frozen_at)
     active, level, peak = now.active, now.level_dbfs, now.peak_dbfs
     if memory is not None and frozen:
-        heard = tuple(_as_of(h, seconds) for h in heard if h.decided <= seconds)
         active = frozenset(h.label for h in heard if h.offset is None)
         level, peak = _levels(memory, seconds)
     return Moment(
@@ -96,6 +95,14 @@ def moment(view: View, frozen_at: float | None) -> Moment:
         level,
         peak,
     )
+
+
+def heard_by(memory: StreamMemory, frozen_at: float | None) -> tuple[Heard, ...]:
+    """Events and gaps as they were known at a second of the stream; None: now."""
+    heard = memory.heard()
+    if frozen_at is None:
+        return heard
+    return tuple(_as_of(h, frozen_at) for h in heard if h.decided <= frozen_at)
 
 
 def _history(
@@ -130,8 +137,4 @@ def _levels(memory: StreamMemory, seconds: float) -> tuple[float, float]:
     if not len(latest):
         return SILENCE_DBFS, SILENCE_DBFS
     rms = math.sqrt(float(np.dot(latest, latest)) / len(latest))
-    return _dbfs(rms), _dbfs(float(np.abs(y).max()))
-
-
-def _dbfs(amplitude: float) -> float:
-    return max(SILENCE_DBFS, 20.0 * math.log10(amplitude)) if amplitude > 0.0 else SILENCE_DBFS
+    return dbfs(rms), dbfs(float(np.abs(y).max()))

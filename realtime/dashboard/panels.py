@@ -117,7 +117,9 @@ def draw_sources(
         runs: list[Run] = [(heard, "on")] if heard else [("-", "dim")]
         if health.level != OK:
             style = _LEVEL_STYLES.get(health.level, "warning")
-            reason = f" LOST {now.lost_seconds:.2f} s " if now.lost_samples else health.reason
+            heard_now = now.state not in ("waiting", "silent")  # which is worse, if not
+            lost = now.lost_samples and heard_now
+            reason = f" LOST {now.lost_seconds:.2f} s " if lost else health.reason
             runs = [(reason, style), ("  ", ""), *runs]
         canvas.text(area.row + row, column, area.width - (column - area.column), *runs)
     canvas.blank(area, len(sources))

@@ -30,6 +30,7 @@ class Terminal:
         self._keyboard = _open_keyboard()
         self._before: list[object] | None = None  # the keyboard's state as it was found
         self._entered = False
+        self._held = False
         self._pending = b""
 
     @property
@@ -62,7 +63,7 @@ class Terminal:
     def enter(self) -> None:
         """Take the screen, and each key as it is pressed; what was there is kept."""
         with self._lock:
-            if self._entered:
+            if self._entered or self._held:
                 return
             self._entered = True
             if self._keyboard is not None:
@@ -72,9 +73,13 @@ class Terminal:
             self._pending = _ENTER.encode()
             self.flush()
 
-    def leave(self) -> None:
-        """Give the terminal back as it was found; nothing happens where it was."""
+    def leave(self, hold: bool = False) -> None:
+        """Give the terminal back as it was found; nothing happens where it was.
+
+        With ``hold``, :meth:`enter` does nothing from now on, until :meth:`release`.
+        """
         with self._lock:
+            self._held = self._held or hold
             if not self._entered:
                 return
             self._entered = False
@@ -92,6 +97,11 @@ class Terminal:
                 with suppress(OSError, ValueError):
                     select.select([], [self._out], [], 0.05)
             self._pending = b""
+
+    def release(self) -> None:
+        """It may be entered again."""
+        with self._lock:
+            self._held = False
 
     def forget(self) -> None:
         """Somebody else has the terminal: leave it as it is."""

@@ -99,7 +99,8 @@ NOTHING = 0
 # What a terminal without Unicode gets.
 ASCII = str.maketrans(
     {
-        **dict.fromkeys("─━╸╺", "-"),
+        **dict.fromkeys("─╺", "-"),
+        **dict.fromkeys("━╸", "="),
         **dict.fromkeys("│┃╵┤", "|"),
         **dict(zip("▁▂▃▄▅▆▇█", "_.,-=+*#", strict=True)),
         **dict(zip("░▒▓", ".:+", strict=True)),

@@ -1,36 +1,27 @@
-"""Makes a bundle of a model that was not made here, and proves that it can be served."""
+"""Makes a bundle of a model that was not made here; :mod:`realtime.packing.proof` then runs it."""
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from realtime.bundle import Bundle, bundle_bytes, load_bundle, parse_bundle, save_bundle
-from realtime.classifier import Classifier
+from realtime.bundle import NOT_STATED, Bundle, load_bundle, save_bundle
 from realtime.decision import DecisionParams
 from realtime.errors import BundleError, UsageError
-from realtime.golden import golden_sound
 from realtime.groups import Groups
 from realtime.interface import ModelInterface
 from realtime.packing.features import FeatureRequest, derive_features
 from realtime.packing.metadata import ModelMetadata
 from realtime.packing.model_file import ModelFile, TensorInfo
-from realtime.reference import reference_features
-from realtime.trial import try_out
-from realtime.verification import golden_cases
+from realtime.params import MAX_WHOLE
 from realtime.version import __version__
 
 MAX_HOP_SECONDS = 1.0
 """The longest time between two predictions that is chosen for a person."""
 
-_STATE_LIMIT = 1e-4  # rounding may differ; what a model remembers shows more
 _SCORE_TYPES = ("float32", "int8", "uint8", "int16")
-_RANGE_LIMIT = 1e-3  # rounding, and an int8 output's last step
 
 
 @dataclass(frozen=True)
@@ -123,45 +114,22 @@ def make_bundle(request: PackRequest) -> Bundle:
     hop = request.hop_seconds
     if hop is None:
         hop = min(MAX_HOP_SECONDS, features.window_seconds / 4)
+    hop_frames = min(hop * features.sr / features.hop_length, MAX_WHOLE + 1)  # round() fails at inf
     thresholds = tuple(request.thresholds.get(label, request.threshold) for label in labels)
     return Bundle(
         name=request.name,
         labels=labels,
         features=features,
-        inference_hop_frames=max(1, round(hop * features.sr / features.hop_length)),
+        inference_hop_frames=max(1, round(hop_frames)),
         decision=_decision(thresholds, features.window_seconds),
         accuracy={"protocol": request.accuracy_note or "not measured by otic"},
-        license=request.license or request.metadata.license or "not stated",
+        license=request.license or request.metadata.license or NOT_STATED,
         provenance=_provenance(request),
         model=request.content,
         origin=request.origin,
         interface=ModelInterface(**{**request.interface, "order": order, "output": output}),
         groups=request.groups,
     )
-
-
-def prove(bundle: Bundle) -> Bundle:
-    """Run it, in a process of its own first; the same with golden cases.
-
-    Raises
-    ------
-    BundleError
-        Where the runtime does not run it, where it remembers earlier windows, or
-        where what it gives are no scores from 0 to 1.
-    """
-    # What a file may not hold is said before it is run.
-    parse_bundle(bundle.origin, bundle_bytes(bundle))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trial.tflite"
-        save_bundle(path, bundle)
-        try_out(str(path), bundle.origin)
-    try:
-        proven = replace(bundle, golden=golden_cases(bundle))
-    except BundleError as error:
-        raise _with_remedy(error) from error
-    _check_memory(proven)
-    _check_range(proven)
-    return proven
 
 
 def write(bundle: Bundle, path: str) -> Bundle:
@@ -175,7 +143,8 @@ def _chosen_output(request: PackRequest) -> int:
     index = request.output
     if index is None:
         fitting = [i for i, tensor in enumerate(outputs) if _may_hold(tensor, n)]
-        index = fitting[0] if fitting else 0
+        scores = [i for i in fitting if outputs[i].dtype in _SCORE_TYPES]
+        index = next(iter((*scores, *fitting)), 0)
     if index >= len(outputs):
         raise BundleError(
             f"--output {index}: model '{request.origin}' has {len(outputs)} outputs, 0 to "
@@ -235,44 +204,6 @@ def _provenance(request: PackRequest) -> dict[str, Any]:
         **({"metadata": said} if said else {}),
         "weights": "int8" if request.model.int8 else "float32",
     }
-
-
-def _with_remedy(error: BundleError) -> BundleError:
-    """What to do, where the runtime names an operator that it does not have."""
-    remedies = {
-        "Didn't find op": "update the runtime (pip install -U ai-edge-litert), or convert the "
-        "model with an older TensorFlow",
-        "custom op": "convert the model from layers that TFLite has",
-    }
-    found = (remedy for words, remedy in remedies.items() if words in str(error))
-    remedy = next(found, None)
-    return error if remedy is None else BundleError(f"{str(error).rstrip('.?')}: {remedy}")
-
-
-def _check_memory(bundle: Bundle) -> None:
-    """The same window gives the same scores, whatever came before it."""
-    p, case = bundle.features, bundle.golden[0]
-    y = golden_sound(case.sound, p.sr, p.window_samples)
-    classifier = Classifier(bundle)
-    features = reference_features(y, p).astype(np.float32)
-    first = classifier.predict(features)
-    classifier.predict(-features)
-    off = float(np.abs(classifier.predict(features) - first).max())
-    if off > _STATE_LIMIT:
-        raise BundleError(
-            f"model '{bundle.origin}' gives scores that differ by {off:.2g} for the same sound "
-            "after another one: it keeps a state from window to window and can't be served"
-        )
-
-
-def _check_range(bundle: Bundle) -> None:
-    scores = np.array([case.scores for case in bundle.golden])
-    if scores.min() < -_RANGE_LIMIT or scores.max() > 1.0 + _RANGE_LIMIT:
-        raise BundleError(
-            f"model '{bundle.origin}' gives scores from {scores.min():.3g} to {scores.max():.3g}, "
-            "which must lie in 0 to 1: if they are logits, say --activation softmax (one sound "
-            "at a time) or sigmoid (several at once)"
-        )
 
 
 def _listed(names: tuple[str, ...]) -> str:

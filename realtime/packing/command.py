@@ -10,12 +10,13 @@ from realtime.attached import JSON, read_files, read_model
 from realtime.bundle import Bundle
 from realtime.errors import BundleError, UsageError
 from realtime.messages import say
-from realtime.packing.bundling import PackRequest, check_servable, make_bundle, prove, write
+from realtime.packing.bundling import PackRequest, check_servable, make_bundle, write
 from realtime.packing.features import FeatureRequest
 from realtime.packing.files import read_groups, read_numbers
 from realtime.packing.files import read_labels as read_label_file
 from realtime.packing.metadata import ModelMetadata, read_labels, read_metadata
 from realtime.packing.model_file import ModelFile, read_model_file
+from realtime.packing.proof import prove
 from realtime.params import MAX_WINDOW_SAMPLES
 
 DEFAULT_THRESHOLD = 0.5

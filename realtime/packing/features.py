@@ -70,11 +70,12 @@ def derive_features(request: FeatureRequest, tensor: TensorInfo) -> tuple[Featur
     """
     sizes = _sizes(tensor)
     kind = request.kind or _guessed_kind(request, sizes, tensor)
+    order = request.order or FRAMES_FIRST
     if kind == "waveform":
-        return _waveform(request, sizes, tensor), FRAMES_FIRST
+        return _waveform(request, sizes, tensor), order
     if kind in ("log-mel", "mfcc"):
         return _patch(request, LOG_MEL if kind == "log-mel" else MFCC, sizes, tensor)
-    return _averages(request, kind, sizes, tensor), FRAMES_FIRST
+    return _averages(request, kind, sizes, tensor), order
 
 
 def _sizes(tensor: TensorInfo) -> list[int]:
@@ -164,6 +165,11 @@ def _frames_and_bands(
         raise BundleError(
             f"the model's input {list(tensor.shape)} is no patch of frames and bands: "
             "several channels can't be served"
+        )
+    if sizes == [-1, -1]:  # the runtime must be told both, and in order
+        raise BundleError(
+            f"the model's input {list(tensor.shape)} leaves frames and bands open: convert it with "
+            "the number of bands fixed"
         )
     if order is None:
         fitting = [o for o, bands in zip(_ORDERS, sizes[::-1], strict=True) if bands == wanted]

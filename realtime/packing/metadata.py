@@ -67,7 +67,8 @@ def read_labels(origin: str, content: bytes, file: str) -> list[str]:
             f"model '{origin}': its metadata names '{file}' for its labels, which is not in the "
             "file: give them with --labels"
         )
-    return found[file].decode("utf-8", "replace").removesuffix("\n").splitlines()
+    text = found[file].decode("utf-8-sig", "replace").rstrip()
+    return [line.strip() for line in text.splitlines()]
 
 
 def _read(model: Table) -> ModelMetadata:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.errors import SinkError
+from realtime.errors import ParameterError, SinkError
 from realtime.review.examples import Example, examples
 from realtime.review.mark import Mark
 from realtime.review.sound import read_part, reason, write_new
@@ -31,6 +31,7 @@ MIN_SECONDS = 2.5  # the default of --min-seconds
 """Longer than the windows of the presets, but for the tutorial's 4 s: a shorter event is given
 more of what was around it, and then silence."""
 
+_MOST_MIN_SECONDS = 60.0  # the rest would be silence, in memory
 _RECORDINGS, _README = "recordings.csv", "README.txt"
 _LONGEST_NAME = 100  # bytes of a folder's name
 _MOST_LISTED = 12
@@ -79,7 +80,14 @@ def export(
     ------
     SinkError
         If there is nothing to export, ``out`` holds something, or can't be written.
+    ParameterError
+        If ``min_seconds`` is more than 60.
     """
+    if min_seconds > _MOST_MIN_SECONDS:
+        raise ParameterError(
+            f"--min-seconds {min_seconds:g} must be at most {_MOST_MIN_SECONDS:g}: a clip has "
+            "no more than 30 s of sound"
+        )
     found, left_out = examples(marks, audio)
     if not found:
         reasons = ", ".join(f"{n} {why}" for why, n in left_out.items()) or "none is marked"

@@ -186,8 +186,15 @@ class ReviewFolder:
         SinkError
             If the folder can't be read, or a line is no mark.
         """
+        return list(self.by_event().values())
+
+    def by_event(self) -> Mapping[EventKey, Mark]:
+        """The latest mark of each event; what was given never changes. Raises as :meth:`marks`.
+
+        Where the file is as it was the last time, this costs nothing, however many there are.
+        """
         with self._lock:
-            return list(self._marks().values())
+            return self._marks()
 
     def verdict(self, recording: str, label: str, onset: float) -> Mark | None:
         """The latest mark of an event; None where it has none. Raises as :meth:`marks`."""

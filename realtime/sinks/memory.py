@@ -24,6 +24,8 @@ PICTURE_SECONDS = 600.0
 SOUND_SECONDS = 90.0
 MOST_SCORES = 1200
 MOST_EVENTS = 500
+MOST_ENDED = 4
+"""Streams that have ended and are still kept: of files in a row there may be thousands."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +247,7 @@ class StreamMemory:
 
 
 class MemorySink:
-    """Keeps a :class:`StreamMemory` of each stream; an AudioSink.
+    """Keeps a :class:`StreamMemory` of each stream, and of the latest that ended; an AudioSink.
 
     Thread safety: one thread calls the methods of the contract, any :meth:`of`.
 
@@ -279,7 +281,11 @@ class MemorySink:
         return self._memories.get(source)
 
     def start(self, stream: StreamStart) -> None:
-        self._memories[stream.source] = StreamMemory(stream, self._bundle, self._now, self._paused)
+        others = {name: m for name, m in self._memories.items() if name != stream.source}
+        for name in [name for name, m in others.items() if m.ended][:-MOST_ENDED]:
+            del others[name]
+        memory = StreamMemory(stream, self._bundle, self._now, self._paused, self._keeps_sound)
+        self._memories = {**others, stream.source: memory}  # a new one: any thread may look
 
     def hear(self, stream: StreamStart, chunk: Chunk) -> None:
         self._memories[stream.source].hear(chunk)

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
@@ -240,8 +240,9 @@ async def _asked(request: Request) -> dict[str, Any]:
                 if len(body) > _MOST_MARK_BYTES:
                     break
         asked = json.loads(body)
-    except (TimeoutError, ValueError, RecursionError) as error:
-        raise OticError("a mark is JSON of at most 4 kB") from error
+        json.dumps(asked, ensure_ascii=False).encode()  # half a surrogate pair can't be
+    except (TimeoutError, ValueError, RecursionError, ClientDisconnect) as error:
+        raise OticError("a mark is JSON in UTF-8 of at most 4 kB") from error
     if not isinstance(asked, dict):
         raise OticError("a mark is a JSON object")
     return asked

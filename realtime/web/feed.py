@@ -210,10 +210,9 @@ class Feed:
         if review is None:
             return
         try:
-            marks = await asyncio.to_thread(review.marks)
+            by_event = await asyncio.to_thread(review.by_event)
         except OticError:  # said where one is made
             return
-        by_event = {mark.event: mark for mark in marks}
         told = {
             stream.key: {"events": events, "revision": stream.revision}
             for stream in self._streams

@@ -6,10 +6,10 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +30,8 @@ _OPEN = frozenset({"/page.css", "/icon.svg"})  # what the page that asks for the
 _COOKIE_DAYS = 180
 _PENALTY_SECONDS = 0.5
 _MOST_FORM_BYTES = 4096
+_FORM_SECONDS = 5.0
+_UNKEPT = {"Cache-Control": "no-store"}
 
 
 class Guard:
@@ -38,7 +40,8 @@ class Guard:
     Without a token only this machine is answered, and a name that is not its own is refused:
     another page could have its own name mean 127.0.0.1 (DNS rebinding). With a token a name is
     no matter, for a cookie belongs to one. What opens a WebSocket or changes something must
-    come from this page itself.
+    come from this page itself. Who does not know the token has one request to a connection:
+    else a stranger could hold as many as there may be.
 
     Parameters
     ----------
@@ -61,7 +64,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        refusal = await self._refusal(scope, headers, receive)
+        known = not self._token or self._knows(headers)
+        refusal = await self._refusal(scope, headers, receive, known)
         if scope["type"] == "websocket":
             if refusal is not None:
                 await send({"type": "websocket.close", "code": 1008})
@@ -74,12 +78,14 @@ class Guard:
                 answered = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     answered.setdefault(name, value)
+                if not known:
+                    answered["Connection"] = "close"
             await send(message)
 
         await (refusal or self._app)(scope, receive, send_with_headers)
 
     async def _refusal(
-        self, scope: Scope, headers: Mapping[str, str], receive: Receive
+        self, scope: Scope, headers: Mapping[str, str], receive: Receive, known: bool
     ) -> Response | None:
         """What to answer in the application's place; None where it may answer."""
         changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
@@ -93,7 +99,10 @@ class Guard:
                 "or set a token\n",
                 403,
             )
-        if self._knows(headers) or scope["path"] in _OPEN:
+        if known:
+            # Whoever brings the token again is here already; the address bar shall not keep it.
+            return RedirectResponse("./", 303, _UNKEPT) if _brings_token(scope) else None
+        if scope["path"] in _OPEN:
             return None
         if scope["type"] == "websocket":
             return PlainTextResponse("", 401)
@@ -107,44 +116,56 @@ class Guard:
             return PlainTextResponse("the token is missing or wrong: open the page again\n", 401)
         fields = scope["query_string"]
         if scope["method"] == "POST":
-            fields = await _body(receive)
-        given = parse_qs(fields.decode("latin-1")).get("token", [])
+            try:
+                fields = await _body(receive)
+            except TimeoutError:
+                fields = b""
+        given = _fields(fields).get("token", [])
         if given and _same(given[0].strip(), self._token):
             return self._admit(headers)
         if given:
             await asyncio.sleep(_PENALTY_SECONDS)
         # Without a referrer, browsers would not say either which page a form is from.
-        own = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin"}
+        own = {**_UNKEPT, "Referrer-Policy": "same-origin"}
         return Response(self._login, 401, own, "text/html")
 
     def _admit(self, headers: Mapping[str, str]) -> Response:
         # So that the address bar, and with it the history, has no token.
-        answer = RedirectResponse("./", 303, {"Cache-Control": "no-store"})
+        answer = RedirectResponse("./", 303, _UNKEPT)
         answer.set_cookie(
             _cookie_name(headers),
             self._cookie,
             max_age=_COOKIE_DAYS * 86400,
             httponly=True,
-            samesite="strict",
+            samesite="lax",  # "strict" would ask again whoever follows a link to the page
             secure=headers.get("x-forwarded-proto") == "https",
         )
         return answer
 
     def _knows(self, headers: Mapping[str, str]) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and _same(given.strip(), self._token):
+        # A header's bytes are given as Latin-1, whatever they were.
+        sent = given.strip().encode("latin-1").decode(errors="replace")
+        if scheme.lower() == "bearer" and _same(sent, self._token):
             return True
-        cookies: SimpleCookie = SimpleCookie()
-        try:
-            cookies.load(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        cookie = cookies.get(_cookie_name(headers))
-        return cookie is not None and _same(cookie.value, self._cookie)
+        # Not http.cookies: that reads none where another program of this host has an odd one.
+        cookies = cookie_parser(headers.get("cookie", ""))
+        return _same(cookies.get(_cookie_name(headers), ""), self._cookie)
 
 
 def _same(given: str, wanted: str) -> bool:
     return hmac.compare_digest(given.encode(errors="replace"), wanted.encode())
+
+
+def _brings_token(scope: Scope) -> bool:
+    """Whether it is the login form, or the address that was told at the start."""
+    if scope["path"] != "/":
+        return False
+    return scope.get("method") == "POST" or "token" in _fields(scope["query_string"])
+
+
+def _fields(form: bytes) -> dict[str, list[str]]:
+    return parse_qs(form.decode("latin-1"))
 
 
 def _cookie_name(headers: Mapping[str, str]) -> str:
@@ -174,7 +195,7 @@ def _of_this_page(headers: Mapping[str, str]) -> bool:
 async def _body(receive: Receive) -> bytes:
     """A form that was sent; no more of it than a token needs."""
     body = b""
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(_FORM_SECONDS):
         while len(body) <= _MOST_FORM_BYTES:
             message = await receive()
             body += message.get("body", b"")

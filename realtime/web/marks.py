@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from realtime.web.history import History, Row
 
 _SAME_SECONDS = 2.0  # the same onset by the wall clock, as two sinks have seen it
 _SAME_ONSET_SECONDS = 1e-5
+_FILE = re.compile(r"\.(?:wav|w64|rf64|flac|ogg|opus|mp3|aiff?|au|caf)(?: \d+)?$", re.IGNORECASE)
+"""So ends the name of a source that is a file, see realtime.inputs."""
 
 
 class Marker:
@@ -91,8 +94,14 @@ class Marker:
     ) -> Mark:
         """What is known of an event that is on the disk only."""
         before = self.marks_of([row])[0]
-        began = row.began
         facts = {} if clip is None else facts_of(clip)
+        # What is replayed twice is one recording: by the wall clock it would be two.
+        live = (
+            _FILE.search(row.source) is None
+            if memory is None
+            else memory.stream.started is not None
+        )
+        began = row.began if live else None
         if before is not None:
             recording = before.recording
         elif memory is not None:
@@ -101,7 +110,6 @@ class Marker:
             recording = f"{row.source}@{iso(began - timedelta(seconds=row.onset))}"
         else:
             recording = row.source
-        live = began is not None and (memory is None or memory.stream.started is not None)
         return Mark(
             verdict=verdict,
             label=row.label,
@@ -112,7 +120,7 @@ class Marker:
             recording=recording,
             onset=row.onset,
             offset=row.offset,
-            onset_at=row.onset_at if live else "",
+            onset_at=row.onset_at if began is not None else "",
             peak=row.peak,
             true_label=true_label,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +43,7 @@ class PageServer(uvicorn.Server):
                 make_app(self.abort),
                 loop="asyncio",
                 http=_Http,
-                ws=WebSocketsSansIOProtocol,
+                ws=_Socket,
                 ws_max_size=_MOST_MESSAGE_BYTES,
                 ws_ping_interval=_PING_SECONDS,
                 ws_ping_timeout=_PING_SECONDS,
@@ -56,11 +57,21 @@ class PageServer(uvicorn.Server):
             )
         )
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(_say_failure)
+        await super().serve(sockets)
+
     def abort(self, client: Any) -> None:
         """End a WebSocket; a close in order would wait for a client that does not read."""
         for connection in list(self.server_state.connections):
-            if isinstance(connection, WebSocketsSansIOProtocol) and connection.client == client:
+            if isinstance(connection, _Socket) and connection.client == client:
                 connection.transport.abort()
+
+
+def _say_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody caught, on one line."""
+    error = context.get("exception")
+    say(f"the page: {context['message']}" + (f": {error!r}" if error is not None else ""))
 
 
 class _Http(H11Protocol):
@@ -76,6 +87,24 @@ class _Http(H11Protocol):
     def _end_if_silent(self) -> None:
         upgraded = self not in self.connections  # or closed
         if not upgraded and self.cycle is None:
+            self.transport.abort()
+
+
+class _Socket(WebSocketsSansIOProtocol):
+    """As uvicorn's; what only looks like a WebSocket's beginning is ended.
+
+    Without an answer uvicorn would keep it for ever, and fail at it in the end.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated:  # the first data are the whole request
+            self.transport.abort()
+
+    def shutdown(self) -> None:
+        if self.handshake_complete:
+            super().shutdown()
+        else:
             self.transport.abort()
 
 

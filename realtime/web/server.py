@@ -16,6 +16,7 @@ from realtime.addresses import (
     url_host,
 )
 from realtime.errors import ParameterError, RuntimeMissingError, SinkError
+from realtime.messages import say
 from realtime.secrets_file import read_secret
 from realtime.settings import Settings, WebSettings
 
@@ -45,7 +46,7 @@ class WebServer:
     Raises
     ------
     ParameterError
-        If ``web.listen`` is no address, or the token is too short or can't be read.
+        If ``web.listen`` is no address, or the token is too short or can't be read or typed.
     RuntimeMissingError
         If starlette, uvicorn or websockets is not installed.
     SinkError
@@ -86,9 +87,19 @@ class WebServer:
         """What to open; with the token, where one was made."""
         self._server = PageServer(lambda abort: make_app(settings, desk, host, token, abort))
         self._thread = threading.Thread(
-            target=self._server.run, args=([bound],), name="otic page", daemon=True
+            target=self._serve, args=(bound,), name="otic page", daemon=True
         )
         self._thread.start()
+
+    def _serve(self, bound: socket.socket) -> None:
+        """The thread: whatever becomes of the page, the audio goes on."""
+        try:
+            self._server.run([bound])
+        except (Exception, SystemExit) as error:
+            say(
+                f"the page has ended, all else goes on: {type(error).__name__}: {error}: "
+                "start otic again to have it back"
+            )
 
     def close(self) -> None:
         """Stop listening and tell the pages; they try again and again to come back."""
@@ -103,5 +114,10 @@ def _own_token(settings: WebSettings) -> str:
         raise ParameterError(
             f"web.token has {len(token)} characters, it needs at least "
             f"{_LEAST_TOKEN_CHARACTERS}: make one with 'openssl rand -hex 16'"
+        )
+    if token != token.strip() or not token.isprintable():
+        raise ParameterError(
+            "web.token must be one line that can be typed, without spaces at its ends: make one "
+            "with 'openssl rand -hex 16'"
         )
     return token

@@ -85,7 +85,7 @@ copy_source() {
   rm -rf "$copied"
   mkdir "$copied"
   # The documents are there for the tests that read them.
-  for name in realtime models training tests docs constraints pyproject.toml Makefile Dockerfile \
+  for name in realtime models training tests docs examples constraints pyproject.toml Makefile Dockerfile \
     LICENSE README.md CONTRIBUTING.md CHANGELOG.md; do
     cp -pR "$checkout/$name" "$copied" # with times: numba's cache goes by them
   done
