@@ -590,12 +590,14 @@ def test_close_waits_half_a_second_and_leaves_nothing_half_written(
 
 
 def test_close_ends_what_is_running(tmp_path: Path) -> None:
+    others = threading.enumerate()
     sink = new_sink(tmp_path)
     sink.start(START)
     feed(sink, blocks(noise(6), 100), [on("dog", 2.0, 3.0)])
+    assert [t for t in threading.enumerate() if t.name == "otic clips" and t not in others]
     sink.close()
     assert len(sound_of(clips(tmp_path)[0])) == 5000
-    assert not [t for t in threading.enumerate() if t.name == "otic clips"]
+    assert not [t for t in threading.enumerate() if t.name == "otic clips" and t not in others]
 
 
 def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:

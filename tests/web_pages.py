@@ -129,6 +129,7 @@ def served(room: Room) -> Iterator[WebServer]:
         yield server
     finally:
         server.close()
+        room.clips.close()  # its thread would be the next test's
 
 
 @dataclass
