@@ -67,6 +67,9 @@ def test_an_event_is_one_from_its_beginning_to_its_end(memory: StreamMemory) -> 
     (on,) = memory.heard()
     assert (on.number, on.label, on.onset, on.offset, on.decided) == (1, "loud", 1.0, None, 1.5)
     assert on.peak == 0.7
+    memory.write(score(4000))  # loud: 0.8
+    memory.write(score(1000))
+    assert [event.peak for event in memory.heard() if event.label == "loud"] == [0.8]
     assert on.onset_at == NOW - timedelta(seconds=0.5)
     memory.write(Event("on", "odd", 1.2, 1.6, score=0.6))
     memory.write(Event("off", "loud", 1.0, 3.0, offset=2.5, peak=0.9))

@@ -201,6 +201,7 @@ class StreamMemory:
                 self._times[row] = item.time
                 self._scores[row] = list(item.smoothed.values())
                 self._n_scores += 1
+                self._raise_peaks(item.smoothed)
             elif isinstance(item, Event):
                 self._take_event(item)
             else:
@@ -228,6 +229,12 @@ class StreamMemory:
             if (on.label, on.onset, on.offset) == (item.label, item.onset, None):
                 self._heard[place] = replace(on, offset=item.offset, peak=item.peak or on.peak)
                 return
+
+    def _raise_peaks(self, smoothed: dict[str, float]) -> None:
+        """Of what is on."""
+        for place, event in enumerate(self._heard):
+            if event.offset is None and (score := smoothed.get(event.label, 0.0)) > event.peak:
+                self._heard[place] = replace(event, peak=score)
 
     def _take_gap(self, gap: Gap) -> None:
         self._count += 1
