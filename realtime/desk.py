@@ -22,7 +22,7 @@ from realtime.settings import Settings
 from realtime.sinks.clip_folder import Clip, stamp
 from realtime.sinks.clip_writer import write_sound
 from realtime.sinks.clips import file_name_part
-from realtime.sinks.memory import Heard, MemorySink, StreamMemory
+from realtime.sinks.memory import SOUND_SECONDS, Heard, MemorySink, StreamMemory
 
 SAVED_SECONDS = 10.0
 
@@ -150,21 +150,25 @@ class Desk:
         )
         return self.review.mark(mark, memory.sr, pieces if self._sound_is_written else ())
 
-    def save(self, source: str, now: datetime | None = None) -> Path:
-        """Write the latest ten seconds of a stream as FLAC; the file.
+    def save(self, source: str, until: float | None = None, now: datetime | None = None) -> Path:
+        """Write ten seconds of a stream as FLAC, the latest or those before ``until``; the file.
 
         Raises
         ------
         OticError
-            If there is nothing yet, it is not allowed, or can't be written.
+            If there is nothing yet or any more, it is not allowed, or can't be written.
         """
         memory = self.memories.of(source)
         if not self._sound_is_written:
             raise OticError("clips.enabled is false: no sound is written")
         if memory is None or memory.seconds == 0.0:
             raise OticError(f"nothing of {source} was heard yet: wait a moment")
-        end = memory.seconds
+        end = memory.seconds if until is None else until
         _, pieces = memory.sound(end - SAVED_SECONDS, end)
+        if not pieces:
+            raise OticError(
+                f"the sound of then is not kept any more: only the latest {SOUND_SECONDS:.0f} s are"
+            )
         at = stamp(utc_now() if now is None else now)
         clip = Clip(at, file_name_part(source), "saved", memory.sr, pieces, "saved", source)
         path = self._save_folder / f"{clip.name}.flac"

@@ -85,13 +85,23 @@ def test_what_can_not_be_marked_is_said(running: Running, tmp_path: Path) -> Non
 
 
 def test_the_last_ten_seconds_are_saved(running: Running, tmp_path: Path) -> None:
-    path = running.desk.save("garden", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    path = running.desk.save("garden", now=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     assert path == tmp_path / "saved" / "20260102T030405.000Z_garden_saved.flac"
     y, sr = soundfile.read(path, dtype="int16")
     assert (sr, len(y)) == (SR, SAVED_SECONDS * SR)
     heard = np.rint(SCAPE[2 * SR : 12 * SR] * 32768).astype(np.int16)
     assert np.array_equal(y, heard)
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing unfinished
+
+
+def test_the_ten_seconds_before_a_frozen_picture_are_saved(
+    running: Running, tmp_path: Path
+) -> None:
+    y, _ = soundfile.read(running.desk.save("garden", 11.0), dtype="int16")
+    assert np.array_equal(y, np.rint(SCAPE[1 * SR : 11 * SR] * 32768).astype(np.int16))
+    running.feed("garden", [np.zeros(SR * 100, np.float32)])
+    with pytest.raises(OticError, match="not kept any more: only the latest 90 s are"):
+        running.desk.save("garden", 11.0)
 
 
 def test_what_can_not_be_saved_is_said(running: Running, tmp_path: Path) -> None:

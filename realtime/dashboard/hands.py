@@ -64,7 +64,8 @@ class Hands:
         elif key in ("y", "r", "x", "w"):
             self._mark("right" if key in ("y", "r") else "wrong")
         elif key == "s":
-            self._looking.say(f"saved: {self._desk.save(self._view().source)}")
+            looking = self._looking
+            looking.say(f"saved: {self._desk.save(self._view().source, looking.frozen_at)}")
 
     def _view(self) -> View:
         """The stream that is looked at."""
