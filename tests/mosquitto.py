@@ -163,6 +163,7 @@ class Listener:
         from paho.mqtt.enums import CallbackAPIVersion
 
         self.heard: list[Heard] = []
+        self._marks = 0
         self._subscribed = threading.Event()
         self._client = Client(CallbackAPIVersion.VERSION2)
         self._client.on_message = self._on_message
@@ -212,10 +213,15 @@ class Listener:
     def publish(self, topic: str, payload: str, retain: bool = False) -> None:
         self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(10)
 
+    def catch_up(self) -> None:
+        """Hear all that the broker has acknowledged to anyone by now: it hands on in order."""
+        self._marks += 1
+        self.publish("that/was/all", str(self._marks))
+        self.wait_for("that/was/all", str(self._marks))
+
 
 def retained(port: int) -> dict[str, str]:
     """What the broker keeps, by topic."""
     with Listener(port) as listener:
-        listener.publish("that/was/all", "")
-        listener.wait_for("that/was/all")  # comes after them
+        listener.catch_up()
         return {heard.topic: heard.payload for heard in listener.heard if heard.retained}
