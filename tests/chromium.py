@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +17,8 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+
+from tests import debian
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
@@ -38,25 +38,13 @@ _FLAGS = (
 _ANSWER_SECONDS = 20.0
 
 
-class NoChromiumError(Exception):
-    """It is not installed and can't be."""
-
-
 def install() -> None:
-    """Install it with apt, where it is missing and that is allowed."""
-    with (Path(tempfile.gettempdir()) / "otic-chromium.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers of pytest-xdist want the same
-        if _program() is not None:
-            return
-        if os.geteuid() != 0 or not shutil.which("apt-get"):
-            raise NoChromiumError("not installed: chromium")
-        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for arguments in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-            done = subprocess.run(
-                ["apt-get", *arguments], env=env, capture_output=True, check=False
-            )
-        if _program() is None:
-            raise NoChromiumError(f"apt-get could not install: {done.stderr.decode()[-500:]}")
+    """Install it, where it is missing and that is allowed."""
+    debian.install(["chromium"], _missing, "--no-install-recommends")
+
+
+def _missing() -> list[str]:
+    return [] if _program() else ["chromium"]
 
 
 def _program() -> str | None:

@@ -146,5 +146,11 @@ def records(jsonl: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in jsonl.decode().splitlines()]
 
 
+def so_far(log: Path) -> bytes:
+    """The whole lines of a log that is being written."""
+    written = log.read_bytes()
+    return written[: written.rfind(b"\n") + 1]
+
+
 def of_type(jsonl: bytes, kind: str) -> list[dict[str, Any]]:
     return [record for record in records(jsonl) if record["type"] == kind]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,29 +16,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests import debian
+
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 PASSWORD = "hunter2 & Grüße"
 
 
-class NoMosquittoError(Exception):
-    """It is not installed and can't be."""
-
-
 def install() -> None:
-    """Install it with apt, where it is missing and that is allowed."""
-    with (Path(tempfile.gettempdir()) / "otic-mosquitto.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers of pytest-xdist want the same
-        if _program() is not None:
-            return
-        if os.geteuid() != 0 or not shutil.which("apt-get"):
-            raise NoMosquittoError("not installed: mosquitto")
-        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for arguments in (["update"], ["install", "-y", "--no-install-recommends", "mosquitto"]):
-            done = subprocess.run(
-                ["apt-get", *arguments], env=env, capture_output=True, check=False
-            )
-        if _program() is None:
-            raise NoMosquittoError(f"apt-get could not install: {done.stderr.decode()[-500:]}")
+    """Install it, where it is missing and that is allowed."""
+    debian.install(["mosquitto"], _missing, "--no-install-recommends")
+
+
+def _missing() -> list[str]:
+    return [] if _program() else ["mosquitto"]
 
 
 def _program() -> str | None:

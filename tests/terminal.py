@@ -20,6 +20,7 @@ from typing import Any
 from rich.cells import cell_len
 
 FRAME = "\x1b[?2026h"  # begins each frame that is written
+_MARK = b"\x00that was all"
 _CSI = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])")
 
 
@@ -114,7 +115,12 @@ class Terminal:
     def finish(self, seconds: float = 30.0) -> int:
         """Wait for the program's end; returns its exit code."""
         code = self.process.wait(seconds)
-        time.sleep(0.1)  # what it wrote last is on its way
+        os.write(self._slave, _MARK)  # comes after what it wrote last
+        end = time.monotonic() + 10.0
+        while not self._data.endswith(_MARK):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        del self._data[-len(_MARK) :]
         return code
 
     def close(self) -> None:

@@ -61,10 +61,14 @@ def off(label: str, onset: float, offset: float, at: float) -> Event:
     return Event("off", label, onset=onset, time=at, offset=offset, peak=0.95)
 
 
-def new_sink(folder: Path, said: list[str] | None = None, **more: Any) -> ClipSink:
+def new_sink(
+    folder: Path, said: list[str] | None = None, patience: float = 60.0, **more: Any
+) -> ClipSink:
     asked = {"directory": str(folder), "pre_seconds": 1.0, "post_seconds": 0.5, **more}
     told = [] if said is None else said
-    return ClipSink(ClipsSettings(**asked), "hall", now=lambda: NOW, say=told.append)
+    return ClipSink(
+        ClipsSettings(**asked), "hall", lambda: NOW, told.append, patience_seconds=lambda: patience
+    )
 
 
 def feed(
@@ -155,7 +159,7 @@ def test_a_16_bit_file_comes_back_as_it_was() -> None:
     st.lists(st.integers(1, 3000), min_size=1, max_size=6),
     st.integers(0, 20_000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_samples_are_the_stream_s_at_any_block_size(
     tmp_path_factory: pytest.TempPathFactory,
     onset: int,
@@ -323,11 +327,11 @@ def test_memory_is_bounded(tmp_path: Path, size: int) -> None:
 def test_privacy(tmp_path: Path, asked: dict[str, Any]) -> None:
     folder = tmp_path / "clips"
     sink = new_sink(folder, **asked)
-    before = threading.active_count()
+    others = set(threading.enumerate())
     sink.start(START)
     feed(sink, blocks(noise(6), 100), [on("dog", 2.0, 3.0), off("dog", 2.0, 4.0, 5.0)])
     assert sink.kept_bytes == 0
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - others
     sink.end(START, END)
     sink.close()
     assert not folder.exists()
@@ -363,7 +367,7 @@ def test_the_budget_holds_at_every_moment(tmp_path: Path) -> None:
     budget = 50_000
     times = iter(NOW + timedelta(seconds=n) for n in range(10**6))
     asked = ClipsSettings(str(tmp_path), pre_seconds=0.5, post_seconds=0.5, max_megabytes=0.05)
-    sink = ClipSink(asked, "hall", now=lambda: next(times))
+    sink = ClipSink(asked, "hall", now=lambda: next(times), patience_seconds=lambda: 60.0)
     sink.start(START)
     stop = threading.Event()
     most = 0
@@ -426,7 +430,6 @@ def test_a_foreign_model_s_label_stays_in_the_folder(tmp_path: Path, label: str)
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_names_hold_letters_digits_and_hyphens(text: str) -> None:
     name = file_name_part(text)
     assert 0 < len(name) <= 60
@@ -560,14 +563,14 @@ def test_a_replay_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.Monk
     assert sink.status().written == len(clips(tmp_path)) == len(events) / 2
 
 
-def test_close_waits_half_a_second_and_leaves_nothing_half_written(
+def test_close_waits_no_longer_than_asked_and_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_sound = clip_writer.write_sound
-    done = threading.Event()
+    go_on, done = threading.Event(), threading.Event()
 
     def slowly(*args: Any) -> bool:
-        time.sleep(1.0)
+        go_on.wait(60.0)
         try:
             return write_sound(*args)
         finally:
@@ -575,13 +578,14 @@ def test_close_waits_half_a_second_and_leaves_nothing_half_written(
 
     monkeypatch.setattr(clip_writer, "write_sound", slowly)
     said: list[str] = []
-    sink = new_sink(tmp_path, said)
+    sink = new_sink(tmp_path, said, patience=0.3)
     sink.start(START)
     feed(sink, blocks(noise(6), 100), [on("dog", 2.0, 3.0), off("dog", 2.0, 4.0, 5.0)])
     begin = time.monotonic()
     sink.close()
-    assert time.monotonic() - begin < 0.8
+    assert 0.3 <= time.monotonic() - begin < 20.0
     assert said == ["1 recordings could not be written before the end"]
+    go_on.set()
     assert done.wait(20.0)
     deadline = time.monotonic() + 10.0
     while list(tmp_path.iterdir()):
@@ -669,7 +673,6 @@ def test_other_items_are_not_recorded(tmp_path: Path) -> None:
         st.tuples(st.sampled_from(["push", "lose", "forget"]), st.integers(0, 2500)), max_size=30
     )
 )
-@settings(deadline=None)
 def test_recent_audio_is_an_array(steps: list[tuple[str, int]]) -> None:
     audio = RecentAudio(SR)
     whole = np.zeros(0, np.int16)

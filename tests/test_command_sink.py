@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -47,7 +48,7 @@ OFF = replace(
     peak=0.97,
     reason="restart",
 )
-SLACK = 3.0  # seconds by which a slow machine may be late
+SLACK = 15.0  # seconds by which a slow machine may be late
 
 
 def script(folder: Path, text: str, interpreter: str = "#!/bin/sh") -> str:
@@ -265,6 +266,7 @@ def test_ctrl_c_does_not_kill_it_half_way(tmp_path: Path) -> None:
 
 def test_no_descriptor_is_left_open() -> None:
     def count() -> int:
+        gc.collect()  # what other tests left
         return len(list(Path("/dev/fd").iterdir()))
 
     deliver("true")
@@ -276,7 +278,7 @@ def test_no_descriptor_is_left_open() -> None:
         made = CommandReceiver(CommandSettings(argv=("/no/such/program",)))
         with pytest.raises(DeliveryError):
             made.deliver(ON)
-    assert count() == before
+    assert count() <= before
 
 
 def blocks(language: str) -> list[str]:

@@ -34,7 +34,7 @@ def test_streaming_is_soxrs_one_shot(rate: int) -> None:
 
 
 @given(sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=8), seed=st.integers(0, 5))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_any_cutting_gives_the_same_bits_and_losses(sizes: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     y = noise(20000, seed)[:, None]

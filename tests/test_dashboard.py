@@ -73,7 +73,7 @@ def test_what_it_shows(running: Running) -> None:
     assert text[-1].rstrip().endswith("? help")
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.integers(1, 260), st.integers(1, 90), st.booleans(), st.sampled_from(DEPTHS))
 def test_at_any_size_nothing_overlaps_or_sticks_out(
     running: Running, columns: int, rows: int, helped: bool, depth: str
@@ -98,7 +98,7 @@ def test_at_any_size_nothing_overlaps_or_sticks_out(
     assert "0:12.0" in text  # the clock is there at any size
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.integers(20, 260), st.integers(5, 90), st.integers(1, 600), st.integers(1, 9), st.booleans()
 )

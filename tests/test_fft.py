@@ -8,7 +8,7 @@ from functools import cache
 import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -90,7 +90,6 @@ def test_the_kernel_is_the_reference(n_fft: int) -> None:
     st.floats(0.0078125, 1.0, width=32),
     st.integers(0, 2**32 - 1),
 )
-@settings(deadline=None)
 def test_any_frame_of_any_scale(start: int, scale: float, seed: int) -> None:
     y = noise(256 + 300, seed=seed) * np.float32(scale)
     frame = y[start : start + 256].astype(np.float64) * hann_window(256)

@@ -227,7 +227,7 @@ sizes = st.lists(st.integers(1, 900), min_size=1, max_size=20)
 
 
 @given(sizes=sizes, hop_length=st.sampled_from([1, 100, 255, 256, 257, 700]), center=st.booleans())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_any_cutting_gives_the_same_bits(sizes: list[int], hop_length: int, center: bool) -> None:
     params = replace(
         SMALL,
@@ -251,7 +251,7 @@ def test_any_cutting_gives_the_same_bits(sizes: list[int], hop_length: int, cent
     center=st.booleans(),
     hops=st.integers(0, 40),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_waveform_window_is_the_samples(
     sizes: list[int], hop_length: int, window: int, center: bool, hops: int
 ) -> None:

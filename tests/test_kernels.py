@@ -73,7 +73,7 @@ def matrix(n_rows: int, n_columns: int, seed: int) -> F32:
 
 
 @given(st.integers(1, 40), st.integers(1, 90), st.integers(0, 10**6))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_product_of_a_packed_matrix(n_rows: int, n_columns: int, seed: int) -> None:
     m = matrix(n_rows, n_columns, seed)
     packed, groups, width = pack_rows(m, LANES)

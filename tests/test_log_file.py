@@ -154,7 +154,7 @@ def test_a_torn_end_is_cut_off(tmp_path: Path, torn: bytes) -> None:
 
 
 @given(st.integers(0, 400), st.binary(max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_torn_end_leaves_a_valid_log(
     tmp_path_factory: pytest.TempPathFactory, n: int, more: bytes
 ) -> None:

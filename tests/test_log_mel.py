@@ -79,7 +79,7 @@ def test_statistics_keep_their_order() -> None:
     np.testing.assert_array_equal(found, np.concatenate([std, patch, mean]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 700), min_size=1, max_size=12))
 def test_any_cutting_gives_the_same(sizes: list[int]) -> None:
     y = noise(3000, seed=4)

@@ -182,7 +182,7 @@ def test_one_looks_while_another_listens(memory: StreamMemory) -> None:
 
     def listen() -> None:
         y = noise(2000)
-        for number in range(400):
+        for number in range(300):  # 75 s: nothing is forgotten yet
             memory.hear(y)
             memory.write(score(number))
         done.set()

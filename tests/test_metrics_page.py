@@ -220,6 +220,12 @@ def test_twenty_at_once_cost_as_much_as_one() -> None:
 
 
 def test_clients_that_stall_are_limited_and_others_are_answered() -> None:
+    others = set(threading.enumerate())
+
+    def n_answering() -> int:
+        new = set(threading.enumerate()) - others
+        return sum("process_request_thread" in thread.name for thread in new)
+
     with serving() as server:
         stalled = [socket.create_connection(server.address) for _ in range(20)]
         for client in stalled[:10]:
@@ -228,9 +234,10 @@ def test_clients_that_stall_are_limited_and_others_are_answered() -> None:
         many = [socket.create_connection(server.address) for _ in range(40)]
         deadline = time.monotonic() + 10.0
         while True:
-            threads = sum("process_request_thread" in t.name for t in threading.enumerate())
-            assert threads <= 32
-            if threads == 32:
+            if n_answering() > 32:
+                time.sleep(0.5)  # one that has answered may not have ended yet
+                assert n_answering() <= 32
+            if n_answering() == 32:
                 break
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -288,14 +295,15 @@ def n_open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir()) if sys.platform == "linux" else 0
 
 
-def test_it_stops_at_once_and_leaves_nothing() -> None:
+def test_it_stops_at_once_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_STOP_SECONDS", 60.0)
     server = MetricsServer("0", NOTHING)
     get(server)
     stalled = socket.create_connection(server.address)
     files = n_open_files()
     begin = time.monotonic()
     server.close()
-    assert time.monotonic() - begin < 0.2
+    assert time.monotonic() - begin < 10.0
     server.close()  # again does nothing
     assert not [t for t in threading.enumerate() if t.name == "otic metrics"]
     with pytest.raises(OSError, match="refused"):

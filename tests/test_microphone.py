@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import soundfile
 
-from tests import virtual_microphone
-from tests.helpers import of_type, one_line, otic, records
+from tests import debian, virtual_microphone
+from tests.helpers import of_type, one_line, otic, records, so_far
 from tests.replugging import replug
 from tests.terminal import Terminal
 from training.layouts import load_dataset
@@ -26,14 +26,10 @@ from training.layouts import load_dataset
 @pytest.fixture(scope="module")
 def microphone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment in which PortAudio's default input is a virtual microphone."""
-    try:
+    with debian.needed():
         virtual_microphone.install()
         with virtual_microphone.running(tmp_path_factory.mktemp("pulse")) as env:
             yield env
-    except virtual_microphone.NoVirtualMicrophoneError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI needs the virtual microphone: {error}")
-        pytest.skip(f"no virtual microphone: {error}")
 
 
 def longest(events: list[dict[str, Any]]) -> str | None:
@@ -58,9 +54,9 @@ def test_five_real_clips_are_heard(microphone: dict[str, str], esc10: Path, tmp_
     for label in wanted:
         y, rate = soundfile.read(clips[label].path)
         soundfile.write(tmp_path / "clip.wav", y, rate)
-        n_lines, n_frames = len(records(log.read_bytes())), terminal.n_frames()
+        n_lines, n_frames = len(records(so_far(log))), terminal.n_frames()
         virtual_microphone.play(tmp_path / "clip.wav", microphone)
-        events = [r for r in records(log.read_bytes())[n_lines:] if r["type"] == "event"]
+        events = [r for r in records(so_far(log))[n_lines:] if r["type"] == "event"]
         heard_in_log.append(longest(events))
         rows = [line for screen in terminal.screens(n_frames) for line in screen]
         seen.append(any("●" in r and f" {label} " in r for r in rows))
@@ -135,14 +131,14 @@ def test_signals_end_it_with_a_complete_log(
         env=microphone,
         stderr=subprocess.PIPE,
     )
-    for _ in range(600):
-        if log.exists() and b"scores" in log.read_bytes():
-            break
+    end = time.monotonic() + 60
+    while not (log.exists() and b"scores" in log.read_bytes()):
+        assert time.monotonic() < end
         time.sleep(0.1)
     begin = time.monotonic()
     process.send_signal(number)
     _, stderr = process.communicate(timeout=10)
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < 5.0
     assert process.returncode == 0
     assert stderr == b""
     assert records(log.read_bytes())[-1]["type"] == "end"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -26,7 +25,7 @@ from realtime.sinks.mqtt import MqttReceiver
 from realtime.sinks.mqtt_link import MqttLink
 from realtime.sinks.notices import Notice
 from realtime.sinks.receiver import DeliveryError
-from tests import mosquitto
+from tests import debian, mosquitto
 from tests.mosquitto import PASSWORD, Broker, Listener
 
 pytest.importorskip("paho.mqtt.enums")
@@ -50,12 +49,8 @@ HORN = f"otic/porch/mic/{slug('car horn')}"
 
 @pytest.fixture(scope="module", autouse=True)
 def _installed() -> None:
-    try:
+    with debian.needed():
         mosquitto.install()
-    except mosquitto.NoMosquittoError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -144,9 +139,9 @@ def test_an_event_arrives_with_what_belongs_to_it(broker: Broker) -> None:
 
 
 def test_states_and_status_are_retained_and_a_clean_close_is_told(broker: Broker) -> None:
-    threads = threading.active_count()
+    others = set(threading.enumerate())
     with opened(broker.port) as made:
-        assert threading.active_count() == threads
+        assert not set(threading.enumerate()) - others
         made.deliver(notice("on"))
         kept = mosquitto.retained(broker.port)
         assert kept["otic/porch/status"] == "online"
@@ -155,7 +150,7 @@ def test_states_and_status_are_retained_and_a_clean_close_is_told(broker: Broker
         assert json.loads(kept[f"{DOG}/attributes"])["score"] == 0.9
         assert "otic/porch/mic/event" not in kept
     assert mosquitto.retained(broker.port)["otic/porch/status"] == "offline"
-    assert threading.active_count() == threads
+    assert not set(threading.enumerate()) - others
 
 
 def test_what_was_left_on_by_a_dead_process_is_off_after_a_restart(broker: Broker) -> None:
@@ -257,15 +252,15 @@ def test_health_is_told_while_idle_and_while_busy(
 ) -> None:
     monkeypatch.setattr("realtime.sinks.mqtt.HEALTH_SECONDS", 0.04)
     with Listener(broker.port) as listener, opened(broker.port) as made:
-        end = time.monotonic() + 0.4
-        while time.monotonic() < end:
+        for _ in range(8):
             made.idle()
+            time.sleep(0.05)  # the next is due
         listener.catch_up()
         idle = len(listener.of("otic/porch/mic/health"))
         assert idle >= 3
-        end = time.monotonic() + 0.4
-        while time.monotonic() < end:
+        for _ in range(8):
             made.deliver(notice())
+            time.sleep(0.05)
         listener.catch_up()
         assert len(listener.of("otic/porch/mic/health")) >= idle + 3
 
@@ -339,7 +334,7 @@ def test_a_broker_that_says_why_it_ends_the_connection() -> None:
                 while connection.recv(4096):
                     pass
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         made = receiver(server.getsockname()[1])
         assert "ended the connection: Session taken over" in fails(made.open)
@@ -360,18 +355,18 @@ def test_a_sound_that_is_known_to_be_on_stays_so_over_a_reconnection(broker: Bro
 
 
 def test_a_stalled_broker_holds_nobody_up(broker: Broker) -> None:
-    made = receiver(broker.port, timeout_seconds=0.6)
+    made = receiver(broker.port, timeout_seconds=2.0)
     made.open()
     broker.stall()
     try:
         for action in (lambda: made.deliver(notice()), made.open):
             begin = time.monotonic()
             line = fails(action)
-            assert time.monotonic() - begin < 2.0
+            assert time.monotonic() - begin < 8.0
             assert "within mqtt.timeout_seconds" in line
             begin = time.monotonic()
             made.close()
-            assert time.monotonic() - begin < 1.5
+            assert time.monotonic() - begin < 6.0
     finally:
         broker.go_on()
     made.open()
@@ -379,7 +374,7 @@ def test_a_stalled_broker_holds_nobody_up(broker: Broker) -> None:
     broker.stall()
     begin = time.monotonic()
     made.close()  # while it still believes that all is well
-    assert time.monotonic() - begin < 2.0
+    assert time.monotonic() - begin < 6.0
     broker.go_on()
 
 
@@ -398,8 +393,9 @@ def test_nothing_is_left_behind(broker: Broker) -> None:
         fails(unreachable.open)
         unreachable.close()
         if attempt == 4:
-            before = open_files(), threading.active_count()
-    assert (open_files(), threading.active_count()) == before
+            before, threads = open_files(), set(threading.enumerate())
+    assert open_files() <= before
+    assert not set(threading.enumerate()) - threads
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -408,7 +404,7 @@ def test_somebody_who_accepts_and_says_nothing(tls: bool) -> None:
         made = receiver(server.getsockname()[1], timeout_seconds=0.5, tls=tls)
         begin = time.monotonic()
         assert "within mqtt.timeout_seconds" in fails(made.open)
-        assert time.monotonic() - begin < 1.5
+        assert time.monotonic() - begin < 8.0
         made.close()
 
 
@@ -426,9 +422,9 @@ def test_a_broker_of_mqtt_3_only() -> None:
                     if answer[-1] == 0:
                         connection.recv(1)
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        made = receiver(server.getsockname()[1], timeout_seconds=1.0)
+        made = receiver(server.getsockname()[1])
         fails(made.open)  # that one never acknowledges
         made.close()
         thread.join(10)

@@ -86,11 +86,11 @@ def test_all_that_hangs_ends_at_the_same_time(
             jsonl=JsonlSettings(path=str(tmp_path / "log.jsonl")),
             spool=SpoolSettings(directory=str(tmp_path)),
         )
-        with outputs(settings, bundle, patience=0.4) as opened:
+        with outputs(settings, bundle, patience=4.0) as opened:
             hear(opened.sinks)
             time.sleep(0.2)
             begin = time.monotonic()
-        assert time.monotonic() - begin < 0.4 + 0.5  # 0.5 s, as the recording has, and slack
+        assert time.monotonic() - begin < 4.0 + 3.5  # one after the other it would be 8 s
         assert opened.undelivered() == 1
 
 

@@ -47,7 +47,7 @@ def test_a_column_is_the_loudest_of_its_frames() -> None:
     assert got[1:-2].min() > 0
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=6))
 def test_it_is_the_same_however_it_is_cut(sizes: list[int]) -> None:
     y = noise(9000)

@@ -61,7 +61,7 @@ def test_no_prediction_before_the_window_is_full() -> None:
     sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=10),
     holes=st.lists(st.tuples(st.integers(0, 19999), st.integers(1, 3000)), max_size=3),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_cutting_gives_the_same_items(sizes: list[int], holes: list[tuple[int, int]]) -> None:
     y = loud_and_quiet(20000)
     for start, length in holes:

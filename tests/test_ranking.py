@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.dashboard.ranking import Ranking
@@ -28,7 +28,6 @@ def test_rows_stay_while_scores_swing() -> None:
     assert ranking.choose(scores, 0) == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(0, 1), min_size=9, max_size=9), min_size=1, max_size=8))
 def test_the_greatest_always_have_a_row(frames: list[list[float]]) -> None:
     ranking = Ranking([f"l{i}" for i in range(9)], ["l7", "l8"])

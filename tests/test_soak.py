@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import pytest
 import soundfile
 
 from realtime.soundscape import synthesise
-from tests import mosquitto, virtual_microphone
+from tests import debian, mosquitto, virtual_microphone
 from tests.soak.hour import Pace, soak
 from tests.soak.simulated import Simulation
 
@@ -23,13 +21,9 @@ def test_simulated_lives(tmp_path: Path) -> None:
 
 
 def test_a_sensor_in_real_time(tmp_path: Path) -> None:
-    try:
+    with debian.needed():
         virtual_microphone.install()
         mosquitto.install()
-    except (virtual_microphone.NoVirtualMicrophoneError, mosquitto.NoMosquittoError) as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI needs the virtual microphone and mosquitto: {error}")
-        pytest.skip(str(error))
     clips = []
     y, plan = synthesise(_SR)
     for sound in plan:

@@ -175,7 +175,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
 
 TestAgainstModel = SpoolMachine.TestCase
-TestAgainstModel.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+TestAgainstModel.settings = settings(max_examples=20, stateful_step_count=20)
 
 
 # ---------------------------------------------------------------- SIGKILL
@@ -273,7 +273,7 @@ def test_an_append_while_the_file_is_brought_to_the_disk(
     for number in range(2, 20):
         spool.append(notice(number))
     spool.append(notice(0, "off"))
-    assert time.perf_counter() - begin < 0.5
+    assert time.perf_counter() - begin < 10.0  # waiting would take 20
     shutil.copytree(folder, tmp_path / "b")
     leave.set()
     thread.join(20.0)
@@ -320,7 +320,6 @@ def through_a_full_disk(path: Path, full: Callable[[], None], room: Callable[[],
     for number in range(100):
         spool.append(notice(number))
     full()
-    longest = 0.0
     number = 100
     while not (warnings := spool.warnings()):
         spool.append(notice(number))
@@ -329,11 +328,12 @@ def through_a_full_disk(path: Path, full: Callable[[], None], room: Callable[[],
     assert "can't be written" in warnings[0]
     assert len(warnings) == 1
     last = number + 299
+    times = []
     for number in range(last - 299, last + 1):
         begin = time.perf_counter()
         spool.append(notice(number))
-        longest = max(longest, time.perf_counter() - begin)
-    assert longest < 0.2
+        times.append(time.perf_counter() - begin)
+    assert statistics.median(times) < 0.02
     assert drain(spool, "works") == list(range(last + 1))  # from file and memory
     assert spool.waiting("fails") == last + 1
     assert spool.dropped("fails") == 0

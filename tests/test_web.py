@@ -62,13 +62,12 @@ def ask(
 def test_a_page_is_told_what_is_heard(room: Room, server: WebServer) -> None:
     with opened(server.url) as page:
         room.bang()
-        page.wait_for(lambda told: told.events.get(1, {}).get("offset"))
+        page.wait_for(lambda told: told.events.get(1, {}).get("offset") and told.n_scores)
         (heard,) = room.memories.of("mic").heard()  # type: ignore[union-attr]
         event = page.only.events[1]
         assert event["label"] == "loud" == heard.label
         assert event["onset"] == pytest.approx(heard.onset, abs=1e-3)
         assert event["at"] == iso(heard.onset_at)  # type: ignore[arg-type]
-        assert page.only.n_scores > 0
         page.wait_for(lambda told: told.next_column >= 55)
         memory = room.memories.of("mic")
         assert memory is not None
@@ -95,8 +94,8 @@ def test_a_page_that_comes_back_is_told_what_it_missed_and_no_more(
     room.bang()
     with opened(server.url) as first:
         first.wait_for(lambda told: told.events.get(1, {}).get("offset") and told.next_column)
-        had = first.known()
-        seen = set(first.only.levels)
+    had = first.known()  # it is closed, and is told nothing more
+    seen = set(first.only.levels)
     room.bang(1)
     room.lose(800)
     room.hear(np.zeros(8000, np.float32))
@@ -105,11 +104,11 @@ def test_a_page_that_comes_back_is_told_what_it_missed_and_no_more(
         second.wait_for(lambda told: told.next_column > max(seen) + 40)
         assert 1 not in second.only.events
         assert min(second.only.levels) == max(seen) + 1
-        had = second.known()
+    had = second.known()
     room.begin()  # otic was started again
     room.bang(2)
     with opened(server.url, had) as third:
-        third.wait_for(lambda told: told.events.get(1, {}).get("offset"))
+        third.wait_for(lambda told: told.events.get(1, {}).get("offset") and told.levels)
         assert min(third.only.levels) == 0
         assert set(third.streams).isdisjoint(had["have"])
 
@@ -129,7 +128,7 @@ def test_several_streams(tmp_path: Path) -> None:
 def test_a_page_that_does_not_read_is_ended_and_delays_nobody(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audience, "SLOWEST_SECONDS", 0.8)
+    monkeypatch.setattr(audience, "SLOWEST_SECONDS", 5.0)
     monkeypatch.setattr(web_server, "_MOST_UNSENT_BYTES", 8192)
     with served(room) as server:
         _stall(room, server)
@@ -163,7 +162,7 @@ def _stall(room: Room, server: WebServer) -> None:
                 time.sleep(0.05)
             assert len(connections) == 1  # the page's, which goes on
             assert not page.closed
-            assert page.longest_silence_seconds < 2.0
+            assert page.longest_silence_seconds < 4.0  # less than the other one may take
     finally:
         done.set()
         talker.join()
@@ -173,12 +172,13 @@ def _stall(room: Room, server: WebServer) -> None:
 def test_marks(room: Room, server: WebServer, tmp_path: Path) -> None:
     room.bang()
     with opened(server.url) as page, opened(server.url) as other:
-        page.wait_for(lambda told: told.events.get(1, {}).get("offset"))
+        for each in (page, other):
+            each.wait_for(lambda told: told.events.get(1, {}).get("offset"))
         key = page.hello["streams"][0]["key"]
         place = {"stream": key, "number": 1}
         said = {"verdict": "wrong", "true_label": "odd"}
         assert ask(server, "/mark", {**place, **said})[:2] == (200, said)
-        other.wait_for(lambda told: told.events[1]["verdict"] == "wrong", 2.0)
+        other.wait_for(lambda told: told.events[1]["verdict"] == "wrong")
         (mark,) = room.desk.review.marks()  # type: ignore[union-attr]
         assert (mark.label, mark.true_label, mark.source) == ("loud", "odd", "mic")
         assert mark.clip is not None
@@ -186,7 +186,7 @@ def test_marks(room: Room, server: WebServer, tmp_path: Path) -> None:
         assert sr == 8000
         assert len(y) > 8000
         room.desk.mark("mic", 1, "right")  # on the dashboard, say
-        other.wait_for(lambda told: told.events[1]["verdict"] == "right", 3.0)
+        other.wait_for(lambda told: told.events[1]["verdict"] == "right")
         for wrong in (
             {**place, "number": 99, "verdict": "right"},
             {**place, "verdict": "perhaps"},
@@ -360,14 +360,15 @@ def test_a_busy_port_and_a_wrong_address(room: Room, server: WebServer) -> None:
         WebServer(Settings(web=WebSettings("70000")), room.desk)
 
 
-def test_a_port_is_free_at_once(room: Room) -> None:
+def test_a_port_is_free_at_once(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "_STOP_SECONDS", 60.0)
     settings = Settings(web=WebSettings("0"))
     server = WebServer(settings, room.desk)
     with opened(server.url) as page:
         page.wait_for(lambda told: told.now)
         begin = time.monotonic()
         server.close()
-        assert time.monotonic() - begin < 1.0
+        assert time.monotonic() - begin < 10.0
         again = WebServer(Settings(web=WebSettings(str(server.port))), room.desk)
         again.close()
     assert page.closed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from tests import virtual_microphone
-from tests.helpers import of_type
-from tests.mosquitto import free_port
+from tests import debian, virtual_microphone
+from tests.helpers import of_type, so_far
 from tests.web_pages import OpenPage
 from training.layouts import load_dataset
 
@@ -25,23 +24,19 @@ N_PAGES = 20
 
 @pytest.fixture
 def microphone(tmp_path: Path) -> Iterator[dict[str, str]]:
-    try:
+    with debian.needed():
         virtual_microphone.install()
         with virtual_microphone.running(tmp_path) as env:
             yield env
-    except virtual_microphone.NoVirtualMicrophoneError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI needs the virtual microphone: {error}")
-        pytest.skip(f"no virtual microphone: {error}")
 
 
 def test_twenty_pages(microphone: dict[str, str], esc10: Path, tmp_path: Path) -> None:
     clips = load_dataset(str(esc10)).clips
     y, sr = soundfile.read(next(c.path for c in clips if c.label == "crying_baby" and c.fold == 2))
     soundfile.write(tmp_path / "clip.wav", y[: 3 * sr], sr)
-    port, log = free_port(), tmp_path / "log.jsonl"
+    log = tmp_path / "log.jsonl"
     command = [sys.executable, "-m", "realtime", "listen", "--jsonl", str(log)]
-    command += ["--no-dashboard", "--web", str(port)]
+    command += ["--no-dashboard", "--web", "0"]
     with (tmp_path / "stderr").open("wb") as stderr:
         otic = subprocess.Popen(command, env=microphone, stderr=stderr)
     pages: list[OpenPage] = []
@@ -51,10 +46,14 @@ def test_twenty_pages(microphone: dict[str, str], esc10: Path, tmp_path: Path) -
             assert otic.poll() is None
             assert time.monotonic() < end
             time.sleep(0.05)
-        pages = [OpenPage(f"http://127.0.0.1:{port}/") for _ in range(N_PAGES)]
-        n_scores = len(of_type(log.read_bytes(), "scores"))
+        (url,) = re.findall(r"the page is at (\S+)", (tmp_path / "stderr").read_text())
+        pages = [OpenPage(url) for _ in range(N_PAGES)]
         virtual_microphone.play(tmp_path / "clip.wav", microphone)
-        time.sleep(0.5)  # what was decided meanwhile is told
+        due, n_due = begun(so_far(log)), len(of_type(so_far(log), "scores"))
+        end = time.monotonic() + 20
+        while not all(due <= events_of(p) and p.only.now["n_scores"] >= n_due for p in pages):
+            assert time.monotonic() < end, (due, [events_of(page) for page in pages])
+            time.sleep(0.05)
         otic.send_signal(signal.SIGTERM)
         assert otic.wait(10) == 0
     finally:
@@ -64,13 +63,19 @@ def test_twenty_pages(microphone: dict[str, str], esc10: Path, tmp_path: Path) -
     lines = log.read_bytes()
     (ended,) = of_type(lines, "end")
     assert ended["lost"] == 0
-    logged = [e for e in of_type(lines, "event") if e["state"] == "on"]
-    assert "crying_baby" in {e["label"] for e in logged}
-    wanted = {(e["label"], round(e["onset"], 3)) for e in logged}
-    told = [{(e["label"], e["onset"]) for e in page.only.events.values()} for page in pages]
-    assert told == [wanted] * N_PAGES
-    n_scores = len(of_type(lines, "scores")) - n_scores
+    logged = begun(lines)
+    assert "crying_baby" in {label for label, _ in logged}
     for page in pages:
-        assert page.only.n_scores >= n_scores - 4  # those of the end are not waited for
-        assert page.longest_silence_seconds < 2.0
-    print(json.dumps(ended), f"{len(logged)} events, {n_scores} scores, to {N_PAGES} pages")
+        assert events_of(page) <= logged
+        assert page.longest_silence_seconds < 5.0
+    print(json.dumps(ended), f"{len(logged)} events, {n_due} scores, to {N_PAGES} pages")
+
+
+def begun(log: bytes) -> set[tuple[str, float]]:
+    """Label and onset of the events in a log."""
+    events = (e for e in of_type(log, "event") if e["state"] == "on")
+    return {(e["label"], round(e["onset"], 3)) for e in events}
+
+
+def events_of(page: OpenPage) -> set[tuple[str, float]]:
+    return {(e["label"], e["onset"]) for e in list(page.only.events.values())}

@@ -11,16 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import debian
+
 PACKAGES = ["pulseaudio", "pulseaudio-utils", "libasound2-plugins", "libportaudio2"]
 _ALSA = """\
 </usr/share/alsa/alsa.conf>
 pcm.!default { type pulse hint { show on description "virtual microphone" } }
 ctl.!default { type pulse }
 """
-
-
-class NoVirtualMicrophoneError(Exception):
-    """It is not installed and can't be."""
 
 
 def missing() -> list[str]:
@@ -37,16 +35,8 @@ def missing() -> list[str]:
 
 
 def install() -> None:
-    """Install what is missing with apt, where that is allowed."""
-    if not missing():
-        return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise NoVirtualMicrophoneError(f"not installed: {', '.join(missing())}")
-    quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "capture_output": True}
-    subprocess.run(["apt-get", "update"], check=False, **quiet)  # type: ignore[call-overload]
-    done = subprocess.run(["apt-get", "install", "-y", *PACKAGES], check=False, **quiet)  # type: ignore[call-overload]
-    if missing():
-        raise NoVirtualMicrophoneError(f"apt-get could not install: {done.stderr.decode()[-500:]}")
+    """Install what is missing, where that is allowed."""
+    debian.install(PACKAGES, missing)
 
 
 _SINK = ["module-null-sink", "sink_name=virt", "rate=48000", "channels=2"]
@@ -93,7 +83,7 @@ class Server:
                 return
             time.sleep(0.1)
         self.stop()
-        raise NoVirtualMicrophoneError(self._log.read_text()[-1000:])
+        raise debian.NotInstalledError(self._log.read_text()[-1000:])
 
     def stop(self) -> None:
         """End it in order."""

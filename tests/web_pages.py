@@ -78,7 +78,9 @@ class Room:
         }
         self.settings = Settings(name="yard", **{**given, **settings})
         (folder / "clips").mkdir(exist_ok=True)
-        self.clips = ClipSink(self.settings.clips, "yard", waits=True)
+        self.clips = ClipSink(
+            self.settings.clips, "yard", waits=True, patience_seconds=lambda: 60.0
+        )
         self.desk = Desk(
             self.bundle,
             Control(self.bundle.labels, self.bundle.decision),
