@@ -301,12 +301,12 @@ def dribbling(before: bytes) -> Callable[[Handler], None]:
 )
 def test_a_slow_server_is_given_up_in_time(hook: Hook, answer: Callable[[Handler], None]) -> None:
     hook.answer = answer
-    made = receiver(hook.url, timeout_seconds=0.6)
+    made = receiver(hook.url, timeout_seconds=2.0)  # time enough to connect
     begin = time.monotonic()
     error = failure(made)
-    assert 0.5 < time.monotonic() - begin < 0.6 + SLACK
+    assert 1.9 < time.monotonic() - begin < 2.0 + SLACK
     assert type(error) is DeliveryError
-    assert "no answer within 0.6 s" in str(error)
+    assert "no answer within 2 s" in str(error)
     assert no_thread_is_left()
     hook.answer = answering(200)
     made._timeout = 10.0
