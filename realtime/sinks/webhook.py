@@ -211,7 +211,7 @@ class _Plain(http.client.HTTPConnection):
         # Half: where a host's first address is dead, its second one is reached in time.
         self.timeout = seconds / 2.0
         super().connect()
-        self.sock.settimeout(seconds)
+        self.sock.settimeout(None)  # who waits gives it up; a limit of its own would race with that
         self.post.connected(self)
 
 
