@@ -12,7 +12,9 @@ from tests.soak.hour import Pace, soak
 from tests.soak.simulated import Simulation
 
 _SR = 22050
-_QUICK = Pace(fault_every=0.9, shortest=0.3, longest=1.5, stopped=0.5, pause=0.3, life_weight=2.0)
+_QUICK = Pace(
+    fault_every=0.9, shortest=0.3, longest=1.5, stopped=0.5, pause=0.3, life_weight=2.0, stop=5.0
+)
 
 
 def test_simulated_lives(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ class Pace:
     stopped: float = 5.0
     pause: float = 2.0
     life_weight: float = 0.4  # of the end of a life, where other faults have 1
+    stop: float = 1.0  # seconds that a SIGTERM may take
 
 
 def soak(
@@ -194,7 +195,7 @@ def soak(
             disk_is_limited=disk.limited,
         )
         (folder / _EVIDENCE).write_bytes(pickle.dumps(evidence))
-        check(report, evidence)
+        check(report, evidence, pace.stop)
     return report
 
 
@@ -253,7 +254,7 @@ def main() -> int:
     if args.again is not None:
         evidence = pickle.loads((args.again / _EVIDENCE).read_bytes())
         report = Report()
-        check(report, replace(evidence, folder=args.again, disk=args.again / "disk"))
+        check(report, replace(evidence, folder=args.again, disk=args.again / "disk"), Pace.stop)
         return report.print()
     virtual_microphone.install()
     mosquitto.install()
