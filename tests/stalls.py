@@ -1,4 +1,4 @@
-"""Stalls this machine now and then, as a busy host does, to find tests that only luck lets pass.
+"""Sees where this machine stood still, and stalls it to find tests that only luck lets pass.
 
 ``python -m tests.stalls SECONDS [SEED]``, as root, beside ``make test``: every few seconds nothing
 else runs for up to a second and a half, on any core.
@@ -10,7 +10,46 @@ import multiprocessing
 import os
 import random
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_STEP_SECONDS = 0.02
+
+
+class Stalls:
+    """What a thread that only sleeps has missed."""
+
+    def __init__(self) -> None:
+        self._late: list[tuple[float, float]] = []  # when it woke up, and by how much too late
+        self._end = threading.Event()
+
+    def seconds(self, begin: float, end: float) -> float:
+        """For so long nothing ran, between two times of ``time.monotonic()``."""
+        return sum(late for woke, late in self._late if begin < woke < end + _STEP_SECONDS)
+
+    def _watch(self) -> None:
+        last = time.monotonic()
+        while not self._end.wait(_STEP_SECONDS):
+            now = time.monotonic()
+            late = now - last - _STEP_SECONDS
+            if late > _STEP_SECONDS:  # less is the rule
+                self._late.append((now, late))
+            last = now
+
+
+@contextmanager
+def watched() -> Iterator[Stalls]:
+    """Watch for stalls meanwhile, to tell a slow program from a slow machine."""
+    stalls = Stalls()
+    thread = threading.Thread(target=stalls._watch)
+    thread.start()
+    try:
+        yield stalls
+    finally:
+        stalls._end.set()
+        thread.join()
 
 
 def stall(core: int, seconds: float) -> None:
