@@ -25,9 +25,11 @@ class Stalls:
         self._late: list[tuple[float, float]] = []  # when it woke up, and by how much too late
         self._end = threading.Event()
 
-    def seconds(self, begin: float, end: float) -> float:
-        """For so long nothing ran, between two times of ``time.monotonic()``."""
-        return sum(late for woke, late in self._late if begin < woke < end + _STEP_SECONDS)
+    def ran(self, begin: float, end: float) -> float:
+        """Seconds between two times of ``time.monotonic()``, but for those in which nothing ran."""
+        time.sleep(2 * _STEP_SECONDS)  # the thread may not have looked since the end
+        stood = (min(woke, end) - max(woke - late, begin) for woke, late in self._late)
+        return end - begin - sum(max(0.0, seconds) for seconds in stood)
 
     def _watch(self) -> None:
         last = time.monotonic()

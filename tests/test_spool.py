@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -290,11 +291,11 @@ def test_an_append_while_the_file_is_brought_to_the_disk(
 # ---------------------------------------------------------------- a disk that is full
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
+@contextmanager
+def disk(folder: Path, options: str) -> Iterator[Path]:
+    """A disk in memory, mounted where that is allowed."""
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "otic-test", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", options, "otic-test", str(folder)]
     try:
         mounted = subprocess.run(command, check=False, capture_output=True).returncode == 0
     except OSError:
@@ -303,6 +304,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("can't mount a small disk here")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with disk(tmp_path / "disk", "size=400k") as folder:
+        yield folder
 
 
 def fill(folder: Path) -> None:
@@ -333,7 +340,7 @@ def through_a_full_disk(path: Path, full: Callable[[], None], room: Callable[[],
         begin = time.perf_counter()
         spool.append(notice(number))
         times.append(time.perf_counter() - begin)
-    assert statistics.median(times) < 0.02
+    assert sorted(times)[-4] < 0.2  # three may fall into a stall
     assert drain(spool, "works") == list(range(last + 1))  # from file and memory
     assert spool.waiting("fails") == last + 1
     assert spool.dropped("fails") == 0
@@ -695,8 +702,11 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert "can't be kept" in refusal(tmp_path / "folder" / "spool.db")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission(tmp_path: Path) -> None:
+    if os.geteuid() == 0:  # who may write everywhere else
+        with disk(tmp_path / "disk", "ro") as folder:
+            assert "can't be kept" in refusal(folder / "spool.db")
+        return
     tmp_path.chmod(0o500)
     try:
         assert "can't be kept" in refusal(tmp_path / "spool.db")

@@ -212,33 +212,30 @@ def test_a_reader_and_the_writer_do_not_wait_for_each_other(path: Path) -> None:
     code = """
 import sqlite3, sys, time
 db = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
-slowest, last = 0.0, -1
+last = -1
 print("ready", flush=True)
 while last < 400:
-    begin = time.monotonic()
-    db.execute("BEGIN")
+    db.execute("BEGIN")  # raises, where it would have to wait
     n = db.execute("SELECT count(*) FROM events").fetchone()[0]
     rows = db.execute("SELECT * FROM events ORDER BY onset_at").fetchall()
     assert len(rows) == n >= last, (len(rows), n, last)
-    slowest, last = max(slowest, time.monotonic() - begin), n
+    last = n
     time.sleep(0.01)  # while the transaction is open
     db.execute("COMMIT")
-print(slowest)
 """
     made = opened(path)
     arguments = [sys.executable, "-c", code, str(path)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "ready\n"
-        slowest = 0.0
+        times = []
         for number in range(400):
             begin = time.monotonic()
             made.deliver(numbered(number))
-            slowest = max(slowest, time.monotonic() - begin)
-        out, _ = reader.communicate(timeout=60)
+            times.append(time.monotonic() - begin)
+        reader.communicate(timeout=60)
     assert reader.returncode == 0
-    assert float(out) < 10.0
-    assert slowest < 10.0
+    assert sorted(times)[-4] < sqlite_file.BUSY_SECONDS  # three may fall into a stall
     made.close()
 
 
