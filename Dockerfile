@@ -13,7 +13,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY realtime/ realtime/
 COPY training/ training/
 COPY models/ models/
-# sensor.txt has setuptools, which builds it; nothing is fetched that has no hash.
+# sensor.txt has hatchling, which builds it; nothing is fetched that has no hash.
 RUN /opt/otic/bin/pip install --no-deps --no-build-isolation .
 
 FROM python:${PYTHON}-slim-bookworm

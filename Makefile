@@ -1,5 +1,5 @@
 # Everything runs in .venv, made here from the committed constraints; nothing else is needed
-# but Python 3.11 to 3.13 with pip and venv.
+# but a Python that pyproject.toml allows, with pip and venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,14 +60,14 @@ golden: $(VENV)/.dev
 # The README's pictures, from the synthetic soundscape.
 pictures: $(VENV)/.base
 	mkdir -p build
-	$(BIN)/python -c "import soundfile; from realtime.soundscape import synthesise; \
+	$(BIN)/python -c "import soundfile; from otic.soundscape import synthesise; \
 	  soundfile.write('build/soundscape.wav', synthesise(44100)[0], 44100, subtype='PCM_24')"
 	for size in 80x24 120x40 200x60; do $(BIN)/otic replay build/soundscape.wav \
 	  --screenshot docs/pictures/dashboard-$$size.svg --at 27 --size $$size || exit 1; done
 
 $(VENV)/.base: constraints/base.txt pyproject.toml
-	$(PYTHON) -c "import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
-	  sys.exit(0 if ok else 'otic needs Python 3.11 to 3.13, this is %d.%d: make PYTHON=python3.12 ...' % sys.version_info[:2])"
+	@$(PYTHON) -c "import tomllib" 2>/dev/null || { echo "$$($(PYTHON) --version) is too old, see \
+	  requires-python in pyproject.toml: make PYTHON=python3.13 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --require-hashes -r constraints/base.txt
 	$(PIP) install --no-deps --no-build-isolation -e .

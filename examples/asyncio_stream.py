@@ -11,8 +11,8 @@ import sys
 
 import numpy as np
 
-from realtime import Event, Item, Pipeline, load_audio, load_bundle
-from realtime.soundscape import synthesise
+from otic import Event, Item, Pipeline, load_audio, load_bundle
+from otic.soundscape import synthesise
 
 
 async def listen(reader: asyncio.StreamReader, pipe: Pipeline) -> None:

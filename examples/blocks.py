@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime import Event, Item, Pipeline, load_audio, load_bundle
-from realtime.soundscape import synthesise
+from otic import Event, Item, Pipeline, load_audio, load_bundle
+from otic.soundscape import synthesise
 
 
 def blocks(y: NDArray[np.float32], longest: int = 5000) -> Iterator[NDArray[np.float32]]:

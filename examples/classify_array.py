@@ -7,8 +7,8 @@ Without a file it takes otic's synthetic soundscape.
 
 import sys
 
-from realtime import Event, Pipeline, Scores, load_audio, load_bundle
-from realtime.soundscape import synthesise
+from otic import Event, Pipeline, Scores, load_audio, load_bundle
+from otic.soundscape import synthesise
 
 
 def main(path: str | None = None) -> None:

@@ -2,16 +2,16 @@
 
     python examples/custom_sink.py [AUDIO_FILE]
 
-A sink takes what the runner tells of its streams; `realtime/sinks/` has otic's own. It may not
+A sink takes what the runner tells of its streams; `realtime/otic/sinks/` has otic's own. It may not
 wait for anybody: one that talks to a network does so in a thread behind a queue.
 """
 
 import sys
 from collections import Counter, defaultdict
 
-from realtime import ArraySource, Event, FileSource, Item, Runner, Source, Stop, load_bundle
-from realtime.sinks.contract import StreamEnd, StreamStart
-from realtime.soundscape import synthesise
+from otic import ArraySource, Event, FileSource, Item, Runner, Source, Stop, load_bundle
+from otic.sinks.contract import StreamEnd, StreamStart
+from otic.soundscape import synthesise
 
 BLOCK = 512  # samples a read
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime import JsonlSink, Runner, Stop, load_audio, load_bundle
-from realtime.conversion import Chunk, Lost
-from realtime.soundscape import synthesise
-from realtime.sources import SourceHealth
+from otic import JsonlSink, Runner, Stop, load_audio, load_bundle
+from otic.conversion import Chunk, Lost
+from otic.soundscape import synthesise
+from otic.sources import SourceHealth
 
 PACKET_SAMPLES = 1024
 
@@ -22,7 +22,7 @@ PACKET_SAMPLES = 1024
 class Radio:
     """Packets of mono samples at the model's rate; each 200th of them is missed.
 
-    `realtime.sources.Source` says what each member means.
+    `otic.sources.Source` says what each member means.
     """
 
     name = "radio"

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from realtime.bundle import Bundle
-from realtime.classifier import Classifier
-from realtime.control import Control
-from realtime.conversion import Chunk, Lost
-from realtime.desk import Desk
-from realtime.monitor import Monitor, TimedClassifier
-from realtime.pipeline import Pipeline, Predictor
-from realtime.review.folder import ReviewFolder
-from realtime.sinks.memory import MemorySink
-from realtime.sources import ArraySource
-from realtime.streams import Stream
+from otic.bundle import Bundle
+from otic.classifier import Classifier
+from otic.control import Control
+from otic.conversion import Chunk, Lost
+from otic.desk import Desk
+from otic.monitor import Monitor, TimedClassifier
+from otic.pipeline import Pipeline, Predictor
+from otic.review.folder import ReviewFolder
+from otic.sinks.memory import MemorySink
+from otic.sources import ArraySource
+from otic.streams import Stream
 from tests.helpers import F32, bundled, decision
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from realtime import Bundle, DecisionParams, FeatureParams, load_bundle
+from otic import Bundle, DecisionParams, FeatureParams, load_bundle
 
 F32 = NDArray[np.float32]
 
@@ -125,7 +125,7 @@ def otic(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the command as a person would, in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "realtime", *map(str, arguments)],
+        [sys.executable, "-m", "otic", *map(str, arguments)],
         capture_output=True,
         timeout=options.pop("timeout", 120),
         env={**os.environ, **(env or {})},

@@ -9,8 +9,8 @@ import sys
 
 import numpy as np
 
-from realtime import Event, Pipeline
-from realtime.events import Item
+from otic import Event, Pipeline
+from otic.events import Item
 from tests.helpers import SMALL, FakeClassifier, decision, small_bundle
 
 

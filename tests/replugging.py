@@ -45,7 +45,7 @@ class Outcome:
 def replug(times: int, clip: Path, env: dict[str, str], folder: Path) -> Outcome:
     """Play the clip, then so many times: unplug, plug, wait for sound, play the clip again."""
     log = folder / "replug.jsonl"
-    command = [sys.executable, "-m", "realtime", "listen", "--jsonl", str(log)]
+    command = [sys.executable, "-m", "otic", "listen", "--jsonl", str(log)]
     process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE)
     try:
         rounds = [_hear(process, clip, env, log, 0)]

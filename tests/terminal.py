@@ -53,7 +53,7 @@ class Terminal:
             environment.pop(name, None)
         environment |= env or {}
         self.process = subprocess.Popen(
-            command or [sys.executable, "-m", "realtime", *arguments],
+            command or [sys.executable, "-m", "otic", *arguments],
             stdin=self._slave if stdin is None else stdin,
             stdout=self._slave,
             stderr=self._slave,

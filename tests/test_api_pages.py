@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import realtime
+import otic
 from tests.conftest import ROOT
 
 BUILD = ROOT / "docs" / "site" / "build.py"
@@ -37,8 +37,8 @@ def text_of(page: Path) -> str:
 
 
 def test_everything_public_is_there(site: Path) -> None:
-    page = (site / "realtime.html").read_text(encoding="utf-8")
-    for name in set(realtime.__all__) - {"__version__"}:
+    page = (site / "otic.html").read_text(encoding="utf-8")
+    for name in set(otic.__all__) - {"__version__"}:
         assert f'id="{name}"' in page, name
     assert {path.stem for path in (ROOT / "docs").glob("*.md")} <= {
         path.stem for path in site.glob("*.html")
@@ -46,11 +46,11 @@ def test_everything_public_is_there(site: Path) -> None:
 
 
 def test_docstrings_are_rendered(site: Path) -> None:
-    page = (site / "realtime.html").read_text(encoding="utf-8")
+    page = (site / "otic.html").read_text(encoding="utf-8")
     assert "<strong>hop_length</strong> (int):" in page
-    text = text_of(site / "realtime" / "frontend.html")
+    text = text_of(site / "otic" / "frontend.html")
     assert "def features(self) -> numpy.typing.NDArray[numpy.float32]:" in text
-    for path in site.glob("realtime/**/*.html"):
+    for path in site.glob("otic/**/*.html"):
         left = re.findall(r"(?<!`):(?:class|func|meth|mod|attr|data):\S+", text_of(path))
         assert not left, f"{path.name}: {left}"
 
@@ -105,7 +105,8 @@ def is_there(name: str) -> bool:
 
 def test_names_in_docstrings_are_names_of_something() -> None:
     for path in (ROOT / "realtime").glob("**/*.py"):
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        parts = path.relative_to(ROOT / "realtime").with_suffix("").parts
+        name = ".".join(parts).removesuffix(".__init__")
         for named in re.findall(r":[a-z]+:`~?([\w.]+)`", path.read_text(encoding="utf-8")):
             module = importlib.import_module(name)
             classes = [c for c, value in vars(module).items() if isinstance(value, type)]

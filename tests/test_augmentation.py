@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from realtime import Frontend
+from otic import Frontend
+from otic_training.augmentation import Augmentation, DrawnWindows, fitted, mixed
+from otic_training.background import background, background_features, hum, shaped
+from otic_training.background import noise as coloured
+from otic_training.surroundings import Surroundings, level
+from otic_training.teacher import Lesson, heard_at, lessons
 from tests.helpers import F32, SMALL, noise
-from training.augmentation import Augmentation, DrawnWindows, fitted, mixed
-from training.background import background, background_features, hum, shaped
-from training.background import noise as coloured
-from training.surroundings import Surroundings, level
-from training.teacher import Lesson, heard_at, lessons
 
 P = replace(SMALL, statistics=("log_mel",))
 PLAIN = Augmentation(

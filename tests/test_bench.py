@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from realtime import machine
-from realtime.bench import _report
+from otic import machine
+from otic.bench import _report
 from tests.helpers import otic
 
 pytestmark = pytest.mark.xdist_group("bench")  # its fixtures take half a minute each time

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from realtime import Bundle, load_bundle, save_bundle
-from realtime.bundle import bundle_bytes, bundled_names, parse_bundle
-from realtime.errors import BundleError, ParameterError
-from realtime.golden import GoldenCase
-from realtime.interface import ModelInterface
+from otic import Bundle, load_bundle, save_bundle
+from otic.bundle import bundle_bytes, bundled_names, parse_bundle
+from otic.errors import BundleError, ParameterError
+from otic.golden import GoldenCase
+from otic.interface import ModelInterface
 from tests.helpers import bundled, decision, small_bundle
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realtime import capture, devices
-from realtime.capture import HEADER, Capture
-from realtime.errors import DeviceError
+from otic import capture, devices
+from otic.capture import HEADER, Capture
+from otic.errors import DeviceError
 from tests.fake_portaudio import SR, FakePortAudio
 from tests.helpers import F32, noise
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from realtime import capture_process
-from realtime.capture_process import CaptureProcess
-from realtime.child import child_command, child_environment
-from realtime.errors import DeviceError
+from otic import capture_process
+from otic.capture_process import CaptureProcess
+from otic.child import child_command, child_environment
+from otic.errors import DeviceError
 from tests.conftest import ROOT
 from tests.helpers import one_line
 
@@ -56,7 +56,7 @@ def children(pid: int) -> list[int]:
 def listening(env: dict[str, str], *options: str) -> tuple[subprocess.Popen[bytes], int]:
     """``otic listen``, once it waits for a device to open, and its capture process."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "realtime", "listen", *options],
+        [sys.executable, "-m", "otic", "listen", *options],
         env=env,
         cwd=ROOT,
         stderr=subprocess.PIPE,
@@ -108,7 +108,7 @@ def test_files_in_the_current_folder_are_not_imported(
 ) -> None:
     (tmp_path / "struct.py").write_text("import sys; sys.exit('taken')\n")
     monkeypatch.chdir(tmp_path)
-    command = child_command("realtime.capture", "0", json.dumps(OPTIONS))
+    command = child_command("otic.capture", "0", json.dumps(OPTIONS))
     done = subprocess.run(
         command, env=child_environment(), capture_output=True, check=False, timeout=60
     )
@@ -141,7 +141,7 @@ def test_a_process_that_can_not_be_started_is_a_device_that_fails(
 
 def test_a_terminal_that_is_gone_stops_nothing(tmp_path: Path) -> None:
     """What can't be said on a full disk is not worth more than what goes on."""
-    code = "from realtime.messages import say; say('x'); print('went on')"
+    code = "from otic.messages import say; say('x'); print('went on')"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", code], stderr=full, stdout=subprocess.PIPE, cwd=ROOT, check=False
@@ -153,9 +153,9 @@ def test_text_that_nobody_reads_does_not_stop_the_stream(tmp_path: Path) -> None
     """64 kB fill a pipe; what follows is dropped and counted, and the log is whole."""
     code = (
         "import sys\n"
-        "from realtime.sinks.contract import StreamEnd, StreamStart\n"
-        "from realtime.events import Gap\n"
-        "from realtime.sinks.text import TextSink\n"
+        "from otic.sinks.contract import StreamEnd, StreamStart\n"
+        "from otic.events import Gap\n"
+        "from otic.sinks.text import TextSink\n"
         "sink = TextSink(sys.stderr)\n"
         "start = StreamStart('1', 'm', '0', 'a', 8000, 1.0, 0.1, ('x',))\n"
         "sink.start(start)\n"
@@ -184,7 +184,7 @@ def test_text_that_nobody_reads_does_not_stop_the_stream(tmp_path: Path) -> None
 
 def test_wrong_usage_is_one_line() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "realtime", "listen", "--input-name", "a", "--input-name", "b"],
+        [sys.executable, "-m", "otic", "listen", "--input-name", "a", "--input-name", "b"],
         capture_output=True,
         cwd=ROOT,
         check=False,

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from realtime import Classifier
-from realtime.errors import BundleError, RuntimeMissingError
-from realtime.interface import ModelInterface
-from realtime.tensors import input_shape
+from otic import Classifier
+from otic.errors import BundleError, RuntimeMissingError
+from otic.interface import ModelInterface
+from otic.tensors import input_shape
 from tests.helpers import bundled, decision
 
 

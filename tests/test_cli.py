@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime import save_bundle
-from realtime.version import __version__
+from otic import __version__, save_bundle
 from tests.helpers import bundled, noise, of_type, one_line, otic, records
 from tests.test_bundle import write_raw
 
@@ -183,7 +182,7 @@ def test_what_is_no_plain_file(tmp_path: Path) -> None:
 def test_an_output_that_is_full_or_narrow() -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "realtime", "models"],
+            [sys.executable, "-m", "otic", "models"],
             stdout=full,
             stderr=subprocess.PIPE,
             check=False,
@@ -264,7 +263,7 @@ def test_a_reader_that_stalls_does_not_keep_it_from_stopping(tmp_path: Path) -> 
     os.mkfifo(tmp_path / "log")  # nobody opens it for reading
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "realtime", "replay", str(wav(tmp_path / "a.wav"))),
+            *(sys.executable, "-m", "otic", "replay", str(wav(tmp_path / "a.wav"))),
             *("--jsonl", str(tmp_path / "log")),
         ],
         stderr=subprocess.PIPE,
@@ -280,7 +279,7 @@ def test_a_full_pipe_does_not_keep_it_from_stopping(tmp_path: Path) -> None:
     path = wav(tmp_path / "a.wav", 120.0)
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "realtime", "replay", str(path)),
+            *(sys.executable, "-m", "otic", "replay", str(path)),
             *("--speed", "max", "--jsonl", "-"),
         ],
         stdout=subprocess.PIPE,  # never read
@@ -316,14 +315,14 @@ def test_debug_shows_the_traceback() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_close_events_and_complete_the_log(tmp_path: Path, number: signal.Signals) -> None:
-    from realtime.soundscape import synthesise
+    from otic.soundscape import synthesise
 
     y, _ = synthesise(SR)
     soundfile.write(tmp_path / "a.wav", y[: 22 * SR], SR)
     log = tmp_path / "log.jsonl"
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "realtime", "replay", str(tmp_path / "a.wav")),
+            *(sys.executable, "-m", "otic", "replay", str(tmp_path / "a.wav")),
             *("--speed", "3", "--jsonl", str(log)),
         ],
         stderr=subprocess.PIPE,
@@ -366,7 +365,7 @@ def test_the_demo_leaves_stdout_to_the_log() -> None:
 
 
 def test_closed_standard_error_does_not_spoil_the_log() -> None:
-    command = f"{sys.executable} -m realtime demo --speed max --jsonl - --log events 2>&-"
+    command = f"{sys.executable} -m otic demo --speed max --jsonl - --log events 2>&-"
     done = subprocess.run(command, shell=True, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0
     assert records(done.stdout)[-1]["type"] == "end"
@@ -397,7 +396,7 @@ def test_train_without_its_extra(tmp_path: Path) -> None:
         "import importlib.util as u, sys\n"
         "find = u.find_spec\n"
         "u.find_spec = lambda name, *a: None if name == 'tensorflow' else find(name, *a)\n"
-        "from realtime.cli import main\n"
+        "from otic.cli import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     for command in (["train", "data", "--out", "m.tflite"], ["crossval", "data"]):

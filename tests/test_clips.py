@@ -22,15 +22,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from realtime.conversion import Chunk, Lost
-from realtime.errors import SinkError
-from realtime.events import Event, Gap, Scores
-from realtime.settings import ClipsSettings
-from realtime.sinks import clip_folder, clip_writer
-from realtime.sinks.clip_folder import ClipFolder
-from realtime.sinks.clips import ClipSink, file_name_part
-from realtime.sinks.contract import AudioSink, StreamEnd, StreamStart
-from realtime.sinks.recent_audio import RecentAudio, as_int16
+from otic.conversion import Chunk, Lost
+from otic.errors import SinkError
+from otic.events import Event, Gap, Scores
+from otic.settings import ClipsSettings
+from otic.sinks import clip_folder, clip_writer
+from otic.sinks.clip_folder import ClipFolder
+from otic.sinks.clips import ClipSink, file_name_part
+from otic.sinks.contract import AudioSink, StreamEnd, StreamStart
+from otic.sinks.recent_audio import RecentAudio, as_int16
 from tests.conftest import ROOT
 
 SR = 1000

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from realtime.errors import ParameterError
-from realtime.settings import CommandSettings, Settings
-from realtime.sinks.command import CommandReceiver
-from realtime.sinks.notices import Notice
-from realtime.sinks.receiver import DeliveryError, Receiver, RefusedError
+from otic.errors import ParameterError
+from otic.settings import CommandSettings, Settings
+from otic.sinks.command import CommandReceiver
+from otic.sinks.notices import Notice
+from otic.sinks.receiver import DeliveryError, Receiver, RefusedError
 from tests.conftest import ROOT
 
 ON = Notice(

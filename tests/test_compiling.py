@@ -13,21 +13,21 @@ import numba
 import numpy as np
 import pytest
 
-from realtime import compiling
-from realtime.kernels import make_push
+from otic import compiling
+from otic.kernels import make_push
 from tests.conftest import ROOT
 from tests.helpers import one_line, otic
 
 # Says whether the kernel came from disk, and where it is kept.
 LOAD = """
-from realtime import compiling
-from realtime.probe import probe
+from otic import compiling
+from otic.probe import probe
 hits = sum(probe.stats.cache_hits.values())
 print(hits, compiling._state.folder, compiling.cache_problem(), sep="|")
 """
 # A kernel that is compiled in no time.
 PROBE = """
-from realtime.compiling import entry
+from otic.compiling import entry
 
 @entry("probe", "int64(int64)")
 def probe(n):
@@ -59,9 +59,9 @@ def package(tmp_path: Path) -> Path:
     """A copy of the package without compiled kernels, to be spoilt."""
     copy = tmp_path / "installed"
     shutil.copytree(
-        ROOT / "realtime", copy / "realtime", ignore=shutil.ignore_patterns("__pycache__")
+        ROOT / "realtime" / "otic", copy / "otic", ignore=shutil.ignore_patterns("__pycache__")
     )
-    (copy / "realtime" / "probe.py").write_text(PROBE)
+    (copy / "otic" / "probe.py").write_text(PROBE)
     return copy
 
 
@@ -84,15 +84,15 @@ def test_a_kernel_takes_its_own_types_only() -> None:
 def test_beside_the_package_by_default(package: Path) -> None:
     first = Loaded(package, {})
     assert not first.from_disk
-    assert first.folder.parent == package / "realtime" / "__pycache__"
+    assert first.folder.parent == package / "otic" / "__pycache__"
     assert first.problem is None
     second = Loaded(package, {})
     assert second.from_disk
     # Another time of change, as an image that was packed has, is no change,
-    os.utime(package / "realtime" / "probe.py", (1e9, 1e9))
+    os.utime(package / "otic" / "probe.py", (1e9, 1e9))
     assert Loaded(package, {}).from_disk
     # but one in a file that the kernel calls into is.
-    with (package / "realtime" / "fft.py").open("a") as source:
+    with (package / "otic" / "fft.py").open("a") as source:
         source.write("\n# changed\n")
     assert not Loaded(package, {}).from_disk
 
@@ -110,7 +110,7 @@ def test_where_the_environment_says(package: Path, tmp_path: Path, variable: str
 def test_in_the_users_folder_where_the_package_can_not_be_written(
     package: Path, tmp_path: Path
 ) -> None:
-    block(package / "realtime" / "__pycache__")
+    block(package / "otic" / "__pycache__")
     for expected in (False, True):
         loaded = Loaded(package, {"HOME": str(tmp_path / "home")})
         assert loaded.folder.parent == tmp_path / "home" / ".cache" / "otic"
@@ -121,7 +121,7 @@ def test_in_the_users_folder_where_the_package_can_not_be_written(
 
 def test_nowhere_to_write_is_one_line_and_works(package: Path, tmp_path: Path) -> None:
     """As under systemd with ProtectSystem=strict and no CacheDirectory=."""
-    block(package / "realtime" / "__pycache__")
+    block(package / "otic" / "__pycache__")
     loaded = Loaded(package, {"TMPDIR": str(tmp_path)})
     assert loaded.problem is not None
     assert "NUMBA_CACHE_DIR" in loaded.problem
@@ -131,10 +131,10 @@ def test_nowhere_to_write_is_one_line_and_works(package: Path, tmp_path: Path) -
 
 
 def test_a_command_says_so_on_one_line(package: Path, tmp_path: Path) -> None:
-    block(package / "realtime" / "__pycache__")
-    shutil.copytree(ROOT / "models", package / "models")
+    block(package / "otic" / "__pycache__")
+    shutil.copytree(ROOT / "models" / "otic_models", package / "otic_models")
     done = subprocess.run(
-        [sys.executable, "-m", "realtime", "demo", "--speed", "max"],
+        [sys.executable, "-m", "otic", "demo", "--speed", "max"],
         capture_output=True,
         text=True,
         check=True,
@@ -165,7 +165,7 @@ def test_damaged_code_is_made_anew(package: Path, ending: str) -> None:
 
 
 def test_code_of_former_sources_goes(package: Path) -> None:
-    former = package / "realtime" / "__pycache__" / "otic-kernels-00000000"
+    former = package / "otic" / "__pycache__" / "otic-kernels-00000000"
     former.mkdir(parents=True)
     loaded = Loaded(package, {})
     assert not former.exists()
@@ -298,12 +298,12 @@ def test_no_two_kernels_may_share_a_name() -> None:
         compiling.inner(1, 2)(twice)
 
 
-COMPILE = "import sys; from realtime.kernels import make_push; make_push(int(sys.argv[1]))"
+COMPILE = "import sys; from otic.kernels import make_push; make_push(int(sys.argv[1]))"
 BOTH = """
 import numpy as np
 from dataclasses import replace
-from realtime import Frontend
-from realtime.reference import reference_features
+from otic import Frontend
+from otic.reference import reference_features
 from tests.helpers import SMALL, noise
 
 for n_fft in (256, 512):

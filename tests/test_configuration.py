@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from realtime.configuration import KEYS, add_setting_options, load_settings
-from realtime.errors import ConfigurationError, UsageError
-from realtime.inputs import input_settings
-from realtime.settings import InputSettings, MqttSettings, Settings, WebhookSettings
-from realtime.soundscape import synthesise
+from otic.configuration import KEYS, add_setting_options, load_settings
+from otic.errors import ConfigurationError, UsageError
+from otic.inputs import input_settings
+from otic.settings import InputSettings, MqttSettings, Settings, WebhookSettings
+from otic.soundscape import synthesise
 from tests.helpers import one_line, otic
 
 EVERYTHING = """

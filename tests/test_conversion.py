@@ -6,8 +6,8 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime.conversion import Converter, Lost
-from realtime.errors import SourceError
+from otic.conversion import Converter, Lost
+from otic.errors import SourceError
 from tests.helpers import cut, noise
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from realtime.sinks.courier import Courier, CourierStatus
-from realtime.sinks.notices import Notice
-from realtime.sinks.receiver import DeliveryError, Receiver, RefusedError
-from realtime.sinks.spool import Spool
+from otic.sinks.courier import Courier, CourierStatus
+from otic.sinks.notices import Notice
+from otic.sinks.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.spool import Spool
 from tests.test_spool import notice, wait_for
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from realtime.errors import ParameterError
-from realtime.settings import CsvSettings
-from realtime.sinks.csv_file import COLUMNS, TAIL_BYTES, CsvReceiver
-from realtime.sinks.notices import Notice
-from realtime.sinks.receiver import DeliveryError, Receiver, RefusedError
+from otic.errors import ParameterError
+from otic.settings import CsvSettings
+from otic.sinks.csv_file import COLUMNS, TAIL_BYTES, CsvReceiver
+from otic.sinks.notices import Notice
+from otic.sinks.receiver import DeliveryError, Receiver, RefusedError
 from tests.conftest import ROOT
 
 OFF = Notice(

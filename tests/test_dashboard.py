@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rich.cells import cell_len
 
-from realtime.conversion import Lost
-from realtime.dashboard.canvas import Canvas, PictureRow, Piece, Rect
-from realtime.dashboard.frame import Frame
-from realtime.dashboard.layout import arrange
-from realtime.dashboard.looking import Looking
-from realtime.dashboard.panels import draw_sources
-from realtime.dashboard.screen import Screen
-from realtime.dashboard.still import lines as segments_of
-from realtime.dashboard.theme import DEPTHS, NONE, TRUE_COLOUR, Theme
-from realtime.dashboard.words import cells, clean, clock, duration, fit
-from realtime.health import judge
-from realtime.soundscape import synthesise
+from otic.conversion import Lost
+from otic.dashboard.canvas import Canvas, PictureRow, Piece, Rect
+from otic.dashboard.frame import Frame
+from otic.dashboard.layout import arrange
+from otic.dashboard.looking import Looking
+from otic.dashboard.panels import draw_sources
+from otic.dashboard.screen import Screen
+from otic.dashboard.still import lines as segments_of
+from otic.dashboard.theme import DEPTHS, NONE, TRUE_COLOUR, Theme
+from otic.dashboard.words import cells, clean, clock, duration, fit
+from otic.health import judge
+from otic.soundscape import synthesise
 from tests.desks import ManyScores, Running, many_labels
 from tests.helpers import noise
 from tests.terminal import screen_of

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from realtime.conversion import Chunk, Lost
-from realtime.dashboard.canvas import Piece
-from realtime.dashboard.frame import Frame
-from realtime.dashboard.looking import Looking
-from realtime.dashboard.screen import painted
-from realtime.dashboard.theme import MANY, NONE, SIXTEEN, TRUE_COLOUR, Theme
-from realtime.soundscape import synthesise
+from otic.conversion import Chunk, Lost
+from otic.dashboard.canvas import Piece
+from otic.dashboard.frame import Frame
+from otic.dashboard.looking import Looking
+from otic.dashboard.screen import painted
+from otic.dashboard.theme import MANY, NONE, SIXTEEN, TRUE_COLOUR, Theme
+from otic.soundscape import synthesise
 from tests.conftest import ROOT
 from tests.desks import ManyScores, Running, many_labels
 from tests.helpers import one_line, otic

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime.dashboard.panels import HELP
-from realtime.soundscape import synthesise
+from otic.dashboard.panels import HELP
+from otic.soundscape import synthesise
 from tests import stalls
 from tests.conftest import ROOT
 from tests.terminal import Terminal
 
 SR = 22050
-OTIC = [sys.executable, "-m", "realtime"]
+OTIC = [sys.executable, "-m", "otic"]
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def test_after_an_exception_the_terminal_is_as_it_was(terminals: list[Terminal])
 from pathlib import Path
 from tempfile import mkdtemp
 from rich.console import Console
-from realtime.dashboard.live import Dashboard
+from otic.dashboard.live import Dashboard
 from tests.desks import Running
 with Dashboard(Console(), Running(Path(mkdtemp()), {"mic": []}).desk):
     import time
@@ -191,7 +191,7 @@ with Dashboard(Console(), Running(Path(mkdtemp()), {"mic": []}).desk):
 
 def test_a_terminal_that_is_held_is_not_entered(terminals: list[Terminal]) -> None:
     code = """
-from realtime.dashboard.terminal import Terminal
+from otic.dashboard.terminal import Terminal
 terminal = Terminal()
 terminal.enter()
 terminal.leave(hold=True)

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime.control import Control
-from realtime.conversion import Lost
-from realtime.desk import SAVED_SECONDS, Desk, open_desk, recording_of
-from realtime.errors import OticError, ParameterError
-from realtime.health import ALARM, OK, WARNING, judge
-from realtime.monitor import Snapshot
-from realtime.settings import ClipsSettings, ReviewSettings, Settings
-from realtime.soundscape import synthesise
-from realtime.stopping import Stop
+from otic.control import Control
+from otic.conversion import Lost
+from otic.desk import SAVED_SECONDS, Desk, open_desk, recording_of
+from otic.errors import OticError, ParameterError
+from otic.health import ALARM, OK, WARNING, judge
+from otic.monitor import Snapshot
+from otic.settings import ClipsSettings, ReviewSettings, Settings
+from otic.soundscape import synthesise
+from otic.stopping import Stop
 from tests.desks import Running
 from tests.helpers import bundled, decision, noise
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from realtime import devices
-from realtime.devices import find_device, input_devices, stable_ids
-from realtime.errors import DeviceError
+from otic import devices
+from otic.devices import find_device, input_devices, stable_ids
+from otic.errors import DeviceError
 from tests.fake_portaudio import FakePortAudio
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from realtime import cli
-from realtime.configuration import load_settings
+from otic import cli
+from otic.configuration import load_settings
 from tests.conftest import ROOT
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))

@@ -9,23 +9,23 @@ from pathlib import Path
 
 import pytest
 
-import realtime
+import otic
 from tests.conftest import ROOT
 
 # Each has at least one example.
 MODULES = (
-    "realtime",
-    "realtime.conversion",
-    "realtime.decision",
-    "realtime.events",
-    "realtime.filters",
-    "realtime.frontend",
-    "realtime.loading",
-    "realtime.onsets",
-    "realtime.params",
-    "realtime.pipeline",
-    "realtime.ringbuffer",
-    "realtime.soundscape",
+    "otic",
+    "otic.conversion",
+    "otic.decision",
+    "otic.events",
+    "otic.filters",
+    "otic.frontend",
+    "otic.loading",
+    "otic.onsets",
+    "otic.params",
+    "otic.pipeline",
+    "otic.ringbuffer",
+    "otic.soundscape",
 )
 
 
@@ -41,14 +41,15 @@ def test_docstrings(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_no_example_is_left_out() -> None:
     """Every docstring with an example is in a module above."""
     for path in (ROOT / "realtime").glob("**/*.py"):
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        parts = path.relative_to(ROOT / "realtime").with_suffix("").parts
+        name = ".".join(parts).removesuffix(".__init__")
         has_examples = re.search(r"^ *>>> ", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert (has_examples is not None) == (name in MODULES), name
 
 
 def test_everything_exported_is_there() -> None:
-    for name in realtime.__all__:
-        assert getattr(realtime, name).__doc__ or name == "__version__"
+    for name in otic.__all__:
+        assert getattr(otic, name).__doc__ or name == "__version__"
 
 
 def test_the_python_page(

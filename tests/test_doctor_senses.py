@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from realtime import doctor_audio, doctor_receivers
-from realtime.doctor_checks import FAIL, OK, WARN, Finding
-from realtime.errors import DeviceError
+from otic import doctor_audio, doctor_receivers
+from otic.doctor_checks import FAIL, OK, WARN, Finding
+from otic.errors import DeviceError
 from tests.test_doctor import board, sane
 
 RATE = 8000
@@ -253,8 +253,8 @@ def test_a_microphone_is_really_heard(tmp_path: Path) -> None:
     from tests import debian, virtual_microphone
 
     script = (
-        "from realtime import doctor_audio\n"
-        "from realtime.doctor_audio import level_check, portaudio_check\n"
+        "from otic import doctor_audio\n"
+        "from otic.doctor_audio import level_check, portaudio_check\n"
         "doctor_audio.LEVEL_SECONDS = 1.5\n"
         "for found in (portaudio_check(), level_check(None)): print(found)\n"
     )

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from realtime import OticError
-from realtime.cli import main
-from training import downloads
-from training.downloads import MIRROR, ORIGINALS, Original, content_hash
+from otic import OticError
+from otic.cli import main
+from otic_training import downloads
+from otic_training.downloads import MIRROR, ORIGINALS, Original, content_hash
 
 NAMES = [f"{fold}-{10 * fold + label}-A-{label}.wav" for fold in (1, 2) for label in (0, 1)]
 HEADER = "filename,fold,target,category,esc10,src_file,take\n"

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realtime import Bundle, load_bundle
-from realtime.errors import OticError
+from otic import Bundle, load_bundle
+from otic.errors import OticError
+from otic_training import export as exporting
+from otic_training.cost import cost_of
+from otic_training.fitting import logits_of
+from otic_training.networks import logmel_cnn, tiny
+from otic_training.presets import PRESETS, preset
+from otic_training.requests import load_tensorflow
+from otic_training.tflite import scores_of, served, to_float, to_int8
+from otic_training.validation import probabilities
 from tests.helpers import F32, SMALL, decision
-from training import export as exporting
-from training.cost import cost_of
-from training.fitting import logits_of
-from training.networks import logmel_cnn, tiny
-from training.presets import PRESETS, preset
-from training.requests import load_tensorflow
-from training.tflite import scores_of, served, to_float, to_int8
-from training.validation import probabilities
 
 PATCH = replace(
     SMALL, n_mels=32, n_mfcc=8, window_frames=24, statistics=("log_mel",), hop_length=128

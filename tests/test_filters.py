@@ -10,8 +10,8 @@ import pytest
 import scipy.fft
 import scipy.signal
 
-from realtime import FeatureParams
-from realtime.filters import (
+from otic import FeatureParams
+from otic.filters import (
     dct_basis,
     fft_shape,
     fft_tables,

@@ -14,12 +14,12 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime import FeatureParams, Frontend
-from realtime.errors import ParameterError
+from otic import FeatureParams, Frontend
+from otic.errors import ParameterError
+from otic_training.datasets import Clip
+from otic_training.layouts import load_dataset
+from otic_training.windows import read_clip
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, cut, noise
-from training.datasets import Clip
-from training.layouts import load_dataset
-from training.windows import read_clip
 
 TOLERANCE = 5e-4
 

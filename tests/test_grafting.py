@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from realtime import load_bundle
+from otic import load_bundle
+from otic_training.grafting import GraftError, cut, find_embedding, graft, has_8_bit_weights
+from otic_training.requests import load_tensorflow
+from otic_training.tflite import scores_of, to_float
 from tests.helpers import F32
-from training.grafting import GraftError, cut, find_embedding, graft, has_8_bit_weights
-from training.requests import load_tensorflow
-from training.tflite import scores_of, to_float
 
 pytestmark = pytest.mark.xdist_group("tensorflow")  # one process loads it
 

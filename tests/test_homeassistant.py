@@ -18,14 +18,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from realtime.sinks.homeassistant import (
+from otic.sinks.homeassistant import (
     Topics,
     discovery_payload,
     discovery_topic,
     removal_payload,
     slug,
 )
-from realtime.sources import STATES
+from otic.sources import STATES
 
 Check = Callable[[Any], bool]
 

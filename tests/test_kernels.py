@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 
-from realtime import Frontend, kernels
-from realtime.filters import pack_rows
-from realtime.simd import LANES
+from otic import Frontend, kernels
+from otic.filters import pack_rows
+from otic.simd import LANES
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, noise
 
 log_mel, product = kernels.log_mel, kernels.product

@@ -10,11 +10,11 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otic_training.datasets import Dataset, DatasetError
+from otic_training.layouts import _make_folds, load_dataset
+from otic_training.others import other_clips
 from tests.conftest import DATA
 from tests.helpers import noise
-from training.datasets import Dataset, DatasetError
-from training.layouts import _make_folds, load_dataset
-from training.others import other_clips
 
 
 def write(path: Path) -> None:

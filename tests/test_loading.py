@@ -9,9 +9,9 @@ import pytest
 import soundfile
 import soxr
 
-from realtime import Gap, Pipeline, load_audio, load_bundle
-from realtime.errors import SourceError
-from realtime.sources import FileSource
+from otic import Gap, Pipeline, load_audio, load_bundle
+from otic.errors import SourceError
+from otic.sources import FileSource
 from tests.helpers import noise
 
 

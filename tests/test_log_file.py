@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime import Event, Gap, Scores
-from realtime.errors import SinkError
-from realtime.sinks import log_file
-from realtime.sinks.contract import StreamEnd, StreamStart
-from realtime.sinks.jsonl import JsonlSink
+from otic import Event, Gap, Scores
+from otic.errors import SinkError
+from otic.sinks import log_file
+from otic.sinks.contract import StreamEnd, StreamStart
+from otic.sinks.jsonl import JsonlSink
 from tests.conftest import ROOT
 
 BOTH = frozenset({"scores", "events"})

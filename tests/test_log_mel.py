@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime import FeatureParams, Frontend, load_bundle, save_bundle, verification
-from realtime.golden import MAX_FEATURES, SOUNDS, GoldenCase, golden_sound
-from realtime.reference import reference_features
+from otic import FeatureParams, Frontend, load_bundle, save_bundle, verification
+from otic.golden import MAX_FEATURES, SOUNDS, GoldenCase, golden_sound
+from otic.reference import reference_features
+from otic_training.layouts import load_dataset
+from otic_training.windows import read_clip
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, cut, noise, small_bundle
-from training.layouts import load_dataset
-from training.windows import read_clip
 
 PATCH = replace(LIBROSA_DEFAULTS, n_mels=64, window_frames=83, statistics=("log_mel",))
 BOTH = replace(SMALL, statistics=("std", "log_mel", "mean"))

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from realtime.conversion import Lost
-from realtime.events import Event, Gap, Scores
-from realtime.sinks.contract import AudioSink, StreamEnd, StreamStart
-from realtime.sinks.memory import (
+from otic.conversion import Lost
+from otic.events import Event, Gap, Scores
+from otic.sinks.contract import AudioSink, StreamEnd, StreamStart
+from otic.sinks.memory import (
     MOST_ENDED,
     MOST_EVENTS,
     MOST_SCORES,

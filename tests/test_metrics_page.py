@@ -20,18 +20,18 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from realtime.errors import ParameterError, RuntimeMissingError, SinkError
-from realtime.sinks import metrics
-from realtime.sinks.clip_writer import ClipStatus
-from realtime.sinks.metrics import MetricsServer, parse_listen
-from realtime.sinks.metrics_page import Collector
-from realtime.version import __version__
+from otic import __version__
+from otic.errors import ParameterError, RuntimeMissingError, SinkError
+from otic.sinks import metrics
+from otic.sinks.clip_writer import ClipStatus
+from otic.sinks.metrics import MetricsServer, parse_listen
+from otic.sinks.metrics_page import Collector
 from tests.conftest import ROOT
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is read of :class:`realtime.monitor.Snapshot`."""
+    """What is read of :class:`otic.monitor.Snapshot`."""
 
     state: str = "listening"
     seconds: float = 12.5
@@ -49,7 +49,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class CourierStatus:
-    """As of :mod:`realtime.sinks.courier`."""
+    """As of :mod:`otic.sinks.courier`."""
 
     name: str = "mqtt"
     connected: bool = True
@@ -358,7 +358,7 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_importing_the_module_is_light() -> None:
-    code = "import sys, realtime.sinks.metrics; print('prometheus_client' in sys.modules)"
+    code = "import sys, otic.sinks.metrics; print('prometheus_client' in sys.modules)"
     done: Any = subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True
     )

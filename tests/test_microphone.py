@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import soundfile
 
+from otic_training.layouts import load_dataset
 from tests import debian, stalls, virtual_microphone
 from tests.helpers import of_type, one_line, otic, records, so_far
 from tests.replugging import replug
 from tests.terminal import Terminal
-from training.layouts import load_dataset
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_signals_end_it_with_a_complete_log(
 ) -> None:
     log = tmp_path / "log.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-m", "realtime", "listen", "--jsonl", str(log)],
+        [sys.executable, "-m", "otic", "listen", "--jsonl", str(log)],
         env=microphone,
         stderr=subprocess.PIPE,
     )

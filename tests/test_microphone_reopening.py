@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from realtime import backoff, microphone
-from realtime.capture_process import Heard
-from realtime.conversion import Chunk, Lost
-from realtime.errors import DeviceError
-from realtime.microphone import Microphone
+from otic import backoff, microphone
+from otic.capture_process import Heard
+from otic.conversion import Chunk, Lost
+from otic.errors import DeviceError
+from otic.microphone import Microphone
 from tests.helpers import F32, noise
 
 SR = 8000

@@ -10,7 +10,7 @@ import nbformat
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
-from realtime import load_bundle
+from otic import load_bundle
 from tests.conftest import ROOT
 
 PATH = ROOT / "examples" / "notebook.ipynb"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realtime import Frontend
-from realtime.onsets import first_rise
+from otic import Frontend
+from otic.onsets import first_rise
+from otic_training.presets import preset
 from tests.helpers import F32, noise
-from training.presets import preset
 
 P = preset("logmel-cnn").features
 FRAME_SECONDS = P.hop_length / P.sr

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from realtime.events import Event, Gap, Scores
-from realtime.sinks.contract import Sink, StreamEnd, StreamStart
-from realtime.sinks.courier import Courier
-from realtime.sinks.notices import Notice
-from realtime.sinks.outbox import Outbox, random_id
-from realtime.sinks.receiver import DeliveryError, RefusedError
-from realtime.sinks.spool import Spool
+from otic.events import Event, Gap, Scores
+from otic.sinks.contract import Sink, StreamEnd, StreamStart
+from otic.sinks.courier import Courier
+from otic.sinks.notices import Notice
+from otic.sinks.outbox import Outbox, random_id
+from otic.sinks.receiver import DeliveryError, RefusedError
+from otic.sinks.spool import Spool
 from tests.conftest import ROOT
 from tests.test_courier import Inbox, raising
 
@@ -143,7 +143,7 @@ def test_the_defaults_are_now_and_unique() -> None:
 
 KILLED = """
 import os, signal, sys
-from realtime.sinks.spool import Spool
+from otic.sinks.spool import Spool
 from tests.test_outbox import BACK, FRONT, drain, off, on, outbox
 
 spool = Spool(sys.argv[1], ["inbox"], 100)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from realtime.bundle import Bundle, load_bundle
-from realtime.events import Event
-from realtime.outputs import open_outputs
-from realtime.settings import (
+from otic.bundle import Bundle, load_bundle
+from otic.events import Event
+from otic.outputs import open_outputs
+from otic.settings import (
     ClipsSettings,
     CsvSettings,
     JsonlSettings,
@@ -25,8 +25,8 @@ from realtime.settings import (
     SpoolSettings,
     WebhookSettings,
 )
-from realtime.sinks import clip_writer
-from realtime.sinks.contract import AudioSink, Sink, StreamStart
+from otic.sinks import clip_writer
+from otic.sinks.contract import AudioSink, Sink, StreamStart
 
 START = StreamStart("0.1.0", "m", "00", "mic", 22050, 2.0, 0.25, ("dog",))
 ON = Event("on", "dog", onset=0.5, time=1.0, score=0.9)

@@ -11,16 +11,16 @@ import librosa
 import numpy as np
 import pytest
 
-from realtime import Classifier, Frontend, Pipeline, load_bundle
-from realtime.cli import main
-from realtime.errors import BundleError, OticError
-from realtime.events import Scores
-from realtime.interface import BANDS_FIRST, FRAMES_FIRST, ModelInterface
-from realtime.packing.features import FeatureRequest, derive_features
-from realtime.packing.metadata import read_metadata
-from realtime.packing.model_file import TensorInfo, read_model_file
-from realtime.tensors import ModelInput
-from realtime.verification import check_golden_cases, check_streaming_is_batch
+from otic import Classifier, Frontend, Pipeline, load_bundle
+from otic.cli import main
+from otic.errors import BundleError, OticError
+from otic.events import Scores
+from otic.interface import BANDS_FIRST, FRAMES_FIRST, ModelInterface
+from otic.packing.features import FeatureRequest, derive_features
+from otic.packing.metadata import read_metadata
+from otic.packing.model_file import TensorInfo, read_model_file
+from otic.tensors import ModelInput
+from otic.verification import check_golden_cases, check_streaming_is_batch
 from tests.fuzzing.damage import check_message, damage
 from tests.helpers import F32, noise, one_line, otic
 from tests.small_models import (

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from realtime import OticError
-from training.pages import Page, drawing, report_folder
+from otic import OticError
+from otic_training.pages import Page, drawing, report_folder
 
 VOID = {"meta", "img", "link", "br"}
 

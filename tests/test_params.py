@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from realtime import DecisionParams, FeatureParams
-from realtime.errors import ParameterError
+from otic import DecisionParams, FeatureParams
+from otic.errors import ParameterError
 from tests.helpers import LIBROSA_DEFAULTS, SMALL, decision
 
 

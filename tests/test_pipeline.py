@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime import Event, Gap, Pipeline, Scores
-from realtime.errors import ParameterError
-from realtime.events import Item
-from realtime.frontend import Frontend
-from realtime.pipeline import MAX_AMPLITUDE, usable_runs
+from otic import Event, Gap, Pipeline, Scores
+from otic.errors import ParameterError
+from otic.events import Item
+from otic.frontend import Frontend
+from otic.pipeline import MAX_AMPLITUDE, usable_runs
 from tests.helpers import F32, SMALL, FakeClassifier, bundled, cut, noise, small_bundle
 from tests.random_streams import check
 

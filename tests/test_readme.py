@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from realtime import load_bundle
-from realtime.bundle import bundled_names
-from realtime.cli import main
+from otic import load_bundle
+from otic.bundle import bundled_names
+from otic.cli import main
 from tests.conftest import ROOT
 from tests.helpers import noise
 
@@ -36,7 +36,7 @@ def test_every_command_named_there_is_one(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("name", bundled_names())
 def test_a_card_is_its_models(name: str) -> None:
     bundle = load_bundle(name)
-    card = (ROOT / "models" / f"{name}.md").read_text(encoding="utf-8")
+    card = (ROOT / "models" / "otic_models" / f"{name}.md").read_text(encoding="utf-8")
     assert bundle.sha256 in card
     assert bundle.license in card
     accuracy = bundle.accuracy
@@ -53,7 +53,7 @@ def test_the_accuracies_there_are_the_cards() -> None:
         assert f"{accuracy['clip_mean']:.1%} ± {accuracy['clip_sd']:.1%}" in row
         assert f"(int8 {int8['clip_mean']:.1%})" in row
         assert abs(int8["clip_mean"] - accuracy["clip_mean"]) < 0.0051
-    card = (ROOT / "models" / "esc10-mfcc-mlp.md").read_text(encoding="utf-8")
+    card = (ROOT / "models" / "otic_models" / "esc10-mfcc-mlp.md").read_text(encoding="utf-8")
     match = re.search(r"tutorial, same protocol \| ([\d.]+)% ± ([\d.]+)%", card)
     assert match
     assert f"{match[1]} ± {match[2]} %" in README

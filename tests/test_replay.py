@@ -14,9 +14,9 @@ import pytest
 import soundfile
 import soxr
 
-from realtime.soundscape import synthesise
+from otic.soundscape import synthesise
+from otic_training.layouts import load_dataset
 from tests.helpers import F32, noise, of_type, otic, records
-from training.layouts import load_dataset
 
 SR = 22050
 
@@ -132,11 +132,11 @@ def test_real_clips_are_named(esc10: Path, tmp_path: Path) -> None:
 
 
 def test_a_reader_that_leaves_early(recording: Path) -> None:
-    command = f"{sys.executable} -m realtime replay {recording} --jsonl - --speed max | head -1"
+    command = f"{sys.executable} -m otic replay {recording} --jsonl - --speed max | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, timeout=60, check=False)
     assert done.stderr == b""
     assert json.loads(done.stdout)["type"] == "start"
-    command = f"{sys.executable} -m realtime inspect esc10-mfcc-mlp --json | true"
+    command = f"{sys.executable} -m otic inspect esc10-mfcc-mlp --json | true"
     done = subprocess.run(command, shell=True, capture_output=True, timeout=60, check=False)
     assert done.stderr == b""
 

@@ -20,15 +20,15 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from realtime import Event, FeatureParams, Frontend, Gap, Pipeline, Scores
-from realtime.conversion import Lost
-from realtime.errors import SinkError
-from realtime.replay_record import ReplayRecord, ScoreHistory
-from realtime.replay_report import ReplayReport
-from realtime.replay_section import MAX_LANES
-from realtime.sinks.contract import StreamEnd, StreamStart
-from realtime.soundscape import synthesise
-from realtime.spectrogram import Spectrogram, frequency_ticks, loudness_range, palette, png
+from otic import Event, FeatureParams, Frontend, Gap, Pipeline, Scores
+from otic.conversion import Lost
+from otic.errors import SinkError
+from otic.replay_record import ReplayRecord, ScoreHistory
+from otic.replay_report import ReplayReport
+from otic.replay_section import MAX_LANES
+from otic.sinks.contract import StreamEnd, StreamStart
+from otic.soundscape import synthesise
+from otic.spectrogram import Spectrogram, frequency_ticks, loudness_range, palette, png
 from tests.helpers import (
     F32,
     LIBROSA_DEFAULTS,
@@ -192,7 +192,7 @@ def test_scores_are_bounded_and_keep_their_extremes() -> None:
 
 
 def test_very_many_events_and_gaps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realtime.replay_record.MAX_LISTED", 3)
+    monkeypatch.setattr("otic.replay_record.MAX_LISTED", 3)
     record = ReplayRecord(small_bundle(), Spectrogram(SMALL))
     for i in range(5):
         record.add(Event("on", "loud", float(i), i + 0.2, score=0.9))
@@ -385,7 +385,7 @@ def test_a_signal_leaves_a_whole_page(
     report, log = tmp_path / "r.html", tmp_path / "log.jsonl"
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "realtime", "replay", str(recording), str(recording)),
+            *(sys.executable, "-m", "otic", "replay", str(recording), str(recording)),
             *("--speed", "1", "--report", str(report), "--jsonl", str(log)),
         ],
         stderr=subprocess.PIPE,

@@ -18,13 +18,13 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.errors import ParameterError, SinkError
-from realtime.events import Event
-from realtime.review.folder import Mark, ReviewFolder, open_review, review_path, wanted_sound
-from realtime.settings import ClipsSettings, ReviewSettings, Settings
-from realtime.sinks.clips import ClipSink
-from realtime.sinks.contract import StreamEnd, StreamStart
-from realtime.sinks.recent_audio import as_int16
+from otic.errors import ParameterError, SinkError
+from otic.events import Event
+from otic.review.folder import Mark, ReviewFolder, open_review, review_path, wanted_sound
+from otic.settings import ClipsSettings, ReviewSettings, Settings
+from otic.sinks.clips import ClipSink
+from otic.sinks.contract import StreamEnd, StreamStart
+from otic.sinks.recent_audio import as_int16
 from tests.conftest import ROOT
 from tests.helpers import noise
 from tests.review_marks import SR, live_mark, mark_of, sound
@@ -252,8 +252,8 @@ def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from realtime.errors import SinkError
-from realtime.review.folder import ReviewFolder
+from otic.errors import SinkError
+from otic.review.folder import ReviewFolder
 from tests.review_marks import SR, mark_of, sound
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = ReviewFolder(Path(sys.argv[1]))
@@ -288,7 +288,7 @@ def test_a_full_disk_leaves_nothing_of_a_mark(tmp_path: Path, room: int, seconds
 WRITER = """
 import sys
 from pathlib import Path
-from realtime.review.folder import ReviewFolder
+from otic.review.folder import ReviewFolder
 from tests.review_marks import SR, mark_of, sound
 folder = ReviewFolder(Path(sys.argv[1]))
 for i in range(15):

@@ -15,25 +15,25 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime import Event, Pipeline, load_bundle
-from realtime.clock import iso
-from realtime.errors import ParameterError, SinkError
-from realtime.review.examples import label_of
-from realtime.review.export import CONTEXT_SECONDS, MIN_SECONDS, cut_out, export
-from realtime.review.folder import Mark, ReviewFolder, wanted_sound
-from realtime.review.recordings import PAUSE_SECONDS, recordings, stretch
-from realtime.sinks.recent_audio import as_int16
+from otic import Event, Pipeline, load_bundle
+from otic.clock import iso
+from otic.errors import ParameterError, SinkError
+from otic.review.examples import label_of
+from otic.review.export import CONTEXT_SECONDS, MIN_SECONDS, cut_out, export
+from otic.review.folder import Mark, ReviewFolder, wanted_sound
+from otic.review.recordings import PAUSE_SECONDS, recordings, stretch
+from otic.sinks.recent_audio import as_int16
+from otic_training.datasets import Clip
+from otic_training.fitting import trained_on
+from otic_training.layouts import _make_folds, load_dataset
+from otic_training.others import OTHER_LABEL, other_clips
+from otic_training.preparation import prepare
+from otic_training.presets import preset
+from otic_training.store import Store
+from otic_training.windows import read_clip
 from tests.conftest import ROOT
 from tests.helpers import one_line, otic
 from tests.review_marks import SR, STARTED, live_mark, mark_of, sound
-from training.datasets import Clip
-from training.fitting import trained_on
-from training.layouts import _make_folds, load_dataset
-from training.others import OTHER_LABEL, other_clips
-from training.preparation import prepare
-from training.presets import preset
-from training.store import Store
-from training.windows import read_clip
 
 pytestmark = pytest.mark.xdist_group("streaming")  # TensorFlow is loaded there already
 

@@ -11,16 +11,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from realtime import Event, Gap, Scores
-from realtime.control import Control
-from realtime.conversion import Chunk, Lost
-from realtime.errors import SinkError, SourceError
-from realtime.events import Item
-from realtime.runner import Runner
-from realtime.sinks.contract import StreamEnd, StreamStart
-from realtime.soundscape import synthesise
-from realtime.sources import ArraySource
-from realtime.stopping import Stop, stop_on_signals
+from otic import Event, Gap, Scores
+from otic.control import Control
+from otic.conversion import Chunk, Lost
+from otic.errors import SinkError, SourceError
+from otic.events import Item
+from otic.runner import Runner
+from otic.sinks.contract import StreamEnd, StreamStart
+from otic.soundscape import synthesise
+from otic.sources import ArraySource
+from otic.stopping import Stop, stop_on_signals
 from tests.helpers import F32, bundled
 
 SR = 22050
@@ -180,7 +180,7 @@ def write_for_ever(fd: int) -> None:
 def test_a_quit_that_a_stalled_reader_holds_up_is_broken_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("realtime.stopping._PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("otic.stopping._PATIENCE_SECONDS", 0.1)
     control = Control(bundled().labels, bundled().decision)
     reader, writer = os.pipe()
     quitting = threading.Timer(0.1, control.quit)

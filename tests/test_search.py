@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from otic_training import article
+from otic_training.datasets import DatasetError
 from tests.helpers import noise, one_line, otic
-from training import article
-from training.datasets import DatasetError
 
 
 @pytest.fixture(scope="module")

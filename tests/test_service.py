@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from realtime import systemd
-from realtime.service import reading_problem, service, unit_text
-from realtime.systemd import Outcome, ServiceError, System, run_systemctl
+from otic import systemd
+from otic.service import reading_problem, service, unit_text
+from otic.systemd import Outcome, ServiceError, System, run_systemctl
 
 PYTHON = "/opt/otic/bin/python"
-PACKAGE = Path("/opt/otic/lib/realtime")
+PACKAGE = Path("/opt/otic/lib/otic")
 
 # Answers 'show' from a file, and notes down every call.
 FAKE_SYSTEMCTL = """#!/bin/sh
@@ -99,7 +99,7 @@ def test_install_writes_starts_and_says_so(
 ) -> None:
     assert service(arguments("install"), machine.system()) == 0
     unit = machine.root / "etc/systemd/system/otic.service"
-    assert f"ExecStart={PYTHON} -m realtime run --config /etc/otic.toml" in unit.read_text()
+    assert f"ExecStart={PYTHON} -m otic run --config /etc/otic.toml" in unit.read_text()
     assert unit.stat().st_mode & 0o777 == 0o644
     assert [call.split()[0] for call in machine.calls] == [
         "daemon-reload",
@@ -130,7 +130,7 @@ def test_the_example_configuration_is_toml_of_known_keys(machine: Machine) -> No
     import tomllib
     from dataclasses import fields
 
-    from realtime.settings import Settings
+    from otic.settings import Settings
 
     service(arguments("install"), machine.system())
     text = (machine.root / "etc/otic.toml").read_text()
@@ -240,7 +240,7 @@ def test_an_installation_that_the_service_cannot_read_is_refused(machine: Machin
         with pytest.raises(ServiceError, match="/opt/otic"):
             service(arguments("install"), machine.system(python=python))
     with pytest.raises(ServiceError, match="/opt/otic"):
-        service(arguments("install"), machine.system(package=Path("/root/clone/realtime")))
+        service(arguments("install"), machine.system(package=Path("/root/clone/otic")))
     link = machine.root / "opt/otic/bin/python3"
     link.symlink_to(machine.root / "root/.pyenv/bin/python")
     assert reading_problem("/etc/otic.toml", machine.system(python="/opt/otic/bin/python3"))

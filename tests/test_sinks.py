@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from realtime import Event, Gap, Scores
-from realtime.errors import SinkError
-from realtime.events import Item
-from realtime.sinks.contract import Sink, StreamEnd, StreamStart
-from realtime.sinks.jsonl import JsonlSink
-from realtime.sinks.text import TextSink
+from otic import Event, Gap, Scores
+from otic.errors import SinkError
+from otic.events import Item
+from otic.sinks.contract import Sink, StreamEnd, StreamStart
+from otic.sinks.jsonl import JsonlSink
+from otic.sinks.text import TextSink
 from tests.conftest import ROOT
 
 START = StreamStart(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import soundfile
 
-from realtime.soundscape import synthesise
+from otic.soundscape import synthesise
 from tests import debian, mosquitto, virtual_microphone
 from tests.soak.hour import Pace, soak
 from tests.soak.simulated import Simulation

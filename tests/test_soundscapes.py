@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realtime import Event, Pipeline, load_bundle
-from tests.helpers import FakeClassifier, decision, noise, small_bundle
-from training.datasets import DatasetError
-from training.detections import Judged, delays, event_figures, psds, segment_figures
-from training.layouts import load_dataset
-from training.listening import (
+from otic import Event, Pipeline, load_bundle
+from otic_training.datasets import DatasetError
+from otic_training.detections import Judged, delays, event_figures, psds, segment_figures
+from otic_training.layouts import load_dataset
+from otic_training.listening import (
     Detection,
     Heard,
     at_threshold,
@@ -23,9 +22,10 @@ from training.listening import (
     naive,
     paired,
 )
-from training.mixer import SOUNDSCAPE_SECONDS, Sound, Truth, as_sound, mix
-from training.noises import noises
-from training.windows import read_clip, sounding_part
+from otic_training.mixer import SOUNDSCAPE_SECONDS, Sound, Truth, as_sound, mix
+from otic_training.noises import noises
+from otic_training.windows import read_clip, sounding_part
+from tests.helpers import FakeClassifier, decision, noise, small_bundle
 
 SR = 8000
 

@@ -11,10 +11,10 @@ import pytest
 import soundfile
 import soxr
 
-from realtime.conversion import Lost
-from realtime.errors import SourceError
-from realtime.pcm import PcmSource
-from realtime.sources import ArraySource, FileSource, Source
+from otic.conversion import Lost
+from otic.errors import SourceError
+from otic.pcm import PcmSource
+from otic.sources import ArraySource, FileSource, Source
 from tests.helpers import F32, noise
 
 SR = 22050

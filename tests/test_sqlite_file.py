@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from realtime.clock import iso
-from realtime.errors import ParameterError
-from realtime.settings import SqliteSettings
-from realtime.sinks import sqlite_file
-from realtime.sinks.notices import Notice
-from realtime.sinks.receiver import DeliveryError, Receiver, RefusedError
-from realtime.sinks.sqlite_file import SqliteReceiver
+from otic.clock import iso
+from otic.errors import ParameterError
+from otic.settings import SqliteSettings
+from otic.sinks import sqlite_file
+from otic.sinks.notices import Notice
+from otic.sinks.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.sqlite_file import SqliteReceiver
 from tests.conftest import ROOT
 
 ON = Notice(

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from otic_training.layouts import load_dataset
+from otic_training.others import OTHER_FOLD, OTHER_LABEL
+from otic_training.preparation import prepare
+from otic_training.presets import preset
+from otic_training.store import STORE_VARIABLE, Store, default_store, key_of
 from tests.helpers import noise, write_dataset
-from training.layouts import load_dataset
-from training.others import OTHER_FOLD, OTHER_LABEL
-from training.preparation import prepare
-from training.presets import preset
-from training.store import STORE_VARIABLE, Store, default_store, key_of
 
 SR = 22050
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime import load_bundle
-from realtime.errors import RuntimeMissingError
+from otic import load_bundle
+from otic.errors import RuntimeMissingError
+from otic_training import streaming
 from tests.conftest import ROOT
 from tests.helpers import F32, noise, of_type, one_line, otic, write_dataset
-from training import streaming
 
 pytestmark = pytest.mark.xdist_group("streaming")  # its fixtures take half a minute each time
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime.errors import RuntimeMissingError
+from otic.errors import RuntimeMissingError
+from otic_training import tracking
+from otic_training.datasets import Clip, Dataset
+from otic_training.metrics import Tested as Outcome
+from otic_training.metrics import figures
+from otic_training.tracking import Tracker, start_tracker
 from tests.helpers import noise
-from training import tracking
-from training.datasets import Clip, Dataset
-from training.metrics import Tested as Outcome
-from training.metrics import figures
-from training.tracking import Tracker, start_tracker
 
 
 def finish(tracker: Tracker, folder: Path) -> None:

@@ -11,16 +11,16 @@ import pytest
 import soundfile
 import soxr
 
-from realtime import Bundle, Frontend, load_bundle
-from realtime.classifier import Classifier
-from realtime.errors import OticError
-from realtime.golden import SOUNDS, golden_sound
+from otic import Bundle, Frontend, load_bundle
+from otic.classifier import Classifier
+from otic.errors import OticError
+from otic.golden import SOUNDS, golden_sound
+from otic_training.datasets import DatasetError
+from otic_training.layouts import load_dataset
+from otic_training.presets import PRESETS, preset
+from otic_training.windows import active_part, clip_windows, read_clip
 from tests.conftest import ROOT
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, noise, one_line, otic, write_dataset
-from training.datasets import DatasetError
-from training.layouts import load_dataset
-from training.presets import PRESETS, preset
-from training.windows import active_part, clip_windows, read_clip
 
 
 def add_line(folder: Path, line: str) -> None:

@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realtime import Classifier, Frontend, load_bundle
-from realtime.cli import main
-from realtime.errors import OticError
-from realtime.golden import SOUNDS, golden_sound
+from otic import Classifier, Frontend, load_bundle
+from otic.cli import main
+from otic.errors import OticError
+from otic.golden import SOUNDS, golden_sound
+from otic_training.layouts import load_dataset
+from otic_training.others import license_on
+from otic_training.preparation import prepare
+from otic_training.presets import YAMNET, preset
+from otic_training.protocols import reservations
+from otic_training.requests import begin
+from otic_training.store import Store
+from otic_training.transfer import Base, recipe_on
+from otic_training.validation import typical
+from otic_training.windows import read_clip
 from tests.helpers import F32, noise, of_type, one_line, otic, write_dataset
-from training.layouts import load_dataset
-from training.others import license_on
-from training.preparation import prepare
-from training.presets import YAMNET, preset
-from training.protocols import reservations
-from training.requests import begin
-from training.store import Store
-from training.transfer import Base, recipe_on
-from training.validation import typical
-from training.windows import read_clip
 
 SMALL_BASE = "esc10-tiny"
 

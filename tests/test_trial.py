@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from realtime import trial
-from realtime.bundle import load_bundle, save_bundle
-from realtime.errors import BundleError
-from realtime.trial import load_tried_bundle
+from otic import trial
+from otic.bundle import load_bundle, save_bundle
+from otic.errors import BundleError
+from otic.trial import load_tried_bundle
 from tests.helpers import bundled, one_line, otic
 
 

@@ -12,11 +12,11 @@ import librosa
 import numpy as np
 import pytest
 
-from realtime import Frontend, load_bundle
-from realtime.sources import FileSource
+from otic import Frontend, load_bundle
+from otic.sources import FileSource
+from otic_training.requests import load_tensorflow
 from tests.conftest import DATA
 from tests.helpers import F32, of_type, one_line, otic
-from training.requests import load_tensorflow
 
 pytestmark = [
     pytest.mark.xdist_group("tensorflow"),  # one process loads it

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime import Event, Pipeline
-from realtime.bundle import save_bundle
-from realtime.errors import ParameterError
-from realtime.unknown import UnknownSounds
+from otic import Event, Pipeline
+from otic.bundle import save_bundle
+from otic.errors import ParameterError
+from otic.unknown import UnknownSounds
+from otic_training.listening import at_threshold
 from tests.helpers import (
     F32,
     SMALL,
@@ -25,7 +26,6 @@ from tests.helpers import (
     otic,
     small_bundle,
 )
-from training.listening import at_threshold
 
 SR = 1000
 SR_FILE = 22050

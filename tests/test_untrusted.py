@@ -24,11 +24,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime import Bundle, Classifier, attached, bundle, load_bundle, save_bundle
-from realtime.bundle import bundle_bytes, parse_bundle
-from realtime.errors import BundleError, ParameterError, SourceError
-from realtime.golden import GoldenCase
-from realtime.sources import MAX_CHANNELS, FileSource
+from otic import Bundle, Classifier, attached, bundle, load_bundle, save_bundle
+from otic.bundle import bundle_bytes, parse_bundle
+from otic.errors import BundleError, ParameterError, SourceError
+from otic.golden import GoldenCase
+from otic.sources import MAX_CHANNELS, FileSource
 from tests.fuzzing import audio_target, bundle_target
 from tests.fuzzing.bundle_target import Files, put_together
 from tests.fuzzing.damage import check_message

@@ -26,7 +26,7 @@ NOT_HOT: dict[Loop, str] = {
 def innermost_loops(name: str) -> dict[Loop, int]:
     """The line of each innermost loop."""
     found: dict[Loop, int] = {}
-    tree = ast.parse((ROOT / "realtime" / name).read_text("utf-8"))
+    tree = ast.parse((ROOT / "realtime" / "otic" / name).read_text("utf-8"))
     for function in ast.walk(tree):
         is_kernel = isinstance(function, ast.FunctionDef) and function.decorator_list
         if not is_kernel or function.name.startswith("make_"):  # those hold kernels

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime import FeatureParams, load_bundle, save_bundle, verification
-from realtime.events import Item, Scores
-from realtime.golden import SOUNDS, golden_sound
-from realtime.pipeline import Pipeline
-from realtime.reference import reference_features
+from otic import FeatureParams, load_bundle, save_bundle, verification
+from otic.events import Item, Scores
+from otic.golden import SOUNDS, golden_sound
+from otic.pipeline import Pipeline
+from otic.reference import reference_features
 from tests.helpers import (
     F32,
     LIBROSA_DEFAULTS,

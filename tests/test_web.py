@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime.clock import iso
-from realtime.errors import ParameterError, RuntimeMissingError, SinkError
-from realtime.settings import Settings, SqliteSettings, WebSettings
-from realtime.sinks.notices import Notice
-from realtime.sinks.sqlite_file import SqliteReceiver
-from realtime.web import audience
-from realtime.web import server as web_server
-from realtime.web.protocols import PageServer
-from realtime.web.server import WebServer
+from otic.clock import iso
+from otic.errors import ParameterError, RuntimeMissingError, SinkError
+from otic.settings import Settings, SqliteSettings, WebSettings
+from otic.sinks.notices import Notice
+from otic.sinks.sqlite_file import SqliteReceiver
+from otic.web import audience
+from otic.web import server as web_server
+from otic.web.protocols import PageServer
+from otic.web.server import WebServer
 from tests.conftest import ROOT
 from tests.helpers import noise
 from tests.web_pages import Room, loud, opened, served
@@ -376,8 +376,8 @@ def test_a_port_is_free_at_once(room: Room, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_without_the_libraries(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [n for n in sys.modules if n.startswith("realtime.web.")]:
-        if name != "realtime.web.server":
+    for name in [n for n in sys.modules if n.startswith("otic.web.")]:
+        if name != "otic.web.server":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(RuntimeMissingError, match=r"pip install 'otic\[web\]'"):
@@ -385,7 +385,7 @@ def test_without_the_libraries(room: Room, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_importing_the_server_is_light() -> None:
-    code = "import sys, realtime.web.server; print({'uvicorn', 'starlette'} & set(sys.modules))"
+    code = "import sys, otic.web.server; print({'uvicorn', 'starlette'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True
     )

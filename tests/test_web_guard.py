@@ -16,11 +16,11 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from realtime.errors import ParameterError
-from realtime.settings import ReviewSettings, Settings, WebSettings
-from realtime.web import guard, protocols
-from realtime.web.guard import HEADERS
-from realtime.web.server import WebServer
+from otic.errors import ParameterError
+from otic.settings import ReviewSettings, Settings, WebSettings
+from otic.web import guard, protocols
+from otic.web.guard import HEADERS
+from otic.web.server import WebServer
 from tests.conftest import ROOT
 from tests.web_pages import Room, opened, served
 
@@ -77,7 +77,7 @@ def test_every_answer_has_the_headers(server: WebServer) -> None:
 
 
 def test_the_page_needs_nothing_from_elsewhere() -> None:
-    for path in (ROOT / "realtime" / "web" / "page").iterdir():
+    for path in (ROOT / "realtime" / "otic" / "web" / "page").iterdir():
         text = path.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
         assert not re.search(r"(?:https?:|wss?:)?//[a-z0-9]", text, re.IGNORECASE), path
         assert not re.search(r"\bon\w+=|<script>|<style|style=|javascript:", text), path  # CSP

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from otic_training.layouts import load_dataset
 from tests import debian, stalls, virtual_microphone
 from tests.helpers import of_type, so_far
 from tests.web_pages import OpenPage
-from training.layouts import load_dataset
 
 N_PAGES = 20
 
@@ -43,7 +43,7 @@ def test_twenty_pages(
     y, sr = soundfile.read(next(c.path for c in clips if c.label == "crying_baby" and c.fold == 2))
     soundfile.write(tmp_path / "clip.wav", y[: 3 * sr], sr)
     log = tmp_path / "log.jsonl"
-    command = [sys.executable, "-m", "realtime", "listen", "--jsonl", str(log)]
+    command = [sys.executable, "-m", "otic", "listen", "--jsonl", str(log)]
     command += ["--no-dashboard", "--web", "0"]
     with (tmp_path / "stderr").open("wb") as stderr:
         otic = subprocess.Popen(command, env=microphone, stderr=stderr)

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime.review.folder import ReviewFolder
+from otic.review.folder import ReviewFolder
+from otic_training.layouts import load_dataset
 from tests import chromium, debian, stalls
 from tests.mosquitto import free_port
 from tests.web_pages import Room, served
-from training.layouts import load_dataset
 
 pytestmark = pytest.mark.xdist_group("chromium")
 
@@ -45,7 +45,7 @@ class Otic:
     def __init__(self, port: int, folder: Path, *arguments: str) -> None:
         self.url = f"http://127.0.0.1:{port}/"
         self.lines: list[tuple[float, dict[str, Any]]] = []
-        command = [sys.executable, "-m", "realtime", "replay", *arguments, "--speed", "2"]
+        command = [sys.executable, "-m", "otic", "replay", *arguments, "--speed", "2"]
         command += ["--jsonl", "-", "--web", str(port)]
         command += [
             "--sqlite-path",

@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from realtime.errors import ParameterError
-from realtime.secrets_file import read_secret
-from realtime.settings import WebhookSettings
-from realtime.sinks.notices import Notice
-from realtime.sinks.receiver import DeliveryError, Receiver, RefusedError
-from realtime.sinks.webhook import WebhookReceiver, _Post
+from otic.errors import ParameterError
+from otic.secrets_file import read_secret
+from otic.settings import WebhookSettings
+from otic.sinks.notices import Notice
+from otic.sinks.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.webhook import WebhookReceiver, _Post
 from tests.conftest import ROOT
 
 NOTICE = Notice(

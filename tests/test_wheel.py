@@ -63,15 +63,17 @@ def test_it_holds_the_packages_and_the_models(wheel: Path) -> None:
         names = set(archive.namelist())
         (metadata,) = (n for n in names if n.endswith("/METADATA"))
         text = archive.read(metadata).decode()
-    for name in ("realtime/cli.py", "realtime/py.typed", "training/presets.py"):
+    for name in ("otic/cli.py", "otic/py.typed", "otic_training/presets.py"):
         assert name in names
-    assert {"realtime/replay_report.html", "realtime/otic.service.in"} <= names
-    for path in (ROOT / "realtime").glob("**/*.py"):
-        assert str(path.relative_to(ROOT)) in names
-    for path in (ROOT / "models").glob("*.tflite"):
-        assert f"models/{path.name}" in names
-        assert f"models/{path.stem}.md" in names
-    assert not {n for n in names if n.startswith("tests/")}
+    assert {"otic/replay_report.html", "otic/otic.service.in"} <= names
+    for root in ("realtime", "training", "models"):
+        for path in (ROOT / root).glob("*/**/*.py"):
+            assert str(path.relative_to(ROOT / root)) in names
+    for path in (ROOT / "models").glob("*/*.tflite"):
+        assert f"otic_models/{path.name}" in names
+        assert f"otic_models/{path.stem}.md" in names
+    tops = {name.split("/")[0].split("-")[0] for name in names}
+    assert tops == {"otic", "otic_training", "otic_models"}, "all that it puts into site-packages"
     assert any(n.endswith("licenses/LICENSE") for n in names)
     assert "Provides-Extra: train" in text
     assert "Provides-Extra: tflite-runtime" in text
@@ -88,7 +90,7 @@ def test_the_demo_runs_from_an_empty_environment(wheel: Path, tmp_path: Path) ->
     assert sum("✓" in line for line in done.stdout.splitlines()) >= 4
     where = run(
         bin_folder / "python",
-        *("-c", "import realtime, models; print(realtime.__file__, models.__file__)"),
+        *("-c", "import otic, otic_models; print(otic.__file__, otic_models.__file__)"),
         cwd=tmp_path,
         env=env,
     ).stdout
@@ -106,7 +108,7 @@ def test_the_demo_runs_from_an_empty_environment(wheel: Path, tmp_path: Path) ->
     unit = run(bin_folder / "otic", "service", "install", "--print", cwd=tmp_path, env=env).stdout
     (start,) = (line for line in unit.splitlines() if line.startswith("ExecStart="))
     assert str(bin_folder) in start
-    assert "-m realtime run --config /etc/otic.toml" in start
+    assert "-m otic run --config /etc/otic.toml" in start
     options = (("--mqtt-host", "mqtt"), ("--metrics-listen", "metrics"), ("--web", "web"))
     for option, extra in options:
         value = "localhost" if extra == "mqtt" else "0"

@@ -23,19 +23,19 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from realtime.control import Control
-from realtime.conversion import Chunk, Lost
-from realtime.desk import Desk
-from realtime.monitor import Monitor, TimedClassifier
-from realtime.pipeline import Pipeline
-from realtime.review.folder import ReviewFolder
-from realtime.settings import ClipsSettings, Settings, SqliteSettings, WebSettings
-from realtime.sinks.clips import ClipSink
-from realtime.sinks.contract import Sink
-from realtime.sinks.memory import MemorySink
-from realtime.sources import SourceHealth
-from realtime.streams import Stream
-from realtime.web.server import WebServer
+from otic.control import Control
+from otic.conversion import Chunk, Lost
+from otic.desk import Desk
+from otic.monitor import Monitor, TimedClassifier
+from otic.pipeline import Pipeline
+from otic.review.folder import ReviewFolder
+from otic.settings import ClipsSettings, Settings, SqliteSettings, WebSettings
+from otic.sinks.clips import ClipSink
+from otic.sinks.contract import Sink
+from otic.sinks.memory import MemorySink
+from otic.sources import SourceHealth
+from otic.streams import Stream
+from otic.web.server import WebServer
 from tests.helpers import F32, FakeClassifier, decision, noise, small_bundle
 
 

@@ -22,7 +22,7 @@ import pdoc
 import pdoc.render
 from pdoc.render_helpers import to_html
 
-import realtime
+import otic
 
 _Scalar = TypeVar("_Scalar")
 
@@ -42,39 +42,39 @@ for shown in (NDArray, ArrayLike):  # before the modules that use them are impor
 DOCS = Path(__file__).resolve().parent.parent
 ROOT = DOCS.parent
 MODULES = (
-    "realtime",
-    "realtime.params",
-    "realtime.frontend",
-    "realtime.filters",
-    "realtime.bundle",
-    "realtime.classifier",
-    "realtime.decision",
-    "realtime.onsets",
-    "realtime.events",
-    "realtime.unknown",
-    "realtime.pipeline",
-    "realtime.conversion",
-    "realtime.sources",
-    "realtime.pcm",
-    "realtime.microphone",
-    "realtime.loading",
-    "realtime.ringbuffer",
-    "realtime.runner",
-    "realtime.monitor",
-    "realtime.stopping",
-    "realtime.sinks.contract",
-    "realtime.sinks.jsonl",
-    "realtime.sinks.courier",
-    "realtime.spectrogram",
-    "realtime.soundscape",
-    "realtime.errors",
+    "otic",
+    "otic.params",
+    "otic.frontend",
+    "otic.filters",
+    "otic.bundle",
+    "otic.classifier",
+    "otic.decision",
+    "otic.onsets",
+    "otic.events",
+    "otic.unknown",
+    "otic.pipeline",
+    "otic.conversion",
+    "otic.sources",
+    "otic.pcm",
+    "otic.microphone",
+    "otic.loading",
+    "otic.ringbuffer",
+    "otic.runner",
+    "otic.monitor",
+    "otic.stopping",
+    "otic.sinks.contract",
+    "otic.sinks.jsonl",
+    "otic.sinks.courier",
+    "otic.spectrogram",
+    "otic.soundscape",
+    "otic.errors",
 )
 
 
 def build(site: Path) -> list[str]:
     """Write all pages into ``site``; what is wrong with them, a line each."""
-    for name in realtime.__all__:
-        vars(realtime)[name] = getattr(realtime, name)  # pdoc does not look behind PEP 562
+    for name in otic.__all__:
+        vars(otic)[name] = getattr(otic, name)  # pdoc does not look behind PEP 562
     pdoc.render.configure(docformat="numpy", template_directory=Path(__file__).parent)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -93,7 +93,7 @@ def _index(pages: list[Path]) -> str:
     lines += ["", "## Python", ""]
     for name in MODULES:
         summary = (importlib.import_module(name).__doc__ or "").strip().splitlines()[0]
-        lines.append(f"- [`{name}`](../{name.replace('.', '/')}.py): {summary}")
+        lines.append(f"- [`{name}`](../realtime/{name.replace('.', '/')}.py): {summary}")
     return "\n".join(lines)
 
 

@@ -95,7 +95,7 @@ copy_source() {
 
 # on_x86 COMMAND…: the .venv's Python on the copied sources.
 on_x86() {
-  (cd "$copied" && PYTHONPATH=$copied NUMBA_CACHE_DIR=$work/cache/x86_64 "$native" "$@")
+  (cd "$copied" && PYTHONPATH=$copied/realtime:$copied/models:$copied/training:$copied NUMBA_CACHE_DIR=$work/cache/x86_64 "$native" "$@")
 }
 
 # The files to replay, into the array of that name.
@@ -111,8 +111,8 @@ find_sounds() {
   fi
 }
 
-replay=(-m realtime replay --speed max --no-dashboard --jsonl)
-demo=(-m realtime demo --speed max --no-dashboard --jsonl)
+replay=(-m otic replay --speed max --no-dashboard --jsonl)
+demo=(-m otic demo --speed max --no-dashboard --jsonl)
 
 # What the emulated processors are compared with.
 run_x86() {
@@ -146,7 +146,7 @@ part_demo() {
   "$native" "$here/compare.py" "$out/x86_64-demo.jsonl" "$out/$1-demo.jsonl"
 }
 
-part_verify() { on_arm "$1" -m realtime verify; }
+part_verify() { on_arm "$1" -m otic verify; }
 
 failed_with() {
   tail -n 20 "$1"

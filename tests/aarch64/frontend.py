@@ -21,8 +21,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from realtime import FeatureParams, Frontend, load_bundle
-from realtime.errors import ParameterError
+from otic import FeatureParams, Frontend, load_bundle
+from otic.errors import ParameterError
 
 F32 = NDArray[np.float32]
 

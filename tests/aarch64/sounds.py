@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from realtime.soundscape import synthesise
+from otic.soundscape import synthesise
 
 SECONDS = 30
 

@@ -34,7 +34,7 @@ read_left_out() {
 part_tests() {
   local processor=$1 log=$out/$1-tests.txt result=0
   read_left_out
-  tests_on_arm "$processor" -m realtime warmup >"$log" 2>&1 || failed_with "$log" || return
+  tests_on_arm "$processor" -m otic warmup >"$log" 2>&1 || failed_with "$log" || return
   tests_on_arm "$processor" -m pytest -p no:cacheprovider --tb=short --durations=15 \
     "${without[@]}" "${test_flags[@]}" >"$log" 2>&1 || result=$?
   grep -E '^(FAILED|ERROR|SKIPPED)|^tests on real recordings' "$log" || true

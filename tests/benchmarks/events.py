@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from training.noises import noises
+from otic_training.noises import noises
 
 SR = 22050
 _AIR, _ENGINE, _CHILDREN, _MUSIC = 0, 5, 2, 9
@@ -48,7 +48,7 @@ def main() -> None:
 def _evaluated(model: Path, dataset: str, urban: Path, made: list[str]) -> dict[str, Any]:
     fold = model.stem.removeprefix("fold-")
     command = [
-        *(sys.executable, "-m", "realtime", "evaluate", str(model), dataset, "--folds", fold),
+        *(sys.executable, "-m", "otic", "evaluate", str(model), dataset, "--folds", fold),
         *("--streaming", "--json", "--background", *_of(urban, _AIR, _ENGINE)),
         *("--alarms", *_of(urban, _CHILDREN, _MUSIC), *made, "--unknown", *_of(urban, *_UNKNOWN)),
     ]

@@ -74,7 +74,7 @@ def _measure(
         process = terminal.process
     else:
         process = subprocess.Popen(
-            [sys.executable, "-m", "realtime", *arguments, "--no-dashboard"],
+            [sys.executable, "-m", "otic", *arguments, "--no-dashboard"],
             env={**os.environ, **env},
         )
     time.sleep(_SETTLE_SECONDS)

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from realtime.soundscape import synthesise
+from otic.soundscape import synthesise
 
-OTIC = [sys.executable, "-m", "realtime"]
+OTIC = [sys.executable, "-m", "otic"]
 ROUNDS = 9
 
 

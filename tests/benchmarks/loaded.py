@@ -46,7 +46,7 @@ def main() -> None:
 
 def _listen(seconds: float, env: dict[str, str], folder: Path) -> None:
     log = folder / "log.jsonl"
-    command = [sys.executable, "-m", "realtime", "listen", "--jsonl", str(log)]
+    command = [sys.executable, "-m", "otic", "listen", "--jsonl", str(log)]
     process = subprocess.Popen(command, env=env)
     while not (log.exists() and b"scores" in log.read_bytes()):
         time.sleep(0.1)

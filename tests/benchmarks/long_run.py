@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from realtime import Frontend, load_bundle
+from otic import Frontend, load_bundle
 
 HOPS = 10_000_000
 WEEK_SECONDS = 7 * 24 * 3600

@@ -39,7 +39,7 @@ class Listening:
 
     def __init__(self, env: dict[str, str]) -> None:
         self.port = free_port()
-        command = [sys.executable, "-m", "realtime", "listen", "--jsonl", "-"]
+        command = [sys.executable, "-m", "otic", "listen", "--jsonl", "-"]
         command += ["--no-dashboard", "--web", str(self.port)]
         self.process = subprocess.Popen(
             command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -9,9 +9,9 @@ from random import Random
 import numpy as np
 import soundfile
 
-from realtime.conversion import Lost
-from realtime.errors import SourceError
-from realtime.sources import FileSource
+from otic.conversion import Lost
+from otic.errors import SourceError
+from otic.sources import FileSource
 from tests.fuzzing.damage import check_message, damage, put_number
 from tests.helpers import noise
 

@@ -12,10 +12,10 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
-from realtime.bundle import Bundle, bundle_bytes, parse_bundle
-from realtime.errors import OticError
-from realtime.golden import GoldenCase
-from realtime.interface import ModelInterface
+from otic.bundle import Bundle, bundle_bytes, parse_bundle
+from otic.errors import OticError
+from otic.golden import GoldenCase
+from otic.interface import ModelInterface
 from tests.fuzzing.damage import check_message, damage, put_number
 from tests.helpers import SMALL, bundled, decision, small_bundle
 

@@ -34,7 +34,7 @@ def main() -> None:
         import atheris  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError:
         sys.exit("atheris is needed: pip install atheris")
-    with atheris.instrument_imports(include=["realtime", "zipfile", "json"]):
+    with atheris.instrument_imports(include=["otic", "zipfile", "json"]):
         from tests.fuzzing import bundle_target
 
     watch = Watch(args.inputs, bundle_target.MAX_SECONDS)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from random import Random
 
-from realtime.errors import OticError
+from otic.errors import OticError
 
 MAX_MESSAGE = 900
 """Characters of an error: one line that a person reads."""

@@ -165,7 +165,7 @@ def soak(
             Fault("restarted", "otic", lambda: life_ends("stopped"), weight=pace.life_weight),
         ]
         # Else the first life would spend its first seconds compiling.
-        warmup = [sys.executable, "-m", "realtime", "warmup", "--model", "esc10-mfcc-mlp"]
+        warmup = [sys.executable, "-m", "otic", "warmup", "--model", "esc10-mfcc-mlp"]
         subprocess.run(warmup, env=env, check=True, capture_output=True)
         sensor.start()
         sensor.wait_until_it_listens()

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.bundle import load_bundle
-from realtime.conversion import Chunk, Converter, Lost
-from realtime.events import Event, Gap, Item
-from realtime.outputs import open_outputs
-from realtime.runner import Runner
-from realtime.settings import (
+from otic.bundle import load_bundle
+from otic.conversion import Chunk, Converter, Lost
+from otic.events import Event, Gap, Item
+from otic.outputs import open_outputs
+from otic.runner import Runner
+from otic.settings import (
     CommandSettings,
     CsvSettings,
     JsonlSettings,
@@ -35,12 +35,12 @@ from realtime.settings import (
     SqliteSettings,
     WebhookSettings,
 )
-from realtime.sinks import courier, outbox
-from realtime.sinks.contract import StreamEnd, StreamStart
-from realtime.sinks.outbox import Outbox
-from realtime.soundscape import synthesise
-from realtime.sources import SourceHealth
-from realtime.stopping import stop_on_signals
+from otic.sinks import courier, outbox
+from otic.sinks.contract import StreamEnd, StreamStart
+from otic.sinks.outbox import Outbox
+from otic.soundscape import synthesise
+from otic.sources import SourceHealth
+from otic.stopping import stop_on_signals
 
 SR = 22050
 WEBHOOK_SECONDS = 1.0

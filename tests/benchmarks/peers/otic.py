@@ -10,11 +10,11 @@ import numba
 import numpy as np
 import scipy.fft
 
-from realtime import Frontend
-from realtime.compiling import FASTMATH
-from realtime.filters import hann_window
-from realtime.frames import FrameRing
-from realtime.kernels import (
+from otic import Frontend
+from otic.compiling import FASTMATH
+from otic.filters import hann_window
+from otic.frames import FrameRing
+from otic.kernels import (
     ENERGIES,
     FRAMES,
     GROUPS,
@@ -26,9 +26,9 @@ from realtime.kernels import (
     log_mel,
     product,
 )
-from realtime.kernels import N_MELS as N_MELS_PLACE
-from realtime.params import STATISTICS
-from realtime.simd import LANES, section
+from otic.kernels import N_MELS as N_MELS_PLACE
+from otic.params import STATISTICS
+from otic.simd import LANES, section
 from tests.benchmarks.peers.common import (
     CLIP_FRAMES,
     CLIP_SAMPLES,

@@ -1,0 +1,116 @@
+"""otic's live path: samples in, scores and events out.
+
+The core is :class:`Pipeline`, pure: push samples, get items. Below it is the :class:`Frontend`
+(log-mel frames and MFCC statistics), around it the :class:`Runner`, which takes sources to
+sinks. ``docs/python.md`` leads from the one to the other, ``examples/`` has programs that run.
+
+>>> import numpy as np
+>>> from otic import Pipeline, load_bundle
+>>> pipe = Pipeline(load_bundle("esc10-tiny"))
+>>> silence = np.zeros(3 * pipe.bundle.features.sr, np.float32)
+>>> items = pipe.process(silence) + pipe.flush()
+>>> type(items[0]).__name__, sorted(items[0].scores)[:3]
+('Scores', ['chainsaw', 'clock_tick', 'crackling_fire'])
+
+Names are loaded when they are first used (PEP 562), so that ``import otic``
+costs next to nothing: numba is there only once a front end is.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from otic.bundle import Bundle, load_bundle, save_bundle
+    from otic.classifier import Classifier
+    from otic.conversion import Chunk, Converter, Lost
+    from otic.decision import DecisionParams
+    from otic.errors import OticError
+    from otic.events import Event, Gap, Item, Scores
+    from otic.frontend import Frontend
+    from otic.loading import load_audio
+    from otic.params import FeatureParams
+    from otic.pipeline import Pipeline
+    from otic.runner import Runner
+    from otic.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart
+    from otic.sinks.jsonl import JsonlSink
+    from otic.sources import ArraySource, FileSource, Source, SourceHealth
+    from otic.stopping import Stop, stop_on_signals
+
+_HOME = {
+    "ArraySource": "sources",
+    "AudioSink": "sinks.contract",
+    "Bundle": "bundle",
+    "Chunk": "conversion",
+    "Classifier": "classifier",
+    "Converter": "conversion",
+    "DecisionParams": "decision",
+    "Event": "events",
+    "FeatureParams": "params",
+    "FileSource": "sources",
+    "Frontend": "frontend",
+    "Gap": "events",
+    "Item": "events",
+    "JsonlSink": "sinks.jsonl",
+    "Lost": "conversion",
+    "OticError": "errors",
+    "Pipeline": "pipeline",
+    "Runner": "runner",
+    "Scores": "events",
+    "Sink": "sinks.contract",
+    "Source": "sources",
+    "SourceHealth": "sources",
+    "Stop": "stopping",
+    "StreamEnd": "sinks.contract",
+    "StreamStart": "sinks.contract",
+    "load_audio": "loading",
+    "load_bundle": "bundle",
+    "save_bundle": "bundle",
+    "stop_on_signals": "stopping",
+}
+
+__all__ = [
+    "ArraySource",
+    "AudioSink",
+    "Bundle",
+    "Chunk",
+    "Classifier",
+    "Converter",
+    "DecisionParams",
+    "Event",
+    "FeatureParams",
+    "FileSource",
+    "Frontend",
+    "Gap",
+    "Item",
+    "JsonlSink",
+    "Lost",
+    "OticError",
+    "Pipeline",
+    "Runner",
+    "Scores",
+    "Sink",
+    "Source",
+    "SourceHealth",
+    "Stop",
+    "StreamEnd",
+    "StreamStart",
+    "__version__",
+    "load_audio",
+    "load_bundle",
+    "save_bundle",
+    "stop_on_signals",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'otic' has no attribute '{name}'")
+    return getattr(import_module(f"otic.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,314 @@
+"""The self-describing model file: a ``.tflite`` with a zip of associated files behind it.
+
+A TFLite runtime reads the flatbuffer from the start and ignores what follows;
+``zipfile`` reads from the end and ignores what precedes. TFLite's own metadata
+packs label files in the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from otic.attached import (
+    GOLDEN,
+    JSON,
+    LABELS,
+    attach,
+    check_json,
+    detach,
+    read_json,
+    read_model,
+)
+from otic.decision import DecisionParams
+from otic.errors import BundleError, ParameterError
+from otic.golden import GoldenCase, check_sizes, golden_cases_from
+from otic.groups import Groups, as_groups, check_groups
+from otic.interface import PLAIN, ModelInterface
+from otic.params import FeatureParams, check_keys, check_whole
+
+BUNDLE_FORMAT = 1
+FOREIGN_FORMAT = 2
+"""Of a bundle that has an interface or groups; written only where one is needed."""
+NOT_STATED = "not stated"
+"""A licence that nobody told."""
+MAX_LABELS = 4096
+MAX_CHARACTERS = 200
+"""Of a label, and of the model's name."""
+
+_MAX_REASON = 400  # characters of a message that may quote the file
+_KEYS = [
+    "format",
+    "name",
+    "features",
+    "inference_hop_frames",
+    "decision",
+    "accuracy",
+    "license",
+    "provenance",
+]
+_FOREIGN_KEYS = [*_KEYS, "interface", "groups"]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model and all that is needed to serve it.
+
+    Attributes
+    ----------
+    name : str
+        The model's name.
+    labels : tuple of str
+        Served labels: one for each output, in the model's order, and the names of
+        the groups behind them.
+    features : FeatureParams
+        What the model was trained on.
+    inference_hop_frames : int
+        Frames from one prediction to the next.
+    decision : DecisionParams
+        Thresholds and times.
+    accuracy : dict
+        Measured figures with their ``protocol``.
+    license : str
+        Licence of the model and attribution of its data.
+    provenance : dict
+        Data, folds, preset, epochs, seed and versions.
+    model : bytes
+        The TFLite flatbuffer alone.
+    golden : tuple of GoldenCase
+        For ``otic verify``; empty where the file has none.
+    sha256 : str
+        Of the whole file, in hexadecimal; empty for a bundle not read from one.
+    origin : str
+        The name or path that it was read from, for messages.
+    interface : ModelInterface
+        How the model takes features and gives scores.
+    groups : mapping of str to tuple of str
+        Groups of the model's labels, by name; their names end ``labels``, in order.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    features: FeatureParams
+    inference_hop_frames: int
+    decision: DecisionParams
+    accuracy: dict[str, Any]
+    license: str
+    provenance: dict[str, Any]
+    model: bytes = field(repr=False)
+    golden: tuple[GoldenCase, ...] = field(default=(), repr=False)
+    sha256: str = ""
+    origin: str = field(default="", compare=False)
+    interface: ModelInterface = PLAIN
+    groups: Groups = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_whole("inference_hop_frames", self.inference_hop_frames)
+        if self.labels[len(self.labels) - len(self.groups) :] != tuple(self.groups):
+            raise ParameterError(f"labels must end with the groups {', '.join(self.groups)}")
+        check_groups(self.groups, self.model_labels)
+        self._check_names()
+        self.interface.check_fits(self.features)
+        if self.decision.lag_seconds > self.features.window_seconds:
+            raise ParameterError(
+                f"lag_seconds={self.decision.lag_seconds:g} must be at most the window's "
+                f"{self.features.window_seconds:g}"
+            )
+        if len(self.decision.on_thresholds) != len(self.labels):
+            raise ParameterError(
+                f"{len(self.labels)} labels, but thresholds for "
+                f"{len(self.decision.on_thresholds)}: one for each label is needed"
+            )
+
+    def _check_names(self) -> None:
+        if len(self.labels) > MAX_LABELS:
+            raise ParameterError(
+                f"{len(self.labels)} labels, the limit is {MAX_LABELS}: use a model with fewer"
+            )
+        for name in (self.name, *self.labels):
+            if len(name) > MAX_CHARACTERS:
+                raise ParameterError(
+                    f"name or label {name[:20]!r}… has {len(name)} characters, "
+                    f"the limit is {MAX_CHARACTERS}: shorten it"
+                )
+        if not self.labels:
+            raise ParameterError("at least one label is needed")
+        seen: set[str] = set()
+        for number, label in enumerate(self.labels, 1):
+            if not label or label in seen or not label.isprintable():
+                raise ParameterError(
+                    f"label {number} is {label!r}: "
+                    "labels must be different, not empty, and printable"
+                )
+            seen.add(label)
+        if not self.name.isprintable():
+            raise ParameterError(f"name {self.name!r} must be printable, on one line")
+
+    @property
+    def model_labels(self) -> tuple[str, ...]:
+        """The model's own labels, one for each of its outputs."""
+        return self.labels[: len(self.labels) - len(self.groups)]
+
+    @property
+    def inference_hop_samples(self) -> int:
+        """Samples from one prediction to the next."""
+        return self.inference_hop_frames * self.features.hop_length
+
+    @property
+    def inference_hop_seconds(self) -> float:
+        """The same in seconds."""
+        return self.inference_hop_samples / self.features.sr
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``otic.json`` holds."""
+        foreign: dict[str, Any] = {}
+        if self.groups or not self.interface.plain:
+            groups = {name: list(members) for name, members in self.groups.items()}
+            foreign = {"interface": self.interface.to_dict(), "groups": groups}
+        return {
+            "format": FOREIGN_FORMAT if foreign else BUNDLE_FORMAT,
+            "name": self.name,
+            "features": self.features.to_dict(),
+            "inference_hop_frames": self.inference_hop_frames,
+            "decision": self.decision.to_dict(),
+            "accuracy": self.accuracy,
+            "license": self.license,
+            "provenance": self.provenance,
+            **foreign,
+        }
+
+
+def bundled_names() -> list[str]:
+    """Names of the models that are installed with otic."""
+    files = resources.files("otic_models").iterdir()
+    return sorted(f.name.removesuffix(".tflite") for f in files if f.name.endswith(".tflite"))
+
+
+def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
+    """Read a bundled model by name, or any bundle by path.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        A name from :func:`bundled_names`, or a path: something with a folder in
+        it or that ends in ``.tflite``.
+
+    Raises
+    ------
+    BundleError
+        If there is no such model, or the file is damaged or contradicts itself.
+    """
+    text = os.fspath(name_or_path)
+    if text.endswith(".tflite") or Path(text).name != text:
+        return parse_bundle(text, read_model(Path(text)))
+    if text not in bundled_names():
+        raise BundleError(
+            f"unknown model '{text}': known are {', '.join(bundled_names()) or 'none'}, "
+            "or give the path of a .tflite file"
+        )
+    file = resources.files("otic_models").joinpath(f"{text}.tflite")
+    return parse_bundle(text, file.read_bytes())
+
+
+def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> Bundle:
+    """Write a bundle, beside its place first, then rename: no half-written file is ever there.
+
+    Returns
+    -------
+    Bundle
+        The same with the written file's ``sha256``.
+
+    Raises
+    ------
+    BundleError
+        If the file can't be written.
+    ParameterError
+        If it holds what could not be read again, such as NaN.
+    """
+    content = bundle_bytes(bundle)
+    beside = Path(f"{os.fspath(path)}.part")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        raise BundleError(f"can't write '{os.fspath(path)}': {error.strerror}") from error
+    return replace(bundle, sha256=hashlib.sha256(content).hexdigest())
+
+
+def bundle_bytes(bundle: Bundle) -> bytes:
+    """What :func:`save_bundle` writes and :func:`parse_bundle` reads."""
+    values = bundle.to_dict()
+    check_json("bundle", values)
+    texts = {JSON: json.dumps(values, indent=1, ensure_ascii=False)}
+    texts[LABELS] = "\n".join(bundle.model_labels)
+    if bundle.golden:
+        cases = [case.to_dict() for case in bundle.golden]
+        check_json("golden", cases)
+        texts[GOLDEN] = json.dumps(cases)
+    return attach(bundle.model, texts)
+
+
+def parse_bundle(origin: str, content: bytes) -> Bundle:
+    """Read a bundle from the bytes of its file; ``origin`` is what messages call it.
+
+    Raises
+    ------
+    BundleError
+        If it is damaged, contradicts itself, or asks for more than the limits.
+    """
+    if content[4:8] != b"TFL3":
+        raise BundleError(f"model '{origin}' is not a TensorFlow Lite file")
+    flatbuffer, files = detach(origin, content)
+    try:
+        values = read_json("bundle", files[JSON])
+        form = values.get("format") if isinstance(values, dict) else BUNDLE_FORMAT
+        if form not in (BUNDLE_FORMAT, FOREIGN_FORMAT) or isinstance(form, bool):
+            raise ParameterError(
+                f"it has bundle format {form!r}, this otic reads formats "
+                f"{BUNDLE_FORMAT} and {FOREIGN_FORMAT}: use the otic that wrote it or a newer one"
+            )
+        foreign = form == FOREIGN_FORMAT
+        check_keys("bundle", values, _FOREIGN_KEYS if foreign else _KEYS)
+        groups = as_groups(values["groups"]) if foreign else {}
+        own_labels = files[LABELS].decode().removesuffix("\n").split("\n")
+        bundle = Bundle(
+            name=_as_type(str, "name", values),
+            labels=(*own_labels, *groups),
+            features=FeatureParams.from_dict(values["features"]),
+            inference_hop_frames=values["inference_hop_frames"],
+            decision=DecisionParams.from_dict(values["decision"]),
+            accuracy=_as_type(dict, "accuracy", values),
+            license=_as_type(str, "license", values),
+            provenance=_as_type(dict, "provenance", values),
+            model=flatbuffer,
+            golden=golden_cases_from(read_json("golden", files.get(GOLDEN, b"[]"))),
+            sha256=hashlib.sha256(content).hexdigest(),
+            origin=origin,
+            interface=ModelInterface.from_dict(values["interface"]) if foreign else PLAIN,
+            groups=groups,
+        )
+        check_sizes(bundle.golden, bundle.features.n_features, len(bundle.labels))
+        return bundle
+    except (ParameterError, ValueError, OverflowError) as error:
+        raise BundleError(f"model '{origin}': {_readable(str(error))}") from error
+
+
+def _readable(reason: str) -> str:
+    """What may quote the file, as one line that no terminal obeys and nobody scrolls through."""
+    cut = "…" if len(reason) > _MAX_REASON else ""
+    return "".join(c if c.isprintable() else "\ufffd" for c in reason[:_MAX_REASON]) + cut
+
+
+def _as_type(kind: type, name: str, values: dict[str, Any]) -> Any:
+    if not isinstance(values[name], kind):
+        what = "a JSON object" if kind is dict else "text"
+        raise ParameterError(f"{name} must be {what}, not {type(values[name]).__name__}")
+    return values[name]

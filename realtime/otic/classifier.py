@@ -1,0 +1,124 @@
+"""LiteRT, or its predecessor tflite-runtime, behind one small class."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otic.bundle import Bundle
+from otic.errors import BundleError, RuntimeMissingError
+from otic.messages import hushed_libraries
+from otic.tensors import ModelInput, ModelOutput
+
+RUNTIME_VARIABLE = "OTIC_RUNTIME"
+_RUNTIMES = ("litert", "tflite-runtime")
+_MAX_REASON = 400  # characters of what the runtime says, which may quote the file
+
+
+class Classifier:
+    """Runs a bundle's model on one feature vector at a time.
+
+    Not thread safe: one thread owns an instance at a time.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model; one input of ``n_features`` numbers in whatever shape, and an output of
+        as many numbers as it has labels of its own.
+
+    Raises
+    ------
+    BundleError
+        If the runtime can't load the model, or its input or output does not
+        fit the bundle's feature parameters and labels.
+    RuntimeMissingError
+        If no TFLite runtime is installed, or the installed one can't work.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._origin = bundle.origin or bundle.name
+        try:
+            with hushed_libraries():
+                interpreter_class = _interpreter_class()
+                self._interpreter = interpreter_class(model_content=bundle.model, num_threads=1)
+                self._input = ModelInput(bundle, self._interpreter.get_input_details())
+                if self._input.must_be_resized:
+                    self._interpreter.resize_tensor_input(self._input.index, self._input.shape)
+                self._interpreter.allocate_tensors()
+            self._output = ModelOutput(bundle, self._interpreter.get_output_details())
+        except (ValueError, RuntimeError) as error:
+            raise self._runtime_failure("load", error) from error
+
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores for one feature vector.
+
+        Parameters
+        ----------
+        features : float32 [n_features]
+
+        Returns
+        -------
+        float32 [n_labels]
+            A copy, in the order of the bundle's labels: groups last.
+
+        Raises
+        ------
+        BundleError
+            If the model can't be run, or gives NaN or infinite scores.
+        """
+        try:
+            self._interpreter.set_tensor(self._input.index, self._input.tensor(features))
+            self._interpreter.invoke()
+            scores = self._output.scores(self._interpreter.get_tensor(self._output.index))
+        except (ValueError, RuntimeError) as error:
+            raise self._runtime_failure("run", error) from error
+        if not np.isfinite(scores).all():
+            raise BundleError(
+                f"model '{self._origin}' gives scores that are not finite: it is damaged"
+            )
+        return scores
+
+    def _runtime_failure(self, what: str, error: Exception) -> BundleError:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        shown = "".join(c for c in reason if c.isprintable())[:_MAX_REASON]
+        return BundleError(f"model '{self._origin}': the TFLite runtime can't {what} it: {shown}")
+
+
+def _interpreter_class() -> Any:
+    """The runtime that OTIC_RUNTIME names; without it LiteRT, else tflite-runtime."""
+    wanted = os.environ.get(RUNTIME_VARIABLE, "")
+    if wanted and wanted not in _RUNTIMES:
+        raise RuntimeMissingError(
+            f"{RUNTIME_VARIABLE}={wanted} must be one of {', '.join(_RUNTIMES)}"
+        )
+    if wanted != "tflite-runtime":
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+
+            return Interpreter
+        except ImportError as error:
+            if wanted:
+                raise RuntimeMissingError(
+                    f"{RUNTIME_VARIABLE}={wanted}, but LiteRT can't be imported ({error}): "
+                    "pip install ai-edge-litert"
+                ) from error
+    return _tflite_runtime_class()
+
+
+def _tflite_runtime_class() -> Any:
+    try:
+        from tflite_runtime.interpreter import Interpreter
+    except ImportError as error:
+        raise RuntimeMissingError(
+            "no TFLite runtime can be imported: pip install ai-edge-litert"
+        ) from error
+    if int(np.__version__.split(".")[0]) >= 2:
+        # It imports, but Interpreter(...) dies with a misleading SystemError.
+        raise RuntimeMissingError(
+            f"tflite-runtime works with numpy below 2 only, and numpy is {np.__version__}: "
+            "pip install ai-edge-litert, or pip install 'numpy<2' on Python 3.11"
+        )
+    return Interpreter

@@ -1,0 +1,299 @@
+"""Reads settings: from flags, the environment and a TOML file, in this order of precedence."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from otic.errors import ConfigurationError
+from otic.settings import InputSettings, Settings
+
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+@dataclass(frozen=True)
+class Key:
+    """A value that can be set: its place in :class:`Settings`, and what it may be."""
+
+    section: str  # empty for what is in no section
+    field: Field[Any]
+    kind: type  # str, int, float, bool or tuple (of str)
+
+    @property
+    def dotted(self) -> str:
+        """As in the configuration file: ``mqtt.host``."""
+        return f"{self.section}.{self.field.name}".lstrip(".")
+
+    @property
+    def variable(self) -> str:
+        """In the environment: ``OTIC_MQTT_HOST``."""
+        return "OTIC_" + self.dotted.replace(".", "_").upper()
+
+    @property
+    def flag(self) -> str:
+        """On the command line: ``--mqtt-host``."""
+        return "--" + self.dotted.replace(".", "-").replace("_", "-")
+
+    @property
+    def dest(self) -> str:
+        """In argparse's namespace."""
+        return self.dotted.replace(".", "_")
+
+    @property
+    def secret(self) -> bool:
+        """Whether it comes from the environment only."""
+        return bool(self.field.metadata["secret"])
+
+    def from_text(self, text: str) -> Any:
+        """Text of a flag or a variable to a value.
+
+        Raises
+        ------
+        ValueError
+            With what the value must be.
+        """
+        if self.kind is bool:
+            if text.lower() not in (*_TRUE, *_FALSE):
+                raise ValueError(f"'{text}' must be true or false")
+            return text.lower() in _TRUE
+        if self.kind is tuple:
+            # One of several known words, or a command line.
+            words = text.split(",") if self.field.metadata["choices"] else shlex.split(text)
+            return self.checked(tuple(word.strip() for word in words))
+        if self.kind is str:
+            return self.checked(text)
+        try:
+            return self.checked(self.kind(text))
+        except ValueError as error:
+            if "must be" in str(error):
+                raise
+            what = "a whole number" if self.kind is int else "a number"
+            raise ValueError(f"'{text}' must be {what}") from None
+
+    def from_toml(self, value: Any) -> Any:
+        """A TOML value to ours.
+
+        Raises
+        ------
+        ValueError
+            With what the value must be.
+        """
+        wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+        if self.kind is tuple:
+            if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+                raise ValueError(f"{value!r} must be a list of text")
+            return self.checked(tuple(value))
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.kind:
+            raise ValueError(f"{value!r} must be {wanted[self.kind]}")
+        return self.checked(value)
+
+    def checked(self, value: Any) -> Any:
+        """``value``, if its key may have it."""
+        least, most = self.field.metadata["least"], self.field.metadata["most"]
+        choices = self.field.metadata["choices"]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{value} must be a finite number")
+        if least is not None and value < least:
+            raise ValueError(f"{value} must be at least {least:g}")
+        if most is not None and value > most:
+            raise ValueError(f"{value} must be at most {most:g}")
+        if choices and not set(value if self.kind is tuple else (value,)) <= set(choices):
+            many = "some of " if self.kind is tuple else ""
+            raise ValueError(f"'{value}' must be {many}{', '.join(choices)}")
+        if isinstance(value, str) and (not value or "\0" in value):
+            raise ValueError("must not be empty")
+        if isinstance(value, str) and value != value.encode(errors="replace").decode():
+            raise ValueError("must be UTF-8 text")
+        return value
+
+
+def keys_of(cls: type, section: str = "") -> Iterator[Key]:
+    """The keys of a settings class, in order; of its sections, too."""
+    kinds = get_type_hints(cls)
+    for each in fields(cls):
+        kind = kinds[each.name]
+        if is_dataclass(kind):
+            assert isinstance(kind, type)
+            yield from keys_of(kind, each.name)
+        elif each.name != "inputs":
+            plain = next((k for k in get_args(kind) if k in (str, int, float)), kind)
+            yield Key(section, each, tuple if get_args(kind)[1:] == (...,) else plain)
+
+
+KEYS = tuple(keys_of(Settings))
+
+
+def add_setting_options(parser: argparse.ArgumentParser, already: frozenset[str]) -> None:
+    """Add a flag for every key but those that the parser has ``already``."""
+    groups: dict[str, Any] = {}
+    for key in KEYS:
+        if key.dotted in already:
+            continue
+        if key.secret:  # not unknown: the message for that would repeat it
+            parser.add_argument(key.flag, type=_refusal(key), help=argparse.SUPPRESS)
+            continue
+        group = groups.get(key.section)
+        if group is None:
+            title = key.section or "sensor"
+            group = groups[key.section] = parser.add_argument_group(title)
+        help_text = key.field.metadata["help"].replace("%", "%%")
+        default: Any = key.field.default
+        if default not in (None, ()) and key.kind is not bool:
+            shown = ",".join(default) if key.kind is tuple else default
+            help_text += f" (default {shown})"
+        if key.kind is bool:
+            action = argparse.BooleanOptionalAction
+            group.add_argument(key.flag, dest=key.dest, action=action, default=None, help=help_text)
+        else:
+            metavar = key.field.metadata["metavar"] or key.field.name.upper()
+            group.add_argument(
+                key.flag, dest=key.dest, type=_argument(key), metavar=metavar, help=help_text
+            )
+
+
+def _refusal(key: Key) -> Any:
+    def refuse(text: str) -> Any:
+        raise argparse.ArgumentTypeError(
+            f"a secret on the command line is everybody's: set {key.variable}, or name a file "
+            f"with {key.flag}-file"
+        )
+
+    return refuse
+
+
+def _argument(key: Key) -> Any:
+    def convert(text: str) -> Any:
+        try:
+            return key.from_text(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def load_settings(
+    path: str | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, Any] | None = None,
+    inputs: tuple[InputSettings, ...] | None = None,
+) -> Settings:
+    """Settings from a file, then the environment, then flags: the later win.
+
+    Parameters
+    ----------
+    path : str or None
+        A TOML file.
+    environment : mapping
+        ``OTIC_…`` variables. Unknown ones are left alone: other programs' may begin so.
+    flags : mapping, optional
+        By :attr:`Key.dest`; None is not given.
+    inputs : tuple of InputSettings, optional
+        In place of the file's.
+
+    Raises
+    ------
+    ConfigurationError
+        With the file or the variable, and the key.
+    """
+    tables = {} if path is None else _read(path)
+    values: dict[str, dict[str, Any]] = {}
+    for key in KEYS:
+        value = _value(key, path, tables, environment, flags or {})
+        if value is not None:
+            values.setdefault(key.section, {})[key.field.name] = value
+    found = _inputs(path, tables) if inputs is None else inputs
+    _refuse_unknown(path, tables)
+    top = values.pop("", {})
+    kinds = get_type_hints(Settings)
+    arguments: dict[str, Any] = {name: kinds[name](**inner) for name, inner in values.items()}
+    if found:
+        arguments["inputs"] = found
+    return Settings(**top, **arguments)
+
+
+def _value(
+    key: Key,
+    path: str | None,
+    tables: dict[str, Any],
+    environment: Mapping[str, str],
+    flags: Mapping[str, Any],
+) -> Any:
+    if flags.get(key.dest) is not None:
+        return flags[key.dest]
+    if key.variable in environment:
+        try:
+            return key.from_text(environment[key.variable])
+        except ValueError as error:
+            shown = "its value is not allowed" if key.secret else str(error)
+            raise ConfigurationError(f"{key.variable}: {shown}") from None
+    table = tables.get(key.section, {}) if key.section else tables
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{path}: {key.section} must be a table: write [{key.section}]")
+    if key.field.name not in table:
+        return None
+    if key.secret:
+        raise ConfigurationError(
+            f"{path}: {key.dotted} must not be in this file: set {key.variable}, or name a file "
+            f"that only otic may read with {key.dotted}_file"
+        )
+    try:
+        return key.from_toml(table[key.field.name])
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: {key.dotted}: {error}") from None
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"can't read '{path}': {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"'{path}' is not TOML: {error}") from error
+
+
+def _inputs(path: str | None, tables: dict[str, Any]) -> tuple[InputSettings, ...]:
+    entries = tables.get("inputs", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ConfigurationError(f"{path}: inputs must be tables: write [[inputs]] before each")
+    known = {key.field.name: key for key in keys_of(InputSettings)}
+    found = []
+    for number, entry in enumerate(entries, 1):
+        where = f"{path}: inputs, the {number}."
+        values = {}
+        for name, value in entry.items():
+            if name not in known:
+                raise ConfigurationError(f"{where}: unknown key '{name}': {_known(known)}")
+            try:
+                values[name] = known[name].from_toml(value)
+            except ValueError as error:
+                raise ConfigurationError(f"{where}: {name}: {error}") from None
+        found.append(InputSettings(**values))
+    return tuple(found)
+
+
+def _refuse_unknown(path: str | None, tables: dict[str, Any]) -> None:
+    """A key with a typing error would silently do nothing."""
+    sections: dict[str, set[str]] = {"": {"inputs"}}
+    for key in KEYS:
+        sections.setdefault(key.section, set()).add(key.field.name)
+        sections[""].add(key.section or key.field.name)
+    for name, value in tables.items():
+        if name not in sections[""]:
+            raise ConfigurationError(f"{path}: unknown key '{name}': {_known(sections[''])}")
+        if name in sections:
+            for inner in value:
+                if inner not in sections[name]:
+                    known = _known(sections[name])
+                    raise ConfigurationError(f"{path}: unknown key '{name}.{inner}': {known}")
+
+
+def _known(names: Any) -> str:
+    return "there are " + ", ".join(sorted(names))

@@ -1,0 +1,160 @@
+"""The dashboard as it runs: a thread that draws, one that reads keys."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+import time
+from contextlib import suppress
+from types import FrameType, TracebackType
+
+from rich.console import Console
+
+from otic.dashboard.frame import Frame
+from otic.dashboard.hands import Hands
+from otic.dashboard.keys import KeyReader
+from otic.dashboard.looking import Looking
+from otic.dashboard.screen import Screen
+from otic.dashboard.terminal import Terminal
+from otic.dashboard.theme import Theme
+from otic.desk import Desk
+from otic.messages import say
+
+FRAMES_A_SECOND = 8
+_KEY_SECONDS = 0.25  # how soon the keys' thread notices that it shall end
+_ESCAPE_SECONDS = 0.05  # between the bytes of one key
+_JOIN_SECONDS = 5.0  # a mark may be on its way to the disk
+
+
+class Dashboard:
+    """Shows a :class:`Desk` on the terminal until it is left, and does what keys ask.
+
+    Use as a context manager in the main thread. Neither thread ever makes the audio wait.
+
+    Parameters
+    ----------
+    console : Console
+        Says how many colours the terminal has.
+    desk : Desk
+    """
+
+    def __init__(self, console: Console, desk: Desk) -> None:
+        self._desk = desk
+        self._looking = Looking()
+        theme = Theme.of(console)
+        self._frame = Frame(desk, self._looking, theme)
+        self._screen = Screen(theme)
+        self._encoding = console.encoding
+        self._terminal: Terminal | None = None
+        self._stopped = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._handlers: dict[int, object] = {}
+
+    def __enter__(self) -> Dashboard:
+        terminal = self._terminal = Terminal()
+        self._handlers[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._suspend)
+        self._handlers[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._resumed)
+        if terminal.in_foreground():
+            terminal.enter()
+        self._threads = [threading.Thread(target=self._draw, name="dashboard", daemon=True)]
+        if terminal.keyboard is not None:
+            self._threads.append(threading.Thread(target=self._keys, name="keys", daemon=True))
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._terminal is not None
+        self._stopped.set()
+        try:
+            # First: whatever happens then, the terminal is as it was, and stays so.
+            self._terminal.leave(hold=True)
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)  # type: ignore[arg-type]
+            for thread in self._threads:
+                thread.join(_JOIN_SECONDS)
+        finally:
+            if not any(thread.is_alive() for thread in self._threads):
+                self._terminal.close()
+
+    def _draw(self) -> None:
+        try:
+            self._draw_frames()
+        except Exception as error:  # the audio goes on; its end says what happened
+            say(f"the dashboard ended: {type(error).__name__}: {error}")
+            assert self._terminal is not None
+            self._terminal.leave()
+
+    def _draw_frames(self) -> None:
+        """A frame now and then; none while the terminal has not taken the last one."""
+        period = 1.0 / FRAMES_A_SECOND
+        terminal = self._terminal
+        assert terminal is not None
+        due = time.monotonic()
+        while not self._stopped.wait(max(0.0, due - time.monotonic())):
+            due = max(due + period, time.monotonic())
+            if not terminal.entered:
+                if not terminal.in_foreground():
+                    continue
+                self._screen.forget()
+                terminal.enter()
+            if not terminal.flush():
+                continue
+            width, height = terminal.size()
+            text = self._screen.update(self._frame.pieces(width, height), width, height)
+            if text and not self._stopped.is_set():
+                terminal.write(text, self._encoding)
+
+    def _keys(self) -> None:
+        """Read and press keys until the end."""
+        terminal = self._terminal
+        assert terminal is not None
+        assert terminal.keyboard is not None
+        reader, hands = KeyReader(), Hands(self._desk, self._looking)
+        waiting = _KEY_SECONDS
+        while not self._stopped.is_set():
+            try:
+                ready, _, _ = select.select([terminal.keyboard], [], [], waiting)
+                if ready and not (terminal.entered and terminal.in_foreground()):
+                    self._stopped.wait(_KEY_SECONDS)  # a shell's keys
+                    continue
+                data = os.read(terminal.keyboard, 1024) if ready else b""
+            except OSError:  # the terminal has gone
+                return
+            if ready and not data:
+                return
+            for key in reader.feed(data) if ready else reader.idle():
+                try:
+                    hands.press(key)
+                except Exception as error:  # the other keys go on
+                    self._looking.say(f"key {key} failed: {error}", "bad")
+                self._frame.forget_verdicts()
+            waiting = _ESCAPE_SECONDS if ready else _KEY_SECONDS
+
+    def _suspend(self, number: int, frame: FrameType | None) -> None:
+        """Ctrl-Z: give the terminal back, stop, and take it again afterwards."""
+        assert self._terminal is not None
+        self._terminal.leave(hold=True)  # or the drawing thread enters before it stands
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        # Here it stands until someone lets it go on; the drawing thread enters then.
+        with suppress(ValueError):
+            signal.signal(signal.SIGTSTP, self._suspend)
+        self._terminal.release()
+        self._desk.control.sleep_again()
+
+    def _resumed(self, number: int, frame: FrameType | None) -> None:
+        """It goes on: whatever was done to the terminal meanwhile, it is drawn anew."""
+        assert self._terminal is not None
+        if self._terminal.in_foreground():
+            self._terminal.leave()
+        else:
+            self._terminal.forget()
+        self._desk.control.sleep_again()

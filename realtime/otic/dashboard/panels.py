@@ -1,0 +1,204 @@
+"""The lines above and below: title, level, sources, losses, health, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from otic.dashboard.canvas import Canvas, Rect, Run
+from otic.dashboard.looking import Looking
+from otic.dashboard.moment import Moment
+from otic.dashboard.tables import bar
+from otic.dashboard.words import cells, clock, decibels, fit, fit_right, wall_clock
+from otic.health import ALARM, OK, RECENT_SECONDS, Health
+from otic.monitor import Snapshot
+
+_CLOCK_WIDTH = 10
+_FLOOR_DBFS = -60.0  # left end of the level bar
+_LOUD_DBFS = -12.0
+_CLIPPED_DBFS = -0.01
+_LEVEL_STYLES = {OK: "ok", ALARM: "alarm"}
+HELP = (
+    ("q", "quit"),
+    ("space", "pause, and go on"),
+    ("f", "freeze the picture, and live again"),
+    ("← →", "a second back, forward"),
+    ("PgUp PgDn", "ten seconds back, forward"),
+    ("End", "live again"),
+    ("Tab", "next source; Shift-Tab: the one before"),
+    ("↑ ↓", "choose a class"),
+    ("+ -", "raise, lower its threshold"),
+    ("[ ]", "choose an earlier, a later event"),
+    ("y x", "mark it right, wrong (no choice: the last)"),
+    ("s", "save the last ten seconds"),
+    ("? Esc", "this help, and away"),
+)
+_HINT_GAP = "   "
+_HINTS = "q quit  space pause  f freeze  y/x right/wrong  s save  ? help"
+
+
+def draw_title(canvas: Canvas, area: Rect, shown: Moment, paused: bool) -> None:
+    """Source and model, what is unusual, and the clock."""
+    badge = _badge(shown, paused)
+    width = area.width - _CLOCK_WIDTH
+    badge_width = cells(badge) + 1 if badge else 0
+    room = max(0, width - badge_width)
+    name_room = room - cells("otic  ")
+    runs: list[Run] = [("otic  ", "brand")] if name_room >= 12 else []
+    arrow = f" → {shown.bundle.name}"
+    room_for_source = (name_room if runs else room) - cells(arrow)
+    if room_for_source >= 10:
+        source = fit(shown.source, min(cells(shown.source) or 1, room_for_source))
+        runs += [(source, "name"), (" → ", "dim"), (shown.bundle.name, "name")]
+    else:
+        runs.append((fit(shown.source, max(1, name_room if runs else room)), "name"))
+    canvas.text(area.row, area.column, room, *runs)
+    if badge:
+        canvas.text(area.row, area.column + room, badge_width, (badge, "badge"))
+    time = fit_right(clock(shown.seconds), _CLOCK_WIDTH)
+    canvas.text(area.row, area.column + width, _CLOCK_WIDTH, (time, "clock"))
+
+
+def _badge(shown: Moment, paused: bool) -> str:
+    words = []
+    if paused:
+        words.append("PAUSED")
+    if shown.frozen:
+        behind = max(0.0, shown.now.seconds - shown.seconds)
+        words.append(f"FROZEN −{behind:.0f} s")
+    if not words and shown.now.n_scores == 0:
+        words.append(f"filling {shown.bundle.features.window_seconds:.1f} s")
+    return f" {', '.join(words)} " if words else ""
+
+
+def draw_level(canvas: Canvas, area: Rect, shown: Moment) -> None:
+    """The loudness of the last tenth of a second, and the peak of the last two seconds."""
+    said = f" {decibels(shown.level_dbfs)} dB"
+    clipped = shown.peak_dbfs >= _CLIPPED_DBFS
+    peak = "" if area.width < 40 else f"  peak {decibels(shown.peak_dbfs)} dB"
+    if clipped:
+        peak = fit_right(" CLIP ", len(peak)) if peak else " CLIP "
+    width = max(0, area.width - 6 - len(said) - len(peak))
+    canvas.text(area.row, area.column, 6, ("level ", "heading"))
+    meter = bar(share(shown.level_dbfs), share(shown.peak_dbfs), width, False)
+    loud = "warning" if shown.level_dbfs > _LOUD_DBFS else "ok"
+    runs = [(text, loud if style == "bar" else style) for text, style in meter]
+    canvas.text(area.row, area.column + 6, width, *runs)
+    column = area.column + 6 + width
+    canvas.text(area.row, column, len(said), (said, ""))
+    canvas.text(area.row, column + len(said), len(peak), (peak, "alarm" if clipped else "dim"))
+
+
+def share(dbfs: float) -> float:
+    """Where a level lies on the bar, 0 to 1."""
+    return min(max((dbfs - _FLOOR_DBFS) / -_FLOOR_DBFS, 0.0), 1.0)
+
+
+def draw_sources(
+    canvas: Canvas, area: Rect, sources: Sequence[tuple[str, Snapshot, Health]], chosen: int
+) -> None:
+    """A line each for all streams, the chosen one marked; those around it, where room is short."""
+    first = min(max(0, chosen - area.height // 2), max(0, len(sources) - area.height))
+    name_width = max(8, min(24, area.width // 4))
+    for row, (name, now, health) in enumerate(sources[first : first + area.height]):
+        here = first + row == chosen
+        level = f" {decibels(now.level_dbfs)} dB  "
+        label = (fit(name, name_width), "name" if here else "")
+        canvas.text(
+            area.row + row,
+            area.column,
+            2 + name_width + len(level),
+            ("▸ " if here else "  ", "key"),
+            label,
+            (level, ""),
+        )
+        column = area.column + 2 + name_width + len(level)
+        heard = ", ".join(sorted(now.active))
+        runs: list[Run] = [(heard, "on")] if heard else [("-", "dim")]
+        if health.level != OK:
+            style = _LEVEL_STYLES.get(health.level, "warning")
+            heard_now = now.state not in ("waiting", "silent")  # which is worse, if not
+            lost = now.lost_samples and heard_now
+            reason = f" LOST {now.lost_seconds:.2f} s " if lost else health.reason
+            runs = [(reason, style), ("  ", ""), *runs]
+        canvas.text(area.row + row, column, area.width - (column - area.column), *runs)
+    canvas.blank(area, len(sources))
+
+
+def draw_banner(canvas: Canvas, area: Rect, shown: Moment) -> None:
+    """Lost audio, over the whole width, for as long as the stream runs."""
+    now = shown.now
+    lost_at = now.lost_at or 0.0
+    ago = max(0.0, now.seconds - lost_at)
+    style = "alarm" if ago < RECENT_SECONDS else "badge"
+    when = clock(lost_at)
+    if shown.live and shown.memory is not None and shown.memory.stream.started is not None:
+        began = datetime.fromisoformat(shown.memory.stream.started)
+        when = wall_clock(began + timedelta(seconds=lost_at))
+    text = f" LOST AUDIO: {now.lost_samples:,} samples ({now.lost_seconds:.2f} s), last at {when}"
+    if cells(text) > area.width:
+        text = f" LOST {now.lost_seconds:.2f} s, last at {when}"
+    canvas.text(area.row, area.column, area.width, (fit(text, area.width), style))
+
+
+def draw_health(canvas: Canvas, area: Rect, health: Health, figures: str) -> None:
+    """How the stream does, in words; figures on the right, where there is room."""
+    style = _LEVEL_STYLES.get(health.level, "warning")
+    said = f" {health.reason} " if style == "alarm" else f"● {health.reason}"
+    room = area.width - len(figures) - 2
+    if not figures or cells(said) > room:
+        canvas.text(area.row, area.column, area.width, (said, style))
+        return
+    canvas.text(area.row, area.column, room, (said, style))
+    column = area.column + room
+    canvas.text(area.row, column, area.width - room, (fit_right(figures, area.width - room), "dim"))
+
+
+def figures(now: Snapshot) -> str:
+    """What the work costs."""
+    return (
+        f"queue {now.queue_fill:4.0%}   {min(now.real_time_factor, 9999.0):4.0f} × real time   "
+        f"inference {now.inference_p50_ms:.2f} ms, p99 {now.inference_p99_ms:.2f} ms"
+    )
+
+
+def draw_footer(
+    canvas: Canvas, area: Rect, looking: Looking, message: str, monotonic: float
+) -> None:
+    """What was last said; else the keys."""
+    text, style, until = looking.said
+    if not text or monotonic >= until:
+        text, style = message, "warning"
+    if not text:
+        keys: list[Run] = []
+        for hint in _HINTS.split("  "):
+            key, _, what = hint.partition(" ")
+            keys += [(key, "key"), (f" {what}", "dim")]
+        canvas.text(area.row, area.column, area.width, *_fitting(keys, area.width))
+        return
+    end = "  ? help"
+    room = max(1, area.width - len(end))
+    canvas.text(area.row, area.column, room, (fit(text, room), style))
+    canvas.text(area.row, area.column + room, area.width - room, (end, "dim"))
+
+
+def _fitting(keys: list[Run], width: int) -> list[Run]:
+    """Whole hints only, the last one (help) always."""
+    pairs = [keys[i : i + 2] for i in range(0, len(keys), 2)]
+    gap = cells(_HINT_GAP)
+    while len(pairs) > 1 and sum(cells(t) + gap / 2 for p in pairs for t, _ in p) - gap > width:
+        del pairs[-2]
+    spaced = [[*pair, (_HINT_GAP, "")] for pair in pairs]
+    return [run for group in spaced for run in group][:-1]
+
+
+def draw_help(canvas: Canvas, area: Rect) -> None:
+    """All keys."""
+    canvas.rule(area.rows(0, 1), "keys")
+    key_width = 11 if area.width >= 40 else 10
+    for row, (key, what) in enumerate(HELP[: max(0, area.height - 1)], 1):
+        text = (fit(what, max(1, area.width - key_width - 2)), "")
+        canvas.text(
+            area.row + row, area.column, area.width, ("  ", ""), (fit(key, key_width), "key"), text
+        )
+    canvas.blank(area, 1 + len(HELP))

@@ -1,0 +1,144 @@
+"""The scrolling spectrogram: two bands a cell."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otic.dashboard.canvas import Canvas, Rect
+from otic.dashboard.moment import Moment
+from otic.dashboard.theme import NOTHING, Theme
+from otic.dashboard.words import clock, fit_right
+from otic.params import FeatureParams
+from otic.sinks.memory import StreamMemory
+from otic.spectrogram import frequency_ticks
+
+_AXIS_WIDTH = 5
+_LEAST_SECONDS = 8.0  # that the picture spans
+_LEAST_COLUMNS = 2  # of the memory's in one of the screen's
+_TOP_DB = 60
+_LOUDEST_OF_SECONDS = 60.0
+_LOUDNESS_STEP_DB = 6  # so that the colours do not change with each sound
+_QUIETEST_LOUDEST = 71  # the level that is drawn brightest at least: -30 dB
+_TIME_STEPS = (1, 2, 5, 10, 20, 30, 60, 120)
+_TICK_CELLS = 10
+
+
+def draw_picture(canvas: Canvas, area: Rect, shown: Moment, theme: Theme) -> None:
+    """The spectrogram up to the moment, its frequencies on the left and its times below."""
+    axis = area.height >= 4
+    n_rows = area.height - axis
+    axis_width = _AXIS_WIDTH if area.width >= 30 else 0
+    width = area.width - axis_width
+    if n_rows < 1 or width < 1:
+        return
+    memory = shown.memory
+    if memory is None:
+        canvas.blank(area)
+        return
+    step = columns_a_cell(width, memory.column_seconds)
+    pixels = _pixels(memory, shown, width, n_rows, step, theme)
+    ticks = _tick_rows(shown.bundle.features, n_rows)
+    for row in range(n_rows):
+        if axis_width:
+            label = fit_right(ticks.get(row, ""), axis_width - 1) + " "
+            canvas.text(area.row + row, area.column, axis_width, (label, "dim"))
+        cells = pixels[2 * row : 2 * row + 2]
+        canvas.picture(area.row + row, area.column + axis_width, cells)
+    if axis:
+        end = f"{clock(shown.seconds)}" if shown.frozen else "now"
+        line = _time_line(width, step * memory.column_seconds, end)
+        canvas.text(area.row + n_rows, area.column, area.width, (" " * axis_width + line, "dim"))
+
+
+def columns_a_cell(width: int, column_seconds: float) -> int:
+    """So many columns of the memory in one of the screen, that it spans some seconds."""
+    return max(_LEAST_COLUMNS, math.ceil(_LEAST_SECONDS / (width * column_seconds)))
+
+
+def _pixels(
+    memory: StreamMemory, shown: Moment, width: int, n_rows: int, step: int, theme: Theme
+) -> NDArray[np.uint8]:
+    """uint8 [2 * n_rows, width], the highest band first.
+
+    Cells hold columns whose numbers are multiples of ``step``: what is drawn moves, but
+    never changes.
+    """
+    now = shown.seconds / memory.column_seconds
+    last_cell = math.ceil(now / step)
+    first, stop = (last_cell - width) * step, last_cell * step
+    oldest = stop - round(_LOUDEST_OF_SECONDS / memory.column_seconds)
+    levels = memory.columns(min(first, oldest), stop)
+    if shown.frozen:
+        levels[len(levels) - (stop - math.ceil(now)) :] = 0
+    high = _brightest(levels)
+    levels = levels[-width * step :].reshape(width, step, -1).max(axis=1)
+    bands = _bands(levels, 2 * n_rows)
+    steps = _steps(high, theme.n_steps)[bands]
+    for gap in shown.heard:
+        if gap.lost and not gap.wanted:
+            begin = int(gap.onset / memory.column_seconds / step) - (last_cell - width)
+            end = math.ceil((gap.offset or gap.onset) / memory.column_seconds / step)
+            end -= last_cell - width
+            steps[max(begin, 0) : max(end, 0)] = theme.lost
+    return np.ascontiguousarray(steps.T[::-1])
+
+
+def _brightest(levels: NDArray[np.uint8]) -> int:
+    """The level that is drawn brightest: the loudest of the last minute, in coarse steps."""
+    loudest = max(int(levels.max(initial=0)), _QUIETEST_LOUDEST)
+    return math.ceil(loudest / _LOUDNESS_STEP_DB) * _LOUDNESS_STEP_DB
+
+
+def _bands(levels: NDArray[np.uint8], n_pixels: int) -> NDArray[np.uint8]:
+    """uint8 [width, n_mels] to [width, n_pixels]: the loudest of several bands, or between two."""
+    n_mels = levels.shape[1]
+    if n_pixels <= n_mels:
+        firsts = np.arange(n_pixels) * n_mels // n_pixels
+        loudest: NDArray[np.uint8] = np.maximum.reduceat(levels, firsts, axis=1)
+        return loudest
+    place = np.clip((np.arange(n_pixels) + 0.5) * n_mels / n_pixels - 0.5, 0, n_mels - 1)
+    below = place.astype(np.intp)
+    share = (place - below).astype(np.float32)
+    above = np.minimum(below + 1, n_mels - 1)
+    mixed = levels[:, below] * (1 - share) + levels[:, above] * share
+    between: NDArray[np.uint8] = np.rint(mixed).astype(np.uint8)
+    return between
+
+
+@lru_cache(maxsize=64)
+def _steps(high: int, n_steps: int) -> NDArray[np.uint8]:
+    """Pixels for levels, uint8 [256]."""
+    place = (np.arange(256) - (high - _TOP_DB)) / _TOP_DB * n_steps
+    steps: NDArray[np.uint8] = np.clip(np.floor(place) + 1, 1, n_steps).astype(np.uint8)
+    steps[0] = NOTHING
+    return steps
+
+
+@lru_cache(maxsize=16)
+def _tick_rows(params: FeatureParams, n_rows: int) -> dict[int, str]:
+    """Text by row, at most on every second one."""
+    rows: dict[int, str] = {}
+    for text, place in frequency_ticks(params):
+        row = min(int((1.0 - place) * n_rows), n_rows - 1)
+        if row not in rows and row - 1 not in rows:
+            rows[row] = text.removesuffix(" Hz").replace(" kHz", "k")
+    return rows
+
+
+@lru_cache(maxsize=16)
+def _time_line(width: int, cell_seconds: float, end: str) -> str:
+    """How long ago it was, below the picture, with a mark at the very cell."""
+    line = [" "] * width
+    step = next((s for s in _TIME_STEPS if s / cell_seconds >= _TICK_CELLS), _TIME_STEPS[-1])
+    line[max(0, width - len(end)) :] = end[-width:]
+    seconds = step
+    while (at := width - round(seconds / cell_seconds)) >= 0:
+        text = f"╵{seconds} s"
+        if at + len(text) + 2 + len(end) <= width:
+            line[at : at + len(text)] = text
+        seconds += step
+    return "".join(line)

@@ -1,0 +1,124 @@
+"""How scores become events: the parameters that travel with a model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from otic.errors import ParameterError
+from otic.params import as_float, as_tuple, check_keys, check_whole
+
+MAX_SMOOTHING_SCORES = 1000
+"""A damaged file must not ask for more to be kept."""
+
+
+@dataclass(frozen=True)
+class DecisionParams:
+    """How a model's scores are smoothed and turned into on and off events.
+
+    Parameters
+    ----------
+    smoothing_scores : int
+        The smoothed score is the mean of this many latest scores.
+    on_thresholds, off_thresholds : tuple of float
+        One for each label, in (0, 1]: an event starts where the smoothed score
+        reaches the first, and ends where it falls below the second (which is at
+        most the first: hysteresis). 1 to start means never.
+    min_on_seconds, min_off_seconds : float
+        How long the smoothed score must stay above (below) its threshold before
+        the event is started (ended). A sound that comes back within the second
+        time goes on as one event.
+    max_on_seconds : float
+        A longer event is ended, and the sound goes on as a new one: an event always
+        ends, if what hears it does not.
+    lag_seconds : float
+        How long after the end of a sound, typically, the smoothed score falls below
+        the threshold. Offsets are dated back by it. Onsets need no such number: see
+        :mod:`otic.onsets`.
+
+    Raises
+    ------
+    ParameterError
+        If a value is outside its range.
+
+    Examples
+    --------
+    >>> params = DecisionParams(
+    ...     smoothing_scores=2,
+    ...     on_thresholds=(0.5, 0.8),
+    ...     off_thresholds=(0.25, 0.4),
+    ...     min_on_seconds=0.0,
+    ...     min_off_seconds=1.0,
+    ...     max_on_seconds=600.0,
+    ...     lag_seconds=0.5,
+    ... )
+    >>> params == DecisionParams.from_dict(params.to_dict())
+    True
+    """
+
+    smoothing_scores: int
+    on_thresholds: tuple[float, ...]
+    off_thresholds: tuple[float, ...]
+    min_on_seconds: float
+    min_off_seconds: float
+    max_on_seconds: float
+    lag_seconds: float
+
+    def __post_init__(self) -> None:
+        check_whole("smoothing_scores", self.smoothing_scores)
+        if self.smoothing_scores > MAX_SMOOTHING_SCORES:
+            raise ParameterError(
+                f"smoothing_scores={self.smoothing_scores} must be at most {MAX_SMOOTHING_SCORES}"
+            )
+        for name in ("min_on_seconds", "min_off_seconds", "max_on_seconds", "lag_seconds"):
+            object.__setattr__(self, name, as_float(name, getattr(self, name)))
+            if getattr(self, name) < 0.0:
+                raise ParameterError(f"{name}={getattr(self, name):g} must be at least 0")
+        if self.max_on_seconds <= self.min_on_seconds + self.min_off_seconds:
+            raise ParameterError(
+                f"max_on_seconds={self.max_on_seconds:g} must be more than min_on_seconds and "
+                "min_off_seconds together"
+            )
+        for name in ("on_thresholds", "off_thresholds"):
+            values = tuple(as_float(name, v) for v in getattr(self, name))
+            object.__setattr__(self, name, values)
+            if not all(0.0 < v <= 1.0 for v in values):
+                raise ParameterError(f"{name}={list(values)} must lie above 0 and at most at 1")
+        if len(self.on_thresholds) != len(self.off_thresholds):
+            raise ParameterError(
+                f"{len(self.on_thresholds)} on_thresholds and "
+                f"{len(self.off_thresholds)} off_thresholds: one of each for each label is needed"
+            )
+        if any(off > on for on, off in zip(self.on_thresholds, self.off_thresholds, strict=True)):
+            raise ParameterError("an off threshold is above its on threshold: events would flicker")
+
+    def with_threshold(self, index: int, value: float) -> DecisionParams:
+        """Another on threshold for a label; its off threshold keeps its ratio to it.
+
+        Raises
+        ------
+        ParameterError
+            If the value is not above 0 and at most 1.
+        """
+        on, off = list(self.on_thresholds), list(self.off_thresholds)
+        off[index] = min(value, off[index] * (value / on[index]))  # rounded, it might be above
+        on[index] = value
+        return replace(self, on_thresholds=tuple(on), off_thresholds=tuple(off))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, in field order."""
+        lists = {n: list(getattr(self, n)) for n in ("on_thresholds", "off_thresholds")}
+        return {**asdict(self), **lists}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DecisionParams:
+        """Inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        ParameterError
+            If a key is missing or unknown, or a value is outside its range.
+        """
+        check_keys("decision parameters", values, [f.name for f in fields(cls)])
+        lists = {n: as_tuple(n, values[n]) for n in ("on_thresholds", "off_thresholds")}
+        return cls(**{**values, **lists})

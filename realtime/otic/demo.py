@@ -1,0 +1,82 @@
+"""``otic demo``: a synthetic soundscape, classified as if live."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from otic.events import Event, Item
+from otic.live_commands import block_size, log_settings
+from otic.plan import Plan
+from otic.session import run_plan
+from otic.sinks.contract import StreamEnd, StreamStart
+from otic.soundscape import PlannedSound, synthesise
+from otic.sources import ArraySource
+from otic.trial import load_tried_bundle
+
+
+class _Heard:
+    """A sink that keeps the finished events."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.seconds = 0.0
+
+    def start(self, stream: StreamStart) -> None:
+        pass
+
+    def write(self, stream: StreamStart, item: Item) -> None:
+        if isinstance(item, Event) and item.state == "off":
+            self.events.append(item)
+
+    def end(self, stream: StreamStart, end: StreamEnd) -> None:
+        self.seconds = end.seconds
+
+    def close(self) -> None:
+        pass
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Classify the soundscape and print what was synthesised beside what was heard."""
+    bundle = load_tried_bundle(args.model)
+    sr = bundle.features.sr
+    y, plan = synthesise(sr)
+    heard = _Heard()
+    status = run_plan(
+        Plan(
+            log_settings(args),
+            bundle,
+            [lambda: ArraySource("demo", y, sr, block_size(args))],
+            ["demo"],
+            [heard],
+            args.speed,
+            dashboard=not args.no_dashboard,
+        )
+    )
+    stream = sys.stderr if args.jsonl_path == "-" else sys.stdout
+    played = [sound for sound in plan if sound.offset_seconds <= heard.seconds]
+    print("\n".join(_table(played, heard.events)), file=stream)
+    return status
+
+
+def _table(plan: list[PlannedSound], events: list[Event]) -> list[str]:
+    """Each synthesised sound beside what was heard in its time."""
+    lines = [f"{'synthesised':<30} heard"]
+    right = 0
+    for sound in plan:
+        found = sorted(
+            ((_overlap(sound, e), e) for e in events), key=lambda pair: pair[0], reverse=True
+        )
+        names = [e.label for overlap, e in found if overlap > 0.0]
+        ok = names[:1] == [sound.label]
+        right += ok
+        span = f"{sound.onset_seconds:4.1f} … {sound.offset_seconds:4.1f} s"
+        listed = ", ".join(dict.fromkeys(names)) or "nothing"
+        lines.append(f"{span}  {sound.label:<15} {'✓' if ok else '✗'} {listed}")
+    lines.append(f"{right} of {len(plan)} sounds were named rightly")
+    return lines
+
+
+def _overlap(sound: PlannedSound, event: Event) -> float:
+    assert event.offset is not None
+    return min(sound.offset_seconds, event.offset) - max(sound.onset_seconds, event.onset)

@@ -1,0 +1,225 @@
+"""What a person who looks at running streams sees and can do, in a terminal or a browser."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from otic.bundle import Bundle
+from otic.clock import iso, utc_now
+from otic.control import Control
+from otic.errors import OticError
+from otic.health import Health, judge
+from otic.monitor import Monitor, Snapshot
+from otic.review.folder import Mark, ReviewFolder, open_review, wanted_sound
+from otic.settings import Settings
+from otic.sinks.clip_folder import Clip, stamp
+from otic.sinks.clip_writer import write_sound
+from otic.sinks.clips import file_name_part
+from otic.sinks.memory import SOUND_SECONDS, Heard, MemorySink, StreamMemory
+
+SAVED_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class View:
+    """A stream as it is looked at; ``memory`` is None until it has begun."""
+
+    source: str
+    monitor: Monitor
+    memory: StreamMemory | None
+
+    def snapshot(self) -> Snapshot:
+        """The state now."""
+        return self.monitor.snapshot()
+
+
+class Desk:
+    """The streams that run, and what can be asked of them.
+
+    Thread safety: the loop's thread calls :meth:`show`; any thread may call the rest. Marks and
+    saved sound are written by the thread that asks.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model in use.
+    control : Control
+    memories : MemorySink
+    sensor : str
+        What this installation is called.
+    review : ReviewFolder or None
+        Where marks are kept; None where nobody may make any.
+    save_folder : Path
+        Where saved sound goes.
+    sound_is_written : bool
+        False for privacy: then marks have no sound, and none can be saved.
+    messages : sequence of str
+        What is said meanwhile; grows.
+    thresholds : sequence of str
+        Those that it began with in place of the model's, as ``label=0.5``.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        control: Control,
+        memories: MemorySink,
+        sensor: str,
+        review: ReviewFolder | None,
+        save_folder: Path,
+        sound_is_written: bool = True,
+        messages: Sequence[str] = (),
+        thresholds: Sequence[str] = (),
+    ) -> None:
+        self.bundle = bundle
+        self.control = control
+        self.sensor = sensor
+        self.review = review
+        self.messages = messages
+        self.memories = memories
+        self._save_folder = save_folder
+        self._sound_is_written = sound_is_written
+        self._monitors: Sequence[Monitor] = ()
+        self._thresholds = thresholds
+
+    def show(self, monitors: Sequence[Monitor]) -> None:
+        """These streams run from now on."""
+        self._monitors = monitors
+
+    def views(self) -> list[View]:
+        """The streams that run, in a fixed order."""
+        return [View(m.source, m, self.memories.of(m.source)) for m in self._monitors]
+
+    def health(self, now: Snapshot) -> Health:
+        """How a stream does."""
+        return judge(now, self.control.paused)
+
+    def verdict(self, memory: StreamMemory, event: Heard) -> Mark | None:
+        """How an event was marked, if it was."""
+        if self.review is None:
+            return None
+        return self.review.verdict(recording_of(memory), event.label, event.onset)
+
+    def mark(self, source: str, number: int, verdict: str, true_label: str | None = None) -> Mark:
+        """Say that an event was ``right`` or ``wrong``, and keep its sound.
+
+        Parameters
+        ----------
+        source : str
+        number : int
+            See :class:`otic.sinks.memory.Heard`.
+        verdict : str
+        true_label : str, optional
+            With ``wrong``: what it was.
+
+        Raises
+        ------
+        OticError
+            If there is no such event (any more), or it can't be written.
+        """
+        memory = self.memories.of(source)
+        found = None if memory is None else _event(memory, number)
+        if memory is None or found is None:
+            raise OticError(f"event {number} of {source} is not kept any more: mark a later one")
+        if self.review is None:
+            raise OticError("marks are switched off: set review.enabled = true")
+        start, pieces = memory.sound(*wanted_sound(found.onset, found.offset))
+        mark = Mark(
+            verdict=verdict,
+            label=found.label,
+            source=source,
+            sensor=self.sensor,
+            model=self.bundle.name,
+            model_sha256=self.bundle.sha256,
+            recording=recording_of(memory),
+            onset=found.onset,
+            offset=found.offset,
+            onset_at="" if found.onset_at is None else iso(found.onset_at),
+            peak=found.peak,
+            true_label=true_label,
+            clip=None,
+            clip_start=start,
+            marked_at="",
+        )
+        return self.review.mark(mark, memory.sr, pieces if self._sound_is_written else ())
+
+    def save(self, source: str, until: float | None = None, now: datetime | None = None) -> Path:
+        """Write ten seconds of a stream as FLAC, the latest or those before ``until``; the file.
+
+        Raises
+        ------
+        OticError
+            If there is nothing yet or any more, it is not allowed, or can't be written.
+        """
+        memory = self.memories.of(source)
+        if not self._sound_is_written:
+            raise OticError("clips.enabled is false: no sound is written")
+        if memory is None or memory.seconds == 0.0:
+            raise OticError(f"nothing of {source} was heard yet: wait a moment")
+        end = memory.seconds if until is None else until
+        _, pieces = memory.sound(end - SAVED_SECONDS, end)
+        if not pieces:
+            raise OticError(
+                f"the sound of then is not kept any more: only the latest {SOUND_SECONDS:.0f} s are"
+            )
+        at = stamp(utc_now() if now is None else now)
+        clip = Clip(at, file_name_part(source), "saved", memory.sr, pieces, "saved", source)
+        path = self._save_folder / f"{clip.name}.flac"
+        unfinished = path.with_name(f".{path.name}.part")
+        try:
+            self._save_folder.mkdir(parents=True, exist_ok=True)
+            write_sound(unfinished, clip, "flac", lambda: False)
+            unfinished.rename(path)
+        except (OSError, RuntimeError) as error:
+            with suppress(OSError):
+                unfinished.unlink()
+            reason = getattr(error, "strerror", None) or str(error)
+            raise OticError(
+                f"can't save '{path}': {reason}: make room, or start otic in another folder"
+            ) from error
+        return path
+
+    def changes(self) -> list[str]:
+        """What a person changed and may want to keep, a line each."""
+        changed = self.control.changed_thresholds
+        if not changed:
+            return []
+        kept = [word for word in self._thresholds if word.rpartition("=")[0] not in changed]
+        words = [*kept, *(f"{label}={value:g}" for label, value in changed.items())]
+        # The option splits its value as a shell does, and a shell has it before that.
+        option = shlex.quote(shlex.join(words))
+        return [f"thresholds were changed; to begin so: --thresholds {option}"]
+
+
+def recording_of(memory: StreamMemory) -> str:
+    """Names a stream: its source, and for a live one when it began."""
+    stream = memory.stream
+    return stream.source if stream.started is None else f"{stream.source}@{stream.started}"
+
+
+def _event(memory: StreamMemory, number: int) -> Heard | None:
+    return next((h for h in memory.heard() if h.number == number and not h.lost), None)
+
+
+def open_desk(
+    settings: Settings, bundle: Bundle, control: Control, messages: Sequence[str] = ()
+) -> Desk:
+    """The desk of a run by its settings."""
+    return Desk(
+        bundle,
+        control,
+        MemorySink(bundle, paused=lambda: control.paused, keeps_sound=settings.clips.enabled),
+        settings.name or socket.gethostname(),
+        open_review(settings, os.environ),
+        Path(settings.clips.directory or "."),
+        settings.clips.enabled,
+        messages,
+        settings.thresholds,
+    )

@@ -1,0 +1,220 @@
+"""``otic doctor``: looks at everything that a sensor needs, and says what to do.
+
+Each check runs by itself, with a limit in time; one that fails to run is a finding too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TextIO
+
+from otic.arguments import DEFAULT_MODEL
+from otic.board import Board
+from otic.configuration import load_settings
+from otic.doctor_checks import (
+    FAIL,
+    OK,
+    WARN,
+    Check,
+    Finding,
+    cache_check,
+    clock_check,
+    disk_check,
+    libraries_check,
+    model_check,
+    power_check,
+    processor_check,
+    python_check,
+    split_message,
+    temperature_check,
+)
+from otic.errors import OticError
+from otic.settings import Settings
+
+_MODEL_SECONDS = 600.0  # a small computer that compiles first
+_LEVEL_SECONDS = 60.0
+_COLOURS = {OK: "green", WARN: "yellow", FAIL: "bold red"}
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Look at everything; exit code 1 where something fails."""
+    board = Board()
+    settings, unread = _settings(getattr(args, "config", None), board)
+    checks = checks_of(
+        settings,
+        board,
+        device=getattr(args, "device", None),
+        audio=not getattr(args, "no_audio", False),
+    )
+    findings = [unread] if unread else []
+    show = _Shown(sys.stdout, quiet=args.json)
+    with show:
+        for finding in findings:
+            show.add(finding)
+        for finding in look(checks):
+            findings.append(finding)
+            show.add(finding)
+    passed = all(finding.result != FAIL for finding in findings)
+    if args.json:
+        report = {"passed": passed, "checks": [asdict(finding) for finding in findings]}
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    return 0 if passed else 1
+
+
+def checks_of(
+    settings: Settings | None, board: Board, device: str | None = None, audio: bool = True
+) -> list[Check]:
+    """What to look at; without settings, what every sensor needs."""
+    model = settings.model if settings and settings.model else DEFAULT_MODEL
+    checks = [
+        Check("Python", lambda: python_check(board)),
+        Check("libraries", libraries_check, 120.0),
+        Check("processor", lambda: processor_check(board)),
+        Check("temperature", lambda: temperature_check(board)),
+        Check("power", lambda: power_check(board)),
+        Check("clock", lambda: clock_check(board)),
+        Check("disk", lambda: disk_check(_state_folder(board))),
+    ]
+    if audio:
+        checks += _audio_checks(settings, board, device)
+    checks.append(Check("model", lambda: model_check(model), _MODEL_SECONDS))
+    checks.append(Check("compiled kernels", cache_check, 60.0))  # once the model had to compile
+    if settings is not None:
+        from otic.doctor_receivers import receiver_checks
+
+        checks += receiver_checks(settings)
+    return checks
+
+
+def look(checks: Iterable[Check]) -> Iterator[Finding]:
+    """Make the checks, one after the other; each gives a finding, whatever happens."""
+    for check in checks:
+        yield _guarded(check)
+
+
+def _guarded(check: Check) -> Finding:
+    """The check's finding, or why there is none.
+
+    It runs in a thread, which is left behind where it does not end: a sound server that
+    hangs can't be interrupted.
+    """
+    found: list[Finding] = []
+
+    def run() -> None:
+        try:
+            found.append(check.look())
+        except OticError as error:
+            found.append(Finding(check.name, FAIL, *split_message(error)))
+        except ImportError as error:
+            found.append(Finding(check.name, FAIL, str(error), ("see 'libraries' above",)))
+        except Exception as error:
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            remedy = "the check itself failed: please report it"
+            found.append(Finding(check.name, FAIL, text, (remedy,)))
+
+    thread = threading.Thread(target=run, name=f"check {check.name}", daemon=True)
+    thread.start()
+    thread.join(check.limit_seconds)
+    if found:
+        return found[0]
+    remedy = "what it asks hangs: a sound server, a disk or a name server that does not answer"
+    return Finding(check.name, FAIL, f"no answer within {check.limit_seconds:.0f} s", (remedy,))
+
+
+def _audio_checks(settings: Settings | None, board: Board, device: str | None) -> list[Check]:
+    from otic import doctor_audio as audio
+
+    checks = [
+        Check("permissions", lambda: audio.permissions_check(board)),
+        Check("sound server", lambda: audio.sound_server_check(board)),
+        Check("input devices", audio.portaudio_check, 30.0),
+    ]
+    inputs: list[tuple[str | None, int | None]] = [(device, None)]
+    if device is None and settings is not None:
+        inputs = [(each.device, each.channel) for each in settings.inputs]
+    return checks + [_level_check(*each) for each in inputs]
+
+
+def _level_check(device: str | None, channel: int | None) -> Check:
+    from otic.doctor_audio import level_check
+
+    return Check("level", lambda: level_check(device, channel), _LEVEL_SECONDS)
+
+
+def _settings(path: str | None, board: Board) -> tuple[Settings | None, Finding | None]:
+    """The configuration, or what is wrong with it."""
+    if path is None:
+        return None, None
+    try:
+        return load_settings(path, board.environment), None
+    except (OticError, OSError) as error:
+        remedy = "mend it there; docs/service.md has an example of each section"
+        return None, Finding("configuration", FAIL, str(error), (remedy,))
+
+
+def _state_folder(board: Board) -> Path:
+    """Where a sensor keeps what it must not lose: the service's folder, else the user's."""
+    given = board.environment.get("STATE_DIRECTORY")
+    if given:
+        return Path(given.split(":")[0])
+    return Path("/var/lib") if os.geteuid() == 0 else Path.home()
+
+
+class _Shown:
+    """Findings as a person reads them, each as soon as it is known."""
+
+    def __init__(self, out: TextIO, quiet: bool) -> None:
+        self._out = out
+        self._quiet = quiet
+        self._pretty = out.isatty() and os.environ.get("TERM") != "dumb"
+        self._findings: list[Finding] = []
+
+    def __enter__(self) -> _Shown:
+        return self
+
+    def add(self, finding: Finding) -> None:
+        """Print it, or keep it for the table."""
+        self._findings.append(finding)
+        if self._quiet:
+            return
+        if self._pretty:
+            print(f"\r{len(self._findings)} checks …", end="", file=self._out, flush=True)
+        else:
+            print("\n".join(plain_lines(finding)), file=self._out, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._pretty and not self._quiet:
+            from rich.console import Console
+
+            print("\r\033[K", end="", file=self._out)
+            Console(file=self._out).print(table(self._findings))
+
+
+def plain_lines(finding: Finding) -> list[str]:
+    """A line of what was found, and one for each remedy; never cut off."""
+    lines = [f"{finding.result:<4}  {finding.name:<16}  {finding.found}"]
+    if finding.result != OK:
+        lines += [f"{'':<4}  {'':<16}  -> {remedy}" for remedy in finding.remedies]
+    return lines
+
+
+def table(findings: Iterable[Finding]) -> object:
+    """The same as a table of rich; what is too long is folded, not cut off."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table("check", "result", "found, and what to do", box=None, pad_edge=False)
+    for finding in findings:
+        text = Text(finding.found, overflow="fold")
+        if finding.result != OK:
+            for remedy in finding.remedies:
+                text.append(f"\n→ {remedy}", style="cyan")
+        shown.add_row(Text(finding.name), Text(finding.result, _COLOURS[finding.result]), text)
+    return shown

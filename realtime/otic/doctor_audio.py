@@ -1,0 +1,254 @@
+"""What ``otic doctor`` looks at between the microphone and otic."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from otic.board import Board
+from otic.doctor_checks import FAIL, OK, WARN, Finding, split_message
+
+LEVEL_SECONDS = 3.0
+QUIET_DBFS = -75.0  # below the noise of any microphone in any room
+CLIPPED = 0.999
+DC_LIMIT = 0.02  # of full scale
+_SETTLING_SECONDS = 0.5  # what a device gives first is not yet sound
+_LONGEST_ZEROS_SECONDS = 0.1
+_OPEN_SECONDS = 15.0
+
+_RATE = 48_000  # that what is recorded is judged at
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Devices = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A few seconds of an input: mono, [-1, 1], at ``rate`` Hz; ``lost`` samples are missing."""
+
+    device: str
+    rate: int
+    samples: NDArray[np.float32]
+    lost: int = 0
+
+
+def list_devices() -> Devices:
+    """The input devices.
+
+    Raises
+    ------
+    DeviceError
+        If PortAudio is missing or can't start.
+    """
+    from otic.devices import input_devices
+
+    return input_devices()
+
+
+def record(wanted: str | None, channel: int | None = None) -> Recording:
+    """Listen to an input for some seconds.
+
+    Raises
+    ------
+    DeviceError
+        If there is no such device, or it can't be opened.
+    """
+    import numpy as np
+
+    from otic.conversion import Lost
+    from otic.microphone import Microphone
+
+    rate = _RATE
+    lost, blocks, heard = 0, [], 0
+    with contextlib.closing(Microphone(wanted, rate, 1024, channel)) as microphone:
+        microphone.await_opening()
+        end = time.monotonic() + _OPEN_SECONDS + LEVEL_SECONDS
+        for chunk in microphone.chunks():
+            if isinstance(chunk, Lost):
+                lost += chunk.samples
+            elif chunk is not None:
+                blocks.append(chunk)
+                heard += len(chunk)
+            if heard >= LEVEL_SECONDS * rate or time.monotonic() > end:
+                break
+            if chunk is None:
+                time.sleep(0.01)
+        name = microphone.name
+    return Recording(name, rate, np.concatenate([np.zeros(0, np.float32), *blocks]), lost)
+
+
+def portaudio_check(devices: Callable[[], Devices] = list_devices) -> Finding:
+    """PortAudio is installed and shows inputs; which, and at what rates."""
+    from otic.errors import DeviceError
+
+    name = "input devices"
+    try:
+        found = devices()
+    except DeviceError as error:
+        missing = "not installed" in str(error)
+        remedy = (
+            "sudo apt install libportaudio2"
+            if missing
+            else "start the sound server, or stop what holds the sound card: "
+            "'fuser -v /dev/snd/*' shows it"
+        )
+        return Finding(name, FAIL, split_message(error)[0], (remedy,))
+    if not found:
+        return Finding(
+            name,
+            FAIL,
+            "none",
+            (
+                "plug in a microphone; 'arecord -l' shows what the kernel sees",
+                "is this user in the group audio? See the check 'permissions'",
+            ),
+        )
+    listing = "; ".join(
+        f"{'*' if device['default'] else ''}{device['index']}: {device['name']} "
+        f"({device['channels']} channels, {device['rate']} Hz)"
+        for device in found
+    )
+    return Finding(name, OK, listing)
+
+
+def permissions_check(
+    board: Board, may_use: Callable[[str], bool] | None = None, groups: str | None = None
+) -> Finding:
+    """See whether this user may use the sound cards."""
+    name = "permissions"
+    may_use = may_use or (lambda path: os.access(path, os.R_OK | os.W_OK))
+    inputs = sorted(board.root.glob("dev/snd/pcmC*D*c"))
+    if not inputs:
+        if list(board.root.glob("dev/snd/pcmC*")):
+            found = "the sound cards have outputs only"
+        else:
+            found = "no sound card in /dev/snd"
+        return Finding(
+            name,
+            WARN,
+            found,
+            (
+                "plug in a microphone; for an I2S microphone its dtoverlay= must be in "
+                "/boot/firmware/config.txt",
+                "in a container: pass --device /dev/snd; a sound server needs none of this",
+            ),
+        )
+    shut = [path.name for path in inputs if not may_use(str(path))]
+    if not shut:
+        return Finding(name, OK, f"{len(inputs)} capture devices, all usable")
+    groups = _groups() if groups is None else groups
+    remedies = ["sudo usermod -aG audio $USER, then log in again"]
+    if "audio" in groups.split():
+        remedies = ["ls -l /dev/snd: are the devices the group audio's? Else reinstall udev"]
+    remedies.append("the service needs nothing: its unit has SupplementaryGroups=audio")
+    return Finding(name, FAIL, f"no access to {', '.join(shut)}", tuple(remedies))
+
+
+def sound_server_check(board: Board) -> Finding:
+    """Which sound server runs, if any: for a person who wonders who holds the microphone."""
+    environment = board.environment
+    runtime = environment.get("XDG_RUNTIME_DIR", "").lstrip("/")
+    running = [
+        server
+        for server, socket in (
+            ("PipeWire", "pipewire-0"),
+            ("PulseAudio's protocol", "pulse/native"),
+        )
+        if runtime and (board.root / runtime / socket).exists()
+    ]
+    if "PULSE_SERVER" in environment:
+        running.append("PULSE_SERVER is set")
+    if not running:
+        return Finding("sound server", OK, "none for this user: ALSA alone")
+    return Finding("sound server", OK, ", ".join(running))
+
+
+def level_check(
+    wanted: str | None,
+    channel: int | None = None,
+    listen: Callable[[str | None, int | None], Recording] = record,
+) -> Finding:
+    """See what three seconds of the microphone sound like."""
+    from otic.errors import DeviceError
+
+    name = f"level of {wanted}" if wanted else "level"
+    try:
+        return judge(name, listen(wanted, channel))
+    except DeviceError as error:
+        found, remedies = split_message(error)
+        return Finding(name, FAIL, found, remedies or ("'otic devices' lists the inputs",))
+
+
+def judge(name: str, heard: Recording) -> Finding:
+    """What a recording says of its microphone."""
+    import numpy as np
+
+    y = heard.samples[int(_SETTLING_SECONDS * heard.rate) :].astype(np.float64)
+    if not len(y):
+        remedy = "unplug it and plug it in again; 'arecord -d 3 /tmp/test.wav' tries without otic"
+        return Finding(name, FAIL, f"{heard.device}: it delivers nothing", (remedy,))
+    if not y.any():
+        return Finding(
+            name,
+            FAIL,
+            f"{heard.device}: nothing but exact zeros: no microphone is that quiet",
+            (
+                "it is muted, has a switch, or is no microphone: alsamixer, F4, raise Capture",
+                "an I2S microphone: is its data wire right, and the channel: try --channel 2",
+            ),
+        )
+    mean = float(y.mean())
+    rms = float(np.sqrt(np.mean((y - mean) ** 2)))
+    peak = float(np.abs(y).max())
+    found = f"{heard.device}: {_dbfs(rms):.0f} dBFS, peak {_dbfs(peak):.0f}, {heard.rate} Hz"
+    remedies = []
+    if heard.lost:
+        found += f", {heard.lost} samples lost"
+        remedies.append("samples are lost: less load, a USB port of its own, a larger --block")
+    if _longest_zeros(y) > _LONGEST_ZEROS_SECONDS * heard.rate:
+        found += ", with stretches of exact zeros"
+        remedies.append(
+            "a noise gate or a bad contact: switch the gate off, try another cable or port"
+        )
+    if _dbfs(rms) < QUIET_DBFS:
+        found += ", too quiet"
+        remedies.append("raise the capture level: alsamixer, F6 for the card, F4")
+    if np.count_nonzero(np.abs(y) >= CLIPPED) > 3:
+        found += ", clipped"
+        remedies.append("lower the capture level or its boost: alsamixer, F6 for the card, F4")
+    if abs(mean) > DC_LIMIT:
+        found += f", offset {mean:+.2f}"
+        remedies.append(
+            "a constant offset: usual for cheap sound cards; otic works, with less room"
+        )
+    return Finding(name, WARN if remedies else OK, found, tuple(remedies))
+
+
+def _longest_zeros(y: NDArray[np.float64]) -> int:
+    """Length of the longest run of exact zeros, in samples."""
+    import numpy as np
+
+    sounding = np.flatnonzero(np.concatenate([[1.0], y, [1.0]]))
+    return int(np.diff(sounding).max()) - 1
+
+
+def _groups() -> str:
+    import grp
+
+    names = []
+    for group in os.getgroups():
+        with contextlib.suppress(KeyError):
+            names.append(grp.getgrgid(group).gr_name)
+    return " ".join(names)
+
+
+def _dbfs(amplitude: float) -> float:
+    return 20.0 * math.log10(max(amplitude, 1e-9))

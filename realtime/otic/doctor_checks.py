@@ -1,0 +1,296 @@
+"""What ``otic doctor`` looks at on the machine itself. Each check gives one finding.
+
+Sound is in :mod:`otic.doctor_audio`, receivers and folders in
+:mod:`otic.doctor_receivers`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from otic.board import Board, conditions
+from otic.errors import OticError
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
+HOT_CELSIUS = 75.0  # a Raspberry Pi slows down at 80, a 3B+ at 60
+LITTLE_MEGABYTES, HARDLY_ANY_MEGABYTES = 200.0, 20.0
+
+_LIBRARIES = ("numpy", "numba", "soundfile", "soxr", "rich")
+_64_BIT = ("x86_64", "amd64", "aarch64", "arm64")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    Attributes
+    ----------
+    name : str
+    result : str
+        ``ok``, ``warn`` (it runs, but not as it should) or ``fail``.
+    found : str
+        One line.
+    remedies : tuple of str
+        What to do, one a line; where not ok there is at least one.
+    """
+
+    name: str
+    result: str
+    found: str
+    remedies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something to look at, for at most so many seconds."""
+
+    name: str
+    look: Callable[[], Finding]
+    limit_seconds: float = 10.0
+
+
+def python_check(board: Board) -> Finding:
+    """A Python and a processor that numba and LiteRT are built for."""
+    name = "Python"
+    version = ".".join(map(str, board.python))
+    found = f"{version}, {board.pointer_bits} bits, on {board.machine}"
+    if board.pointer_bits != 64:
+        if board.machine in _64_BIT:
+            return Finding(
+                name,
+                FAIL,
+                f"{found}: programs of 32 bits on a kernel of 64",
+                (
+                    "install the 64-bit Raspberry Pi OS anew: its programs can't be exchanged",
+                    "there are no numba wheels for 32 bits, and none for 32-bit Arm will come",
+                ),
+            )
+        return Finding(
+            name,
+            FAIL,
+            found,
+            (
+                "install a 64-bit system: Raspberry Pi 3, 4, 5 and Zero 2 W can run the 64-bit "
+                "Raspberry Pi OS",
+                "the first Pi, Pi Zero and Zero W can't, nor some Pi 2: take a Zero 2 W",
+            ),
+        )
+    if board.python < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        return Finding(name, FAIL, found, (f"make the environment with Python {oldest} or newer",))
+    if board.machine.lower() not in _64_BIT:
+        remedy = "nobody builds numba and LiteRT for this processor: expect to build them yourself"
+        return Finding(name, WARN, found, (remedy,))
+    return Finding(name, OK, found)
+
+
+def libraries_check(version: Callable[[str], str | None] | None = None) -> Finding:
+    """The libraries are there, can be imported and fit each other."""
+    version = version or installed_version
+    name = "libraries"
+    versions = {library: version(library) for library in _LIBRARIES}
+    missing = [library for library, found in versions.items() if found is None]
+    if missing:
+        remedy = f"pip install {' '.join(missing)}, or otic anew, in the same environment"
+        return Finding(name, FAIL, f"missing: {', '.join(missing)}", (remedy,))
+    for library in _LIBRARIES:
+        try:
+            importlib.import_module(library)
+        except Exception as error:  # whatever a damaged or foreign build raises
+            remedy = f"pip install --force-reinstall {library}"
+            return Finding(name, FAIL, f"{library} can't be imported: {_line(error)}", (remedy,))
+    litert, predecessor = version("ai-edge-litert"), version("tflite-runtime")
+    numpy = versions["numpy"] or ""
+    listing = ", ".join(f"{library} {found}" for library, found in versions.items())
+    if litert:
+        return Finding(name, OK, f"{listing}, LiteRT {litert}")
+    if not predecessor:
+        remedy = "pip install ai-edge-litert"
+        return Finding(name, FAIL, "no TFLite runtime: models can't run", (remedy,))
+    if not numpy.startswith("1."):
+        return Finding(
+            name,
+            FAIL,
+            f"tflite-runtime {predecessor} with numpy {numpy}: it imports, and then dies",
+            ("pip install ai-edge-litert", "or stay with it: pip install 'numpy<2'"),
+        )
+    return Finding(name, OK, f"{listing}, tflite-runtime {predecessor}")
+
+
+def installed_version(library: str) -> str | None:
+    """Of a distribution; None where it is not installed."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def processor_check(board: Board) -> Finding:
+    """The processor has time for otic."""
+    found = f"{board.processor}, {board.cores} cores"
+    if board.model:
+        found = f"{board.model}: {found}"
+    load, governor = board.load, board.governor
+    if load is not None:
+        found += f", load {load:.2f}"
+    if governor:
+        found += f", governor {governor}"
+    remedies = []
+    if load is not None and load > board.cores:
+        remedies.append("more waits for the processor than it has cores: 'top' shows what")
+    if governor == "powersave":
+        remedies.append(
+            "the processor is kept at its lowest speed: "
+            "echo ondemand | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+        )
+    return Finding("processor", WARN if remedies else OK, found, tuple(remedies))
+
+
+def temperature_check(board: Board) -> Finding:
+    """It is not too hot."""
+    celsius = board.temperature
+    if celsius is None:
+        return Finding("temperature", OK, "no sensor")
+    if celsius >= HOT_CELSIUS:
+        remedy = "give it air or a heat sink: at 80 °C it is slowed down, at 85 °C more so"
+        return Finding("temperature", WARN, f"{celsius:.0f} °C", (remedy,))
+    return Finding("temperature", OK, f"{celsius:.0f} °C")
+
+
+def power_check(board: Board) -> Finding:
+    """A Raspberry Pi gets enough power, and is not slowed down."""
+    name = "power"
+    if not board.is_raspberry_pi:
+        return Finding(name, OK, "not a Raspberry Pi: not known")
+    bits = board.throttled
+    alarm = board.low_voltage_alarm
+    if bits is None and not alarm:
+        remedy = "for more: sudo apt install raspi-utils, whose vcgencmd asks the firmware"
+        return Finding(name, WARN, "the firmware does not tell", (remedy,))
+    now, before = conditions(bits or 0)
+    if alarm and "under-voltage" not in now:
+        now.insert(0, "under-voltage")
+    if not now and not before:
+        return Finding(name, OK, f"no under-voltage, never throttled (0x{bits:x})")
+    parts = [f"now: {', '.join(now)}"] if now else []
+    parts += [f"since the start: {', '.join(before)}"] if before else []
+    found = "; ".join(parts) + (f" (0x{bits:x})" if bits is not None else "")
+    remedies = []
+    if "under-voltage" in now + before:
+        remedies.append(
+            "below 4.63 V: use the board's own power supply and a short, thick cable; "
+            "give USB devices a powered hub"
+        )
+    if set(now + before) - {"under-voltage"}:
+        remedies.append("it is slowed down by heat or low voltage: cool it, mend the supply")
+    remedies.append("a restart clears what was 'since the start'")
+    return Finding(name, FAIL if "under-voltage" in now else WARN, found, tuple(remedies))
+
+
+def cache_check() -> Finding:
+    """Compiled kernels are kept, so that a start is quick."""
+    from otic.compiling import cache_folder, cache_problem
+
+    name = "compiled kernels"
+    folder, problem = cache_folder(), cache_problem()
+    if folder is None or problem:
+        return Finding(
+            name,
+            WARN,
+            problem or "no folder for compiled kernels can be written",
+            (
+                "set NUMBA_CACHE_DIR to a folder that can be written; "
+                "'otic service install' does so for the service",
+            ),
+        )
+    return Finding(name, OK, f"kept in {folder}")
+
+
+def disk_check(folder: Path, name: str = "disk", needed_megabytes: float = 0.0) -> Finding:
+    """A folder (or what it would be made in) can be written and has space."""
+    place = folder
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+    except PermissionError:  # the state of a service with a user of its own
+        remedy = "ask as root: sudo otic doctor --config …"
+        return Finding(name, WARN, f"{folder} can't be looked at by this user", (remedy,))
+    if not place.is_dir():
+        return Finding(name, FAIL, f"{place} is no folder", (f"name another than {folder}",))
+    if not os.access(place, os.W_OK):
+        return Finding(
+            name,
+            FAIL,
+            f"{place} can't be written by this user",
+            (f"sudo install -d -o $USER {folder}", "or ask as the user that otic runs as"),
+        )
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:  # root passes os.access on a read-only disk
+            file.write(b"otic")
+    except OSError as error:
+        remedy = "free space, or mount it for writing: see 'findmnt' and 'df'"
+        return Finding(name, FAIL, f"{place} can't be written: {error.strerror}", (remedy,))
+    free = shutil.disk_usage(place).free / 1e6
+    found = f"{free:.0f} MB free in {place}"
+    if free < HARDLY_ANY_MEGABYTES:
+        return Finding(name, FAIL, found, ("free space: 'du -xh / | sort -h | tail' shows where",))
+    if free < max(LITTLE_MEGABYTES, needed_megabytes):
+        wanted = max(LITTLE_MEGABYTES, needed_megabytes)
+        return Finding(name, WARN, found, (f"free space: {wanted:.0f} MB may be needed",))
+    return Finding(name, OK, found)
+
+
+def clock_check(board: Board) -> Finding:
+    """The time of day is right, so that events can be told by it."""
+    synchronised = board.clock_is_synchronised
+    if synchronised is None:
+        return Finding("clock", OK, "not known here (no timedatectl)")
+    if synchronised:
+        return Finding("clock", OK, "set by the network")
+    return Finding(
+        "clock",
+        WARN,
+        "not set by the network: wall-clock times of events may be wrong",
+        (
+            "sudo timedatectl set-ntp true, and let it reach a time server (UDP 123)",
+            "without a network: a clock module with a battery (the Pi 5 needs the battery only)",
+        ),
+    )
+
+
+def model_check(model: str) -> Finding:
+    """The model computes here what it promises; the same proofs as ``otic verify``."""
+    import numpy as np
+
+    from otic.soundscape import synthesise
+    from otic.trial import load_tried_bundle
+    from otic.verification import check_golden_cases, check_streaming_is_batch
+
+    bundle = load_tried_bundle(model)
+    sound = synthesise(bundle.features.sr)[0]
+    y = np.resize(sound, max(len(sound), 2 * bundle.features.window_samples))
+    proofs = [check_streaming_is_batch(bundle, y), check_golden_cases(bundle)]
+    bad = [proof for proof in proofs if proof.passed is False]
+    if bad:
+        found = f"{bundle.name}: " + "; ".join(f"{proof.name}: {proof.text}" for proof in bad)
+        return Finding("model", FAIL, found, (f"'otic verify {model}' has the details",))
+    return Finding("model", OK, f"{bundle.name} gives what it promises")
+
+
+def split_message(error: OticError) -> tuple[str, tuple[str, ...]]:
+    """What an error says is wrong, and what it says to do."""
+    found, _, remedy = " ".join(str(error).split()).rpartition(": ")
+    return (found, (remedy,)) if found else (remedy, ())
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

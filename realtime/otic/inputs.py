@@ -1,0 +1,120 @@
+"""From what a person asked for to the sources that are opened."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from otic.errors import UsageError
+from otic.messages import say
+from otic.microphone import Microphone
+from otic.pcm import PcmSource
+from otic.settings import InputSettings, Settings
+from otic.sources import FileSource, Source
+
+_STDIN = 0
+
+OpenSource = Callable[[], Source]
+
+
+def input_settings(
+    args: argparse.Namespace, configured: Sequence[InputSettings] = ()
+) -> tuple[InputSettings, ...] | None:
+    """What ``--device``, ``--input-name`` and ``--channel`` say; None where there is none.
+
+    Each may be given once for each microphone, in the same order; a single ``--channel``
+    is everybody's. Without ``--device`` they are for the microphones that are ``configured``.
+
+    Raises
+    ------
+    UsageError
+        If their numbers do not fit.
+    """
+    devices, names, channels = args.device or [], args.input_name or [], args.channel or []
+    if not (devices or names or channels):
+        return None
+    chosen = [InputSettings(device) for device in devices] or list(configured) or [InputSettings()]
+    if len(channels) == 1:
+        channels = channels * len(chosen)
+    for option, given in (("--input-name", names), ("--channel", channels)):
+        if given and len(given) != len(chosen):
+            raise UsageError(
+                f"{option} is given {len(given)} times for {len(chosen)} microphones: "
+                "give one for each"
+            )
+    return tuple(
+        replace(
+            each,
+            name=names[i] if names else each.name,
+            channel=channels[i] if channels else each.channel,
+        )
+        for i, each in enumerate(chosen)
+    )
+
+
+def microphones(settings: Settings, sr: int) -> list[OpenSource]:
+    """What opens each microphone."""
+
+    def opener(chosen: InputSettings) -> OpenSource:
+        return lambda: Microphone(
+            chosen.device,
+            sr,
+            settings.block,
+            chosen.channel,
+            name=chosen.name,
+            silent_seconds=settings.silent_seconds,
+            say=say,
+        )
+
+    return [opener(chosen) for chosen in settings.inputs]
+
+
+def recordings(args: argparse.Namespace, sr: int, block: int) -> list[OpenSource]:
+    """What opens each file, or standard input."""
+
+    def opener(name: str) -> OpenSource:
+        if name == "-":
+            return lambda: PcmSource(_STDIN, args.rate, args.channels, sr, block)
+        return lambda: FileSource(name, sr, block)
+
+    return [opener(name) for name in args.files]
+
+
+def open_all(
+    openers: Sequence[OpenSource], must_be_there: bool, give_up: Callable[[], bool]
+) -> list[Source]:
+    """Open them all, or none; names that occur twice get a number.
+
+    Parameters
+    ----------
+    openers : sequence of callable
+    must_be_there : bool
+        Whether a microphone that is not there is an error; else it is waited for later.
+    give_up : callable
+        Asked while a microphone is opened: True ends it early.
+
+    Raises
+    ------
+    SourceError
+        The first that can't be opened.
+    """
+    sources: list[Source] = []
+    try:
+        for open_source in openers:
+            sources.append(open_source())  # noqa: PERF401 - those before a failure are closed
+        for source in sources:  # begun all, so that they open at the same time
+            if must_be_there and isinstance(source, Microphone):
+                source.await_opening(give_up)
+    except BaseException:
+        for source in sources:
+            source.close()
+        raise
+    taken: set[str] = set()
+    for source in sources:
+        number, name = 2, source.name
+        while source.name in taken:
+            source.name = f"{name} {number}"
+            number += 1
+        taken.add(source.name)
+    return sources

@@ -1,0 +1,123 @@
+"""How a model that was not made here takes features and gives scores."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from otic.errors import ParameterError
+from otic.params import LOG_MEL, MFCC, FeatureParams, as_float, as_tuple, check_keys
+
+FRAMES_FIRST, BANDS_FIRST = "frames_first", "bands_first"
+ORDERS = (FRAMES_FIRST, BANDS_FIRST)
+ACTIVATIONS = ("none", "softmax", "sigmoid")
+MAX_OUTPUTS = 256
+"""A damaged file must not ask for more."""
+
+
+@dataclass(frozen=True)
+class ModelInterface:
+    """What is done to features before a model sees them, and to what it gives after.
+
+    The defaults do nothing: the features go in as they are, and the first output
+    is the scores. That is what the models that otic trains have.
+
+    Parameters
+    ----------
+    order : str
+        ``frames_first`` or ``bands_first``: how the model wants the cells of a
+        ``log_mel`` or ``mfcc`` patch. librosa's arrays are ``bands_first``.
+    relative_to_peak : bool
+        The window's maximum is subtracted from its log-mel frames, as
+        ``librosa.power_to_db(ref=np.max)`` does.
+    scale, offset : tuple of float
+        Features are multiplied by the first and the second is added: one number
+        for all, or one for each feature in the order in which the model takes them.
+    output : int
+        Which of the model's outputs is the scores, from 0.
+    activation : str
+        ``none``, or what turns a model's logits into scores: ``softmax``, ``sigmoid``.
+
+    Raises
+    ------
+    ParameterError
+        If a value is outside its range.
+    """
+
+    order: str = FRAMES_FIRST
+    relative_to_peak: bool = False
+    scale: tuple[float, ...] = (1.0,)
+    offset: tuple[float, ...] = (0.0,)
+    output: int = 0
+    activation: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise ParameterError(f"order={self.order!r} must be one of {', '.join(ORDERS)}")
+        if self.activation not in ACTIVATIONS:
+            raise ParameterError(
+                f"activation={self.activation!r} must be one of {', '.join(ACTIVATIONS)}"
+            )
+        if not isinstance(self.relative_to_peak, bool):
+            raise ParameterError(
+                f"relative_to_peak={self.relative_to_peak!r} must be true or false"
+            )
+        for name in ("scale", "offset"):
+            values = as_tuple(name, getattr(self, name))
+            object.__setattr__(self, name, tuple(as_float(name, value) for value in values))
+        output = self.output
+        whole = isinstance(output, int) and not isinstance(output, bool)
+        if not whole or not 0 <= output < MAX_OUTPUTS:
+            raise ParameterError(
+                f"output={output!r} must be a whole number from 0 to {MAX_OUTPUTS - 1}"
+            )
+
+    @property
+    def plain(self) -> bool:
+        """True where nothing is done."""
+        return self == PLAIN
+
+    def check_fits(self, features: FeatureParams) -> None:
+        """Require that this can be done to such features.
+
+        Raises
+        ------
+        ParameterError
+            Naming what can't.
+        """
+        for name in ("scale", "offset"):
+            count = len(getattr(self, name))
+            if count not in (1, features.n_features):
+                raise ParameterError(
+                    f"{name} has {count} numbers: 1 or {features.n_features}, "
+                    "one for each feature, are needed"
+                )
+        if self.order != FRAMES_FIRST and features.statistics not in ((LOG_MEL,), (MFCC,)):
+            raise ParameterError(
+                f"order={self.order} is for {LOG_MEL} or {MFCC} alone, "
+                f"not for {', '.join(features.statistics)}"
+            )
+        if self.relative_to_peak and features.statistics != (LOG_MEL,):
+            raise ParameterError(
+                f"relative_to_peak is for {LOG_MEL} alone, not for {', '.join(features.statistics)}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, in field order."""
+        return {**asdict(self), "scale": list(self.scale), "offset": list(self.offset)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelInterface:
+        """Inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        ParameterError
+            If a key is missing or unknown, or a value is outside its range.
+        """
+        check_keys("interface", values, [f.name for f in fields(cls)])
+        return cls(**values)
+
+
+PLAIN = ModelInterface()
+"""Does nothing."""

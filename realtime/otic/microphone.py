@@ -1,0 +1,286 @@
+"""The microphone as a source: a capture process, watched, and begun again where it fails."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from otic.backoff import Backoff
+from otic.capture_process import CaptureProcess, Heard
+from otic.conversion import Chunk, Converter, Lost
+from otic.errors import DeviceError
+from otic.sources import SourceHealth, unusable_warning
+
+_OPEN_SECONDS = 15.0  # a sound server that hangs would take for ever
+_STALL_SECONDS = 5.0
+_LOSS_SECONDS = 0.5  # how often a loss that goes on is told of
+_OPENING_SECONDS = 1.0  # that a device may take to open, before that is a loss
+_STEADY_SECONDS = 2.0  # a device that delivers for so long is there again
+_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.25, 10.0
+_LONGEST_SILENCE_SECONDS = 600.0
+
+Say = Callable[[str], None]
+
+
+class Microphone:
+    """A live input device that is waited for, watched, and opened again.
+
+    A device that stops delivering, vanishes, or delivers nothing but exact zeros where
+    there was sound before, is closed and opened again, sooner at first and then ever
+    later; what was missed meanwhile is a loss of the length that the clock tells. It is
+    opened from the constructor on; a device that must be there is seen by
+    :meth:`await_opening`, any other is waited for while the stream runs.
+
+    Parameters
+    ----------
+    wanted : str or None
+        See :func:`otic.devices.find_device`.
+    sr : int
+        The model's rate in Hz.
+    block : int
+        Samples a block, at the model's rate.
+    channel : int, optional
+        Take this channel, the first is 1. Else one channel is opened, or, where the
+        device refuses that, all, and their mean is taken.
+    name : str, optional
+        What to call it (default: the device's name).
+    silent_seconds : float
+        How long a run of exact zeros makes a device that was heard before suspect; 0: never.
+    say : callable
+        Told of troubles and their end, a line each.
+
+    Raises
+    ------
+    DeviceError
+        If the process that holds the device can't be started.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        wanted: str | None,
+        sr: int,
+        block: int,
+        channel: int | None = None,
+        *,
+        name: str | None = None,
+        silent_seconds: float = 30.0,
+        say: Say = lambda line: None,
+    ) -> None:
+        self._wanted = wanted
+        self._sr = sr
+        self._block_seconds = block / sr
+        self._channel = channel
+        self._say = say
+        self._stall_seconds = max(_STALL_SECONDS, 4 * self._block_seconds)
+        self._silent_seconds = silent_seconds
+        self._silence_limit = silent_seconds
+        self._retry = Backoff(_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS)
+        self._process: CaptureProcess | None = None
+        self._begun = 0.0  # when the process was started
+        self._opened: dict[str, Any] | None = None  # what it said of its device
+        self._converter = Converter(sr, 1, sr)
+        self._heard_until: float | None = None  # by the clock, when the last sample came
+        self._asked_since = self._last_look = 0.0
+        self._steady = 0.0  # seconds heard since the device was opened
+        self._zeros = 0.0  # seconds of exact zeros that it ends with
+        self._sounded = False  # whether there ever was anything else
+        self._trouble = ""  # what was last said of it, until it is over
+        self._overruns_before = self._overruns = 0
+        self._ring_fill = 0.0
+        self._unusable = 0
+        self._openings = 0
+        self._lost_seconds = 0.0
+        self._state = "waiting"
+        self.name = name or wanted or "default input"
+        self._named = name is not None
+        self._start()
+
+    def await_opening(self, give_up: Callable[[], bool] = lambda: False) -> None:
+        """Return when the device is open, and its name is known; or when ``give_up`` says so.
+
+        Raises
+        ------
+        DeviceError
+            If there is no such device, or it can't be opened.
+        """
+        try:
+            while self._opened is None and not give_up():
+                self._look_for_opening()
+                time.sleep(0.01)
+        except BaseException:
+            self.close()
+            raise
+        if self._opened is not None and not self._named:
+            self.name = self._opened["name"]
+
+    def chunks(self) -> Iterator[Chunk | None]:
+        self._asked_since = self._last_look = time.monotonic()
+        while True:
+            try:
+                if self._process is None and self._retry.due:
+                    self._start()
+                if self._process is not None and self._opened is None:
+                    self._look_for_opening()
+                if self._opened is not None:
+                    yield from self._hear()
+            except DeviceError as error:
+                yield from self._give_up(error)
+            if self._opened is None:
+                yield from self._missed_so_far(time.monotonic())
+            yield None
+
+    def fileno(self) -> int | None:
+        return None if self._process is None else self._process.fileno()
+
+    def health(self) -> SourceHealth:
+        reopenings = max(0, self._openings - 1)
+        overruns = self._overruns_before + self._overruns
+        return SourceHealth(self._state, self._ring_fill, overruns, reopenings)
+
+    def warnings(self) -> list[str]:
+        lines = unusable_warning(self.name, self._unusable + self._converter.unusable)
+        if self._lost_seconds:
+            health = self.health()
+            lines.append(
+                f"{self.name}: {self._lost_seconds:.2f} s were lost: {health.overruns} overruns, "
+                f"opened again {health.reopenings} times"
+            )
+        return lines
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def _start(self) -> None:
+        self._process = CaptureProcess(
+            wanted=self._wanted,
+            sr=self._sr,
+            block_seconds=self._block_seconds,
+            channel=self._channel,
+        )
+        self._begun = time.monotonic()
+        self._opened = None
+
+    def _look_for_opening(self) -> None:
+        assert self._process is not None
+        self._opened = self._process.opened()
+        if self._opened is None:
+            if time.monotonic() - self._begun > _OPEN_SECONDS:
+                raise DeviceError(
+                    f"the sound system does not open it within {_OPEN_SECONDS:.0f} s: "
+                    "is the sound server stuck?"
+                )
+            return
+        if self._wanted is not None and self._wanted.isdecimal():
+            # The next time another device may have this index, and this one another card.
+            stays = [*self._opened["ids"], re.sub(r" \(hw:.*\)$", "", self._opened["name"])]
+            self._wanted = stays[0]
+        self._openings += 1
+        self._unusable += self._converter.unusable
+        self._converter = Converter(
+            self._opened["rate"], self._opened["channels"], self._sr, self._channel
+        )
+        self._steady = self._zeros = 0.0
+        self._last_look = self._begun = time.monotonic()
+
+    def _hear(self) -> Iterator[Chunk]:
+        """What has come since the last look.
+
+        Raises
+        ------
+        DeviceError
+            If nothing came for too long, or nothing will, or nothing but zeros.
+        """
+        assert self._process is not None
+        assert self._opened is not None
+        blocks = self._process.read(self._opened["channels"])
+        now = time.monotonic()
+        if now - self._last_look > self._stall_seconds / 2:  # we were stopped ourselves
+            self._begun = now
+        self._last_look = now
+        if blocks:
+            yield from self._missed(blocks[0])
+            for block in blocks:
+                yield from self._take(block)
+            self._heard_until, self._begun = blocks[-1].ends_at, now
+        if self._process.ended and not blocks:
+            raise DeviceError("it is gone")
+        if now - self._begun > self._stall_seconds:
+            raise DeviceError(f"it delivers nothing since {self._stall_seconds:.0f} s")
+        if self._silent_seconds and self._zeros > self._silence_limit:
+            self._fall_silent()
+
+    def _missed_so_far(self, now: float) -> Iterator[Chunk]:
+        """While there is no device: what is not heard."""
+        if self._heard_until is None and now - self._asked_since > _OPENING_SECONDS:
+            self._heard_until = self._asked_since
+        # Now and then only: there is nothing to do meanwhile, and the runner may sleep.
+        if self._heard_until is not None and now - self._heard_until > _LOSS_SECONDS:
+            missed = round((now - self._heard_until) * self._sr)
+            self._heard_until += missed / self._sr
+            self._lost_seconds += missed / self._sr
+            yield Lost(missed)
+
+    def _missed(self, first: Heard) -> Iterator[Chunk]:
+        """With the first block of a device: the rest of what was not heard before it."""
+        assert self._opened is not None
+        if self._steady == 0.0 and self._heard_until is not None:
+            frames = len(first.samples) + first.lost
+            missed = first.ends_at - frames / self._opened["rate"] - self._heard_until
+            self._lost_seconds += max(0.0, missed)
+            yield Lost(max(1, round(missed * self._sr)))
+        if self._trouble:
+            self._say(f"{self.name}: heard again")
+            self._trouble = ""
+
+    def _take(self, block: Heard) -> Iterator[Chunk]:
+        assert self._opened is not None
+        rate = self._opened["rate"]
+        self._lost_seconds += block.lost / rate
+        self._overruns, self._ring_fill = block.overruns, block.ring_fill
+        yield from self._converter.lose(block.lost)
+        yield from self._converter.push(block.samples)
+        seconds = len(block.samples) / rate
+        self._steady += seconds
+        if self._steady > _STEADY_SECONDS:
+            self._retry.worked()
+        if block.samples.any():
+            self._sounded, self._zeros = True, 0.0
+            self._silence_limit = self._silent_seconds
+            self._state = "listening"
+        else:
+            self._zeros += seconds
+            if self._state == "waiting":
+                self._state = "listening"
+
+    def _fall_silent(self) -> None:
+        """Exact zeros: a muted microphone, a silent file in place of one, or a broken one."""
+        problem = f"it delivers exact zeros since {self._zeros:.0f} s: is it muted or broken?"
+        self._silence_limit = min(2.0 * self._silence_limit, _LONGEST_SILENCE_SECONDS)
+        self._zeros = 0.0
+        if self._sounded:
+            raise DeviceError(problem)
+        if self._state != "silent":
+            self._say(f"{self.name}: {problem}")
+        self._state = "silent"
+
+    def _give_up(self, error: DeviceError) -> Iterator[Chunk]:
+        """Close the device; it is opened again after a while."""
+        self.close()
+        if self._opened is not None:
+            yield from self._converter.flush()
+        self._opened = None
+        self._overruns_before += self._overruns
+        self._overruns = 0
+        self._state = "waiting"
+        self._retry.failed()
+        if self._heard_until is None:  # it was to be heard since then
+            self._heard_until = self._asked_since
+        if str(error) != self._trouble:  # not at every try
+            self._say(f"{self.name}: {error}: waiting for it")
+            self._trouble = str(error)

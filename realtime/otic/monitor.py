@@ -1,0 +1,197 @@
+"""What a person wants to know of a running stream: levels, scores, events, health."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otic.bundle import Bundle
+from otic.conversion import Chunk, Lost
+from otic.events import Event, Gap, Item, Scores
+from otic.pipeline import Predictor
+from otic.sources import Source
+
+SILENCE_DBFS = -120.0
+_HOLD_SECONDS = 2.0
+_LEVEL_SECONDS = 0.1
+_LATEST_EVENTS = 50
+_LATEST_INFERENCES = 2048
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state at one moment.
+
+    ``level_dbfs`` is the RMS of the last tenth of a second, ``peak_dbfs`` the
+    highest sample of the last two seconds, both in dB re full scale and of the
+    mono signal at the model's rate;
+    ``real_time_factor`` is seconds of audio by seconds of computing. ``queue_fill``, ``state``,
+    ``overruns`` and ``reopenings`` are the source's, see
+    :class:`otic.sources.SourceHealth`. ``event_counts`` says how often each label went on.
+    ``lost_samples`` are those that nobody wanted to lose, ``lost_at`` is the second of the
+    stream behind the latest of them; ``skipped_samples`` came while a person had paused it.
+    """
+
+    seconds: float
+    level_dbfs: float
+    peak_dbfs: float
+    clipped: bool
+    scores: dict[str, float]
+    active: frozenset[str]
+    events: tuple[Event | Gap, ...]
+    n_scores: int
+    real_time_factor: float
+    inference_p50_ms: float
+    inference_p99_ms: float
+    queue_fill: float
+    lost_samples: int
+    lost_seconds: float
+    lost_at: float | None
+    skipped_samples: int
+    state: str
+    overruns: int
+    reopenings: int
+    event_counts: dict[str, int]
+
+
+class TimedClassifier:
+    """Passes on to a classifier and keeps the latest durations, in seconds."""
+
+    def __init__(self, classifier: Predictor) -> None:
+        self._classifier = classifier
+        self._durations = np.zeros(_LATEST_INFERENCES)
+        self._count = 0
+
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        begin = time.perf_counter()
+        scores = self._classifier.predict(features)
+        self._durations[self._count % _LATEST_INFERENCES] = time.perf_counter() - begin
+        self._count += 1
+        return scores
+
+    def reset(self) -> None:
+        """Forget the durations so far (those of the warm-up, say)."""
+        self._count = 0
+
+    def percentiles(self) -> tuple[float, float]:
+        """Median and 99th percentile in seconds; 0 before the first inference."""
+        kept = self._durations[: min(self._count, _LATEST_INFERENCES)]
+        if not len(kept):
+            return 0.0, 0.0
+        p50, p99 = np.percentile(kept, [50, 99])
+        return float(p50), float(p99)
+
+
+class Monitor:
+    """Collects while the stream runs; gives snapshots.
+
+    Thread safety: one thread calls the ``heard_*`` methods; any thread may call
+    :meth:`snapshot`, which takes no lock and never makes the stream wait.
+    """
+
+    def __init__(self, source: Source, bundle: Bundle, classifier: TimedClassifier) -> None:
+        self.source = source.name
+        self._health = source.health
+        self.bundle = bundle
+        self._classifier = classifier
+        self._sr = bundle.features.sr
+        self._samples = 0
+        self._busy_seconds = 0.0
+        self._lost = 0
+        self._lost_at: float | None = None
+        self._skipped = 0
+        self._square_sum, self._square_count = 0.0, 0
+        self._level = 0.0
+        self._peaks: tuple[tuple[int, float], ...] = ()  # (sample, peak), falling, newest last
+        self._scores: dict[str, float] = dict.fromkeys(bundle.labels, 0.0)
+        self._n_scores = 0
+        self._active: frozenset[str] = frozenset()
+        self._event_counts = dict.fromkeys(bundle.labels, 0)
+        self._events: deque[Event | Gap] = deque(maxlen=_LATEST_EVENTS)
+
+    def heard_chunk(self, chunk: Chunk, lost: int) -> None:
+        """A chunk arrived, of which ``lost`` samples are lost: measure its level."""
+        n = chunk.samples if isinstance(chunk, Lost) else len(chunk)
+        self._samples += n
+        if lost:
+            self._lost += lost
+            self._lost_at = self._samples / self._sr
+        elif not isinstance(chunk, Lost) and n:
+            self._measure(chunk)
+
+    def skipped(self, n: int) -> None:
+        """``n`` samples came while a person had paused the stream."""
+        self._samples += n
+        self._skipped += n
+
+    def _measure(self, y: NDArray[np.float32]) -> None:
+        self._square_sum += float(np.dot(y, y))
+        self._square_count += len(y)
+        if self._square_count >= _LEVEL_SECONDS * self._sr:
+            self._level = math.sqrt(self._square_sum / self._square_count)
+            self._square_sum, self._square_count = 0.0, 0
+        peak = float(np.max(np.abs(y)))
+        oldest = self._samples - _HOLD_SECONDS * self._sr
+        held = (p for p in self._peaks if p[0] >= oldest and p[1] > peak)
+        self._peaks = (*held, (self._samples, peak))
+
+    def heard_items(self, items: list[Item]) -> None:
+        """The pipeline gave these."""
+        for item in items:
+            if isinstance(item, Scores):
+                self._scores = item.smoothed
+                self._n_scores += 1
+                continue
+            self._events.append(item)
+            if isinstance(item, Event):
+                changed = {item.label}
+                on = item.state == "on"
+                if on:
+                    count = self._event_counts.get(item.label, 0) + 1
+                    # A new one: a snapshot's must not change.
+                    self._event_counts = {**self._event_counts, item.label: count}
+                self._active = self._active | changed if on else self._active - changed
+
+    def heard_work(self, busy_seconds: float) -> None:
+        """A chunk was computed."""
+        self._busy_seconds += busy_seconds
+
+    def snapshot(self) -> Snapshot:
+        """The state now."""
+        p50, p99 = self._classifier.percentiles()
+        peaks = self._peaks
+        peak = peaks[0][1] if peaks else 0.0
+        seconds = self._samples / self._sr
+        health = self._health()
+        return Snapshot(
+            seconds=seconds,
+            level_dbfs=dbfs(self._level),
+            peak_dbfs=dbfs(peak),
+            clipped=peak >= 0.999,
+            scores=self._scores,
+            active=self._active,
+            events=tuple(self._events),
+            n_scores=self._n_scores,
+            real_time_factor=seconds / self._busy_seconds if self._busy_seconds else 0.0,
+            inference_p50_ms=p50 * 1e3,
+            inference_p99_ms=p99 * 1e3,
+            queue_fill=health.queue_fill,
+            lost_samples=self._lost,
+            lost_seconds=self._lost / self._sr,
+            lost_at=self._lost_at,
+            skipped_samples=self._skipped,
+            state=health.state,
+            overruns=health.overruns,
+            reopenings=health.reopenings,
+            event_counts=self._event_counts,
+        )
+
+
+def dbfs(amplitude: float) -> float:
+    """An amplitude, full scale is 1, in dB re full scale; silence is ``SILENCE_DBFS``."""
+    return max(SILENCE_DBFS, 20.0 * math.log10(amplitude)) if amplitude > 0.0 else SILENCE_DBFS

@@ -1,0 +1,219 @@
+"""From settings to sinks: the log, the receivers behind their spool, recordings, metrics."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otic.bundle import Bundle
+from otic.errors import ConfigurationError
+from otic.messages import say
+from otic.monitor import Snapshot
+from otic.settings import Settings
+from otic.sinks.contract import Sink
+from otic.sinks.jsonl import JsonlSink
+from otic.sinks.text import TextSink
+
+if TYPE_CHECKING:
+    from otic.sinks.clips import ClipSink
+    from otic.sinks.metrics import MetricsServer
+    from otic.sinks.outbox import Outbox
+
+Health = Callable[[], Mapping[str, Snapshot]]
+
+_MEGABYTE = 1_000_000
+_STATE_FOLDER = Path(".local/state")  # XDG's default, below the home folder
+
+
+class Outputs:
+    """What :func:`open_outputs` opened.
+
+    Attributes
+    ----------
+    sinks : list of Sink
+        To be told of the streams, in this order.
+    """
+
+    def __init__(self) -> None:
+        self.sinks: list[Sink] = []
+        self._outbox: Outbox | None = None
+        self._clips: ClipSink | None = None
+        self._log: JsonlSink | None = None
+
+    def undelivered(self) -> int:
+        """Once they are closed: how many events receivers have not got; they were named."""
+        return 0 if self._outbox is None else self._outbox.undelivered()
+
+
+@contextmanager
+def open_outputs(
+    settings: Settings,
+    bundle: Bundle,
+    sources: Sequence[str],
+    health: Health,
+    plain_text: bool,
+    at_once: bool,
+    patience_seconds: Callable[[], float],
+    permanent: bool = False,
+    kept: bool = True,
+) -> Iterator[Outputs]:
+    """The sinks that the settings ask for, ready to use; closed in the end, all at once.
+
+    Parameters
+    ----------
+    settings : Settings
+    bundle : Bundle
+        The model in use.
+    sources : sequence of str
+        Names of the streams.
+    health : callable
+        A snapshot of each running stream, by its name.
+    plain_text : bool
+        Whether to tell events on standard error.
+    at_once : bool
+        Whether several streams run at the same time.
+    patience_seconds : callable
+        How long the end may wait for receivers to take what they have not got yet, and for
+        recordings. Asked until then: it may become shorter.
+    permanent : bool
+        Whether a log in a file goes on where it was, and outlives a full disk.
+    kept : bool
+        True for what is heard once: events that wait are kept on the disk, and a disk that is
+        too slow costs recordings. False for what can be played again: events wait in memory,
+        apart from a sensor's, and the streams wait for the disk.
+
+    Raises
+    ------
+    OticError
+        If something that is asked for can't be had: a folder, a port, a library.
+    """
+    sensor = settings.name or socket.gethostname()
+    outputs = Outputs()
+    with ExitStack() as closing, ExitStack() as finishing:
+        # They are asked to end, all of them, before one is waited for.
+        outbox = _outbox(settings, sensor, bundle, sources, health, patience_seconds, kept)
+        # First, so that an event is safe before anybody is told of it.
+        if outbox is not None:
+            closing.callback(outbox.close)
+            finishing.callback(outbox.finish)
+            outputs.sinks.append(outbox)
+            outputs._outbox = outbox
+        if settings.clips.directory is not None and settings.clips.enabled:
+            from otic.sinks.clips import ClipSink
+
+            clips = ClipSink(
+                settings.clips, sensor, say=say, waits=not kept, patience_seconds=patience_seconds
+            )
+            closing.callback(clips.close)
+            finishing.callback(clips.finish)
+            outputs.sinks.append(clips)
+            outputs._clips = clips
+        if settings.jsonl.path is not None:
+            log = JsonlSink(
+                settings.jsonl.path,
+                frozenset(settings.log),
+                several=at_once,
+                max_bytes=round(settings.jsonl.max_megabytes * _MEGABYTE),
+                keep=settings.jsonl.keep,
+                say=say,
+                permanent=permanent,
+            )
+            closing.callback(log.close)
+            outputs.sinks.append(log)
+            outputs._log = log
+        if settings.metrics.listen is not None:
+            server = _metrics(settings.metrics.listen, health, bundle.name, outputs)
+            closing.callback(server.close)
+            finishing.callback(server.finish)
+        if plain_text:
+            outputs.sinks.append(TextSink(sys.stderr, several=at_once))
+        yield outputs
+
+
+def spool_file(settings: Settings, environment: Mapping[str, str]) -> Path:
+    """Where events wait: what is set, else the service's state folder, else the user's.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder is not there and can't be made.
+    """
+    service = environment.get("STATE_DIRECTORY", "").split(":")[0]
+    users = environment.get("XDG_STATE_HOME") or Path.home() / _STATE_FOLDER
+    folder = Path(settings.spool.directory or service or Path(users) / "otic")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"spool.directory: the folder '{folder}' can't be made ({error.strerror}): "
+            "name another with --spool-directory"
+        ) from error
+    return folder / "spool.sqlite3"
+
+
+def _outbox(
+    settings: Settings,
+    sensor: str,
+    bundle: Bundle,
+    sources: Sequence[str],
+    health: Health,
+    patience_seconds: Callable[[], float],
+    kept: bool,
+) -> Outbox | None:
+    """What hands events to the receivers; None where there are none."""
+    from otic.sinks.receiver import Receiver
+
+    receivers: list[Receiver] = []
+    if settings.csv.path is not None:
+        from otic.sinks.csv_file import CsvReceiver
+
+        receivers.append(CsvReceiver(settings.csv))
+    if settings.sqlite.path is not None:
+        from otic.sinks.sqlite_file import SqliteReceiver
+
+        receivers.append(SqliteReceiver(settings.sqlite))
+    if settings.command.argv:
+        from otic.sinks.command import CommandReceiver
+
+        receivers.append(CommandReceiver(settings.command))
+    if settings.webhook.url is not None:
+        from otic.sinks.webhook import WebhookReceiver
+
+        receivers.append(WebhookReceiver(settings.webhook))
+    if settings.mqtt.host is not None:
+        from otic.sinks.mqtt import MqttReceiver
+
+        receivers.append(MqttReceiver(settings.mqtt, sensor, sources, bundle.labels, health))
+    if not receivers:
+        return None
+    from otic.sinks.courier import Courier
+    from otic.sinks.outbox import Outbox
+    from otic.sinks.spool import Spool
+
+    names = [receiver.name for receiver in receivers]
+    file = spool_file(settings, os.environ) if kept else None
+    spool = Spool(file, names, settings.spool.max_events)
+    for warning in spool.warnings():
+        say(warning)
+    couriers = [Courier(receiver, spool, say=say) for receiver in receivers]
+    return Outbox(sensor, spool, couriers, patience_seconds=patience_seconds, say=say)
+
+
+def _metrics(listen: str, health: Health, model: str, outputs: Outputs) -> MetricsServer:
+    from otic.sinks.metrics import MetricsServer
+    from otic.sinks.metrics_page import Collector
+
+    outbox, clips, log = outputs._outbox, outputs._clips, outputs._log
+    collector = Collector(
+        health,
+        tuple if outbox is None else outbox.statuses,
+        model,
+        recordings=None if clips is None else clips.status,
+        lines_dropped=None if log is None else lambda: log.dropped,
+    )
+    return MetricsServer(listen, collector)

@@ -1,0 +1,210 @@
+"""Makes a bundle of a model that was not made here; :mod:`otic.packing.proof` then runs it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from otic import __version__
+from otic.bundle import NOT_STATED, Bundle, load_bundle, save_bundle
+from otic.decision import DecisionParams
+from otic.errors import BundleError, UsageError
+from otic.groups import Groups
+from otic.interface import ModelInterface
+from otic.packing.features import FeatureRequest, derive_features
+from otic.packing.metadata import ModelMetadata
+from otic.packing.model_file import ModelFile, TensorInfo
+from otic.params import MAX_WHOLE
+
+MAX_HOP_SECONDS = 1.0
+"""The longest time between two predictions that is chosen for a person."""
+
+_SCORE_TYPES = ("float32", "int8", "uint8", "int16")
+
+
+@dataclass(frozen=True)
+class PackRequest:
+    """A model and what a person said about it.
+
+    Attributes
+    ----------
+    origin : str
+        The model's path, for messages and provenance.
+    content : bytes
+        The file.
+    model : ModelFile
+    metadata : ModelMetadata
+    labels : tuple of str
+        Of the model's outputs, in their order.
+    features : FeatureRequest
+    interface : dict
+        What is not the default of :class:`otic.interface.ModelInterface`.
+    output : int or None
+        Which output is the scores; None for the first that has as many numbers as labels.
+    hop_seconds : float or None
+        Between two predictions; None for a quarter of the window, at most a second.
+    threshold : float
+        For labels that ``thresholds`` does not name.
+    thresholds : dict of str to float
+    groups : dict
+    name, license, accuracy_note : str
+    """
+
+    origin: str
+    content: bytes = field(repr=False)
+    model: ModelFile
+    metadata: ModelMetadata
+    labels: tuple[str, ...]
+    features: FeatureRequest
+    interface: dict[str, Any]
+    output: int | None
+    hop_seconds: float | None
+    threshold: float
+    thresholds: dict[str, float]
+    groups: Groups
+    name: str
+    license: str
+    accuracy_note: str
+
+
+def check_servable(origin: str, model: ModelFile, metadata: ModelMetadata) -> None:
+    """Refuse what can't be served, whatever is said about it.
+
+    Raises
+    ------
+    BundleError
+        With the reason.
+    """
+    if model.tensorflow_operators:
+        raise BundleError(
+            f"model '{origin}' uses {_listed(model.tensorflow_operators)}, TensorFlow's own: "
+            "convert it without SELECT_TF_OPS, from layers that TFLite has"
+        )
+    if len(model.inputs) != 1:
+        shown = ", ".join(f"{t.name} {t}" for t in model.inputs[:4]) or "none"
+        raise BundleError(
+            f"model '{origin}' has {len(model.inputs)} inputs ({shown}): one is needed; a model "
+            "that hands on its own state can't be served"
+        )
+    if not model.outputs:
+        raise BundleError(f"model '{origin}' has no output")
+    if metadata.channels > 1:
+        raise BundleError(
+            f"model '{origin}' takes {metadata.channels} channels of audio, by its metadata: "
+            "otic hears one"
+        )
+
+
+def make_bundle(request: PackRequest) -> Bundle:
+    """The bundle, without golden cases; nothing has been run yet.
+
+    Raises
+    ------
+    UsageError, BundleError, ParameterError
+        Where something is missing, does not fit, or is beyond the limits.
+    """
+    output = _chosen_output(request)
+    features, order = derive_features(request.features, request.model.inputs[0])
+    labels = (*request.labels, *request.groups)
+    strange = sorted(set(request.thresholds) - set(labels))
+    if strange:
+        raise UsageError(f"--threshold {strange[0]}=…: the model has no such label or group")
+    hop = request.hop_seconds
+    if hop is None:
+        hop = min(MAX_HOP_SECONDS, features.window_seconds / 4)
+    hop_frames = min(hop * features.sr / features.hop_length, MAX_WHOLE + 1)  # round() fails at inf
+    thresholds = tuple(request.thresholds.get(label, request.threshold) for label in labels)
+    return Bundle(
+        name=request.name,
+        labels=labels,
+        features=features,
+        inference_hop_frames=max(1, round(hop_frames)),
+        decision=_decision(thresholds, features.window_seconds),
+        accuracy={"protocol": request.accuracy_note or "not measured by otic"},
+        license=request.license or request.metadata.license or NOT_STATED,
+        provenance=_provenance(request),
+        model=request.content,
+        origin=request.origin,
+        interface=ModelInterface(**{**request.interface, "order": order, "output": output}),
+        groups=request.groups,
+    )
+
+
+def write(bundle: Bundle, path: str) -> Bundle:
+    """Write it and read it back: what is returned is what was read."""
+    save_bundle(path, bundle)
+    return load_bundle(path if path.endswith(".tflite") else str(Path(path).resolve()))
+
+
+def _chosen_output(request: PackRequest) -> int:
+    outputs, n = request.model.outputs, len(request.labels)
+    index = request.output
+    if index is None:
+        fitting = [i for i, tensor in enumerate(outputs) if _may_hold(tensor, n)]
+        scores = [i for i in fitting if outputs[i].dtype in _SCORE_TYPES]
+        index = next(iter((*scores, *fitting)), 0)
+    if index >= len(outputs):
+        raise BundleError(
+            f"--output {index}: model '{request.origin}' has {len(outputs)} outputs, 0 to "
+            f"{len(outputs) - 1}"
+        )
+    chosen = outputs[index]
+    if chosen.dtype not in _SCORE_TYPES:
+        raise BundleError(
+            f"model '{request.origin}' gives {chosen} at output {index}, no scores: one that "
+            "gives a score for each label is needed (take the model from before its argmax)"
+        )
+    if not _may_hold(chosen, n):
+        counts = chosen.size if request.output is not None else _sizes(outputs)
+        raise BundleError(
+            f"model '{request.origin}' gives {counts} numbers, but there are {n} labels: "
+            "one label for each score is needed, in the model's order"
+        )
+    return index
+
+
+def _sizes(outputs: tuple[TensorInfo, ...]) -> str:
+    return " or ".join(str(tensor.size) for tensor in outputs)
+
+
+def _may_hold(tensor: TensorInfo, n: int) -> bool:
+    """Whether it has ``n`` numbers; where it is all open, that is seen when it runs."""
+    return tensor.size == n or (tensor.size == 1 and -1 in tensor.shape[-1:])
+
+
+def _decision(thresholds: tuple[float, ...], window_seconds: float) -> DecisionParams:
+    """As otic's own models have it; ``otic tune`` finds better thresholds for a place."""
+    return DecisionParams(
+        smoothing_scores=2,
+        on_thresholds=thresholds,
+        off_thresholds=tuple(value / 2 for value in thresholds),
+        min_on_seconds=0.0,
+        min_off_seconds=1.0,
+        max_on_seconds=600.0,
+        lag_seconds=round(window_seconds * 2 / 3, 6),
+    )
+
+
+def _provenance(request: PackRequest) -> dict[str, Any]:
+    metadata = request.metadata
+    read = {
+        "name": metadata.name,
+        "license": metadata.license,
+        "sr": metadata.sr,
+        "channels": metadata.channels,
+        "label_files": [name for name in metadata.label_files if name],
+    }
+    said = {key: value for key, value in read.items() if value}
+    return {
+        "packed_by": f"otic {__version__}",
+        "file": Path(request.origin).name,
+        "file_sha256": hashlib.sha256(request.content).hexdigest(),
+        **({"metadata": said} if said else {}),
+        "weights": "int8" if request.model.int8 else "float32",
+    }
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -1,0 +1,143 @@
+"""What a ``.tflite`` file says of itself, read without running it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from otic.errors import BundleError
+from otic.packing.flatbuffer import Table, root
+
+_IDENTIFIER = b"TFL3"
+_METADATA = "TFLITE_METADATA"
+_CUSTOM = 32  # BuiltinOperator.CUSTOM
+_TYPES = (
+    *("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64"),
+    *("int8", "float64", "complex128", "uint64", "resource", "variant", "uint32", "uint16"),
+    *("int4", "bfloat16"),
+)
+_FLEX = "Flex"
+"""How the names of TensorFlow's own operators begin, which LiteRT does not have."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a model.
+
+    Attributes
+    ----------
+    name, dtype : str
+    shape : tuple of int
+        -1 where the model leaves it open.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Its numbers; what is open counts as 1."""
+        return math.prod(n for n in self.shape if n != -1)
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {list(self.shape)}"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model's inputs, outputs and operators.
+
+    Attributes
+    ----------
+    inputs, outputs : tuple of TensorInfo
+    custom_operators : tuple of str
+        Names of those that are not TFLite's own.
+    int8 : bool
+        Whether weights or values have 8 bits.
+    metadata : bytes
+        TFLite's metadata, a flatbuffer; empty where there is none.
+    """
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    custom_operators: tuple[str, ...]
+    int8: bool
+    metadata: bytes
+
+    @property
+    def tensorflow_operators(self) -> tuple[str, ...]:
+        """Operators that only TensorFlow itself has."""
+        return tuple(name for name in self.custom_operators if name.startswith(_FLEX))
+
+
+def read_model_file(origin: str, content: bytes) -> ModelFile:
+    """Look into a model.
+
+    Parameters
+    ----------
+    origin : str
+        What messages call it.
+    content : bytes
+        The file; what is behind the flatbuffer does not matter.
+
+    Raises
+    ------
+    BundleError
+        If it is no TFLite file, or damaged.
+    """
+    if content[4:8] != _IDENTIFIER:
+        raise BundleError(f"model '{origin}' is not a TensorFlow Lite file")
+    try:
+        return _read(root(content, _IDENTIFIER))
+    except ValueError as error:
+        raise BundleError(f"model '{origin}' is damaged: {error}") from error
+
+
+def _read(model: Table) -> ModelFile:
+    graphs = model.tables(2)
+    if not graphs:
+        raise ValueError("it has no graph")
+    tensors = graphs[0].tables(0)
+    return ModelFile(
+        inputs=tuple(_tensor(tensors, i) for i in graphs[0].numbers(1, "<i")),
+        outputs=tuple(_tensor(tensors, i) for i in graphs[0].numbers(2, "<i")),
+        custom_operators=_custom_operators(model),
+        int8=any(_dtype(tensor) in ("int8", "uint8", "int4") for tensor in tensors),
+        metadata=_metadata(model),
+    )
+
+
+def _tensor(tensors: list[Table], index: int) -> TensorInfo:
+    if not 0 <= index < len(tensors):
+        raise ValueError(f"it has no tensor {index}")
+    tensor = tensors[index]
+    shape, signature = tensor.numbers(0, "<i"), tensor.numbers(7, "<i")
+    shown = signature if len(signature) == len(shape) else shape
+    return TensorInfo(tensor.text(3), _dtype(tensor), tuple(shown))
+
+
+def _dtype(tensor: Table) -> str:
+    code = tensor.number(1, "<b")
+    return _TYPES[code] if 0 <= code < len(_TYPES) else f"type {code}"
+
+
+def _custom_operators(model: Table) -> tuple[str, ...]:
+    names = []
+    for code in model.tables(1):
+        # Newer files have the number in a wider field; it is 0 in older ones.
+        builtin = max(code.number(0, "<b"), code.number(3, "<i"))
+        if builtin == _CUSTOM:
+            names.append(code.text(1))
+    return tuple(dict.fromkeys(names))
+
+
+def _metadata(model: Table) -> bytes:
+    buffers = model.tables(4)
+    for entry in model.tables(6):
+        if entry.text(0) == _METADATA:
+            index = entry.number(1, "<I")
+            if index >= len(buffers):
+                raise ValueError(f"it has no buffer {index}")
+            return buffers[index].blob(0)
+    return b""

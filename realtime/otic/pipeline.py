@@ -1,0 +1,276 @@
+"""The pure core: samples in, predictions and events out.
+
+No thread, no clock, no file and no terminal in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from otic.bundle import Bundle
+from otic.classifier import Classifier
+from otic.errors import ParameterError
+from otic.events import Began, Event, EventDetector, Gap, Item, Scores
+from otic.frames import mono_samples
+from otic.frontend import Frontend
+from otic.onsets import first_rise
+from otic.unknown import UNKNOWN, UnknownSounds
+
+MAX_AMPLITUDE = 1e6
+"""120 dB above full scale: no audio, but a file that is damaged or not scaled."""
+
+
+class Predictor(Protocol):
+    """Whatever turns features into scores; :class:`otic.classifier.Classifier` does."""
+
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 [n_features] to float32 [n_labels]."""
+
+
+class Detector(Protocol):
+    """Whatever turns scores into events; :class:`otic.events.EventDetector` does."""
+
+    @property
+    def on(self) -> bool: ...
+
+    @property
+    def busy(self) -> bool: ...
+
+    def set_threshold(self, label: str, value: float) -> None: ...
+
+    def start(self, sample: int) -> None: ...
+
+    def update(
+        self, sample: int, scores: NDArray[np.float32], began: Began
+    ) -> tuple[NDArray[np.float64], list[Event]]: ...
+
+    def close(self, sample: int) -> list[Event]: ...
+
+
+class Pipeline:
+    """Classify one stream.
+
+    The same samples give the same items however they are cut into blocks. Time
+    is the sample clock: it counts samples, lost ones included, at the bundle's
+    rate, from 0 at the start or the last :meth:`reset`.
+
+    Not thread safe: one thread owns an instance at a time.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model to serve.
+    classifier : Predictor, optional
+        Used in place of a new :class:`otic.classifier.Classifier`.
+    detector : Detector, optional
+        Used in place of a new :class:`otic.events.EventDetector`.
+    unknown : bool
+        Also report sounds that stand out from the background and are given to no label, as
+        events of the label ``unknown``; see :mod:`otic.unknown`.
+
+    Raises
+    ------
+    BundleError, RuntimeMissingError
+        If the model can't be loaded.
+
+    Examples
+    --------
+    >>> from otic.bundle import load_bundle
+    >>> from otic.soundscape import synthesise
+    >>> pipe = Pipeline(load_bundle("esc10-logmel-cnn"))
+    >>> y, plan = synthesise(pipe.bundle.features.sr)
+    >>> [(e.label, e.state) for e in pipe.process(y[:150_000]) if isinstance(e, Event)]
+    [('rain', 'on')]
+    >>> [(e.label, e.state) for e in pipe.lose(22050) if isinstance(e, Event)]
+    [('rain', 'off')]
+    >>> pipe.process(y[172_050:172_060])
+    [Gap(sample=150000, lost=22050)]
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        classifier: Predictor | None = None,
+        detector: Detector | None = None,
+        unknown: bool = False,
+    ) -> None:
+        self.bundle = bundle
+        self._classifier = classifier if classifier is not None else Classifier(bundle)
+        self._frontend = Frontend(bundle.features)
+        self._detector: Detector = (
+            detector
+            if detector is not None
+            else EventDetector(bundle.labels, bundle.decision, bundle.features.sr)
+        )
+        if unknown and UNKNOWN in bundle.labels:
+            raise ParameterError(f"the model has a label '{UNKNOWN}' of its own")
+        self._unknown = UnknownSounds(bundle.features.sr) if unknown else None
+        self._fresh_frames = min(bundle.inference_hop_frames, bundle.features.window_frames)
+        self.reset()
+
+    @property
+    def sample(self) -> int:
+        """The sample clock: samples so far, lost ones included."""
+        return self._sample
+
+    @property
+    def lost(self) -> int:
+        """Lost samples so far."""
+        return self._lost
+
+    def process(self, y: ArrayLike) -> list[Item]:
+        """Take samples.
+
+        Parameters
+        ----------
+        y : float32 [n]
+            Mono samples at ``bundle.features.sr``, nominally in [-1, 1], any
+            ``n``. NaN, infinite and absurdly large ones (``MAX_AMPLITUDE``) count as lost.
+
+        Returns
+        -------
+        list of Scores, Event and Gap
+            What these samples completed, in time order. A gap is reported once
+            its length is known: when audio goes on after it, or by :meth:`flush`.
+
+        Raises
+        ------
+        ParameterError
+            If ``y`` is not one-dimensional.
+        """
+        samples = mono_samples(y)
+        items: list[Item] = []
+        for start, stop, usable in usable_runs(samples):
+            if usable:
+                items += self._resume()
+                self._consume(samples[start:stop], items)
+            else:
+                items += self.lose(stop - start)
+        return items
+
+    def lose(self, n: int) -> list[Item]:
+        """Say that the next ``n`` samples of the stream are lost.
+
+        Whatever is on goes off, and the window starts anew behind the gap.
+        """
+        if n <= 0:
+            return []
+        items: list[Item] = []
+        if self._gap == 0:
+            items += self._close()
+            self._frontend.reset()
+        self._gap += n
+        self._lost += n
+        self._sample += n
+        return items
+
+    def set_threshold(self, label: str, value: float) -> None:
+        """Have events of a label start at this smoothed score, in (0, 1]; 1 is never.
+
+        The score at which they end keeps its ratio to it. What is on stays on.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such label, or the value is outside the range.
+        """
+        self._detector.set_threshold(label, value)
+
+    def flush(self) -> list[Item]:
+        """End the stream: whatever is on goes off.
+
+        The sample clock stands; samples that follow would start a new window.
+        """
+        items: list[Item] = [*self._resume(), *self._close()]
+        self._start_stretch()
+        return items
+
+    def reset(self) -> None:
+        """Forget everything; the sample clock starts from 0."""
+        self._sample = 0
+        self._lost = 0
+        self._gap = 0  # length of the gap that the stream is in, 0 outside one
+        self._start_stretch()
+
+    def _start_stretch(self) -> None:
+        self._frontend.reset()
+        self._detector.start(self._sample)
+        if self._unknown is not None:
+            self._unknown.start(self._sample)
+        self._next_inference = self._sample + self.bundle.features.window_samples
+
+    def _resume(self) -> list[Item]:
+        """Report the gap that the stream was in, if any."""
+        if self._gap == 0:
+            return []
+        gap = Gap(self._sample - self._gap, self._gap)
+        self._gap = 0
+        self._start_stretch()
+        return [gap]
+
+    def _consume(self, y: NDArray[np.float32], items: list[Item]) -> None:
+        """Push up to each inference's last sample, so that its window ends just there."""
+        position = 0
+        while position < len(y):
+            step = min(len(y) - position, self._next_inference - self._sample)
+            self._frontend.push(y[position : position + step])
+            position += step
+            self._sample += step
+            if self._sample == self._next_inference:
+                self._infer(items)
+                self._next_inference += self.bundle.inference_hop_samples
+
+    def _infer(self, items: list[Item]) -> None:
+        scores = self._classifier.predict(self._frontend.features())
+        smoothed, events = self._detector.update(self._sample, scores, self._began)
+        labels = self.bundle.labels
+        items.append(
+            Scores(
+                self._sample,
+                self._sample / self.bundle.features.sr,
+                dict(zip(labels, scores.tolist(), strict=True)),
+                dict(zip(labels, smoothed.tolist(), strict=True)),
+            )
+        )
+        items.extend(events)
+        if self._unknown is not None:
+            level_db = self._frontend.level_db(self._fresh_frames)
+            items += self._unknown.update(
+                self._sample, level_db, self._detector.on, self._detector.busy, self._began
+            )
+
+    def _close(self) -> list[Event]:
+        """Whatever is on goes off."""
+        events = self._detector.close(self._sample)
+        return events if self._unknown is None else events + self._unknown.close(self._sample)
+
+    def _began(self) -> int:
+        """The sample with which the latest sound in the window began; its first, if older."""
+        p = self.bundle.features
+        frame = first_rise(self._frontend.log_mel(), p.hop_length / p.sr)
+        start = self._sample - p.window_samples
+        if frame is None:
+            return start
+        return start + frame * p.hop_length + (0 if p.center else p.n_fft // 2)
+
+
+def usable_runs(y: NDArray[np.float32]) -> Iterator[tuple[int, int, bool]]:
+    """Cut ``y``, float32 [n], into runs ``(start, stop, usable)``.
+
+    Not usable are NaN, infinite samples, and those above ``MAX_AMPLITUDE``,
+    whose power would not fit into float32.
+    """
+    usable = np.abs(y) <= MAX_AMPLITUDE  # False for NaN
+    if usable.all():
+        if len(y):
+            yield 0, len(y), True
+        return
+    edges = np.flatnonzero(np.diff(usable)) + 1
+    bounds = [0, *edges.tolist(), len(y)]
+    for start, stop in pairwise(bounds):
+        yield start, stop, bool(usable[start])

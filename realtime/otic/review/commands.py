@@ -1,0 +1,95 @@
+"""``otic review``: what was marked, and a data set of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from otic.configuration import load_settings
+from otic.errors import SinkError
+from otic.messages import say
+from otic.review.export import OTHER_FOLDER, Exported, export
+from otic.review.folder import MARKS, ReviewFolder, review_path
+from otic.review.mark import Mark
+
+_HEADINGS = ("when", "source", "label", "verdict", "true label", "sound")
+_LEAST_LABELS, _LEAST_RECORDINGS = 2, 2
+
+
+def list_marks(args: argparse.Namespace) -> int:
+    """``otic review list``: print the latest mark of each event."""
+    folder = _folder(args.directory)
+    marks = folder.marks()
+    heard = [mark.clip is not None and (folder.audio / mark.clip).is_file() for mark in marks]
+    if args.json:
+        values = [{**m.to_dict(), "sound": s} for m, s in zip(marks, heard, strict=True)]
+        print(json.dumps(values, indent=2))
+        return 0
+    rows = [_row(mark, sound) for mark, sound in zip(marks, heard, strict=True)]
+    widths = [max(len(row[i]) for row in [_HEADINGS, *rows]) for i in range(len(_HEADINGS))]
+    for row in [_HEADINGS, *rows]:
+        print("  ".join(f"{cell:{n}}" for cell, n in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def export_marks(args: argparse.Namespace) -> int:
+    """``otic review export``: write a data set, and print what it holds and what comes next."""
+    folder = _folder(args.directory)
+    exported = export(folder.marks(), folder.audio, Path(args.out), args.min_seconds)
+    for why, n in exported.left_out.items():
+        say(f"left out: {n} {why}")
+    for label, name in exported.renamed.items():
+        say(f"the label {label!r} is called {name!r} in the data set: it can't name a folder")
+    for label, n in exported.clips.items():
+        print(f"{label}: clips {n}, recordings {exported.recordings[label]}")
+    if exported.others:
+        print(f"without a label, in {OTHER_FOLDER}: clips {exported.others}")
+    for line in _lacking(exported):
+        say(line)
+    out = shlex.quote(args.out)
+    other = f" --other {shlex.quote(str(Path(args.out) / OTHER_FOLDER))}" if exported.others else ""
+    print(f"next: otic train {out}{other}")
+    return 0
+
+
+def _folder(directory: str | None) -> ReviewFolder:
+    """The folder that is named, else the one that is set, else the user's."""
+    if directory is None:
+        settings = load_settings(None, os.environ, {}, ())
+        path = review_path(settings.review, os.environ)
+    else:
+        path = Path(directory)
+    if not (path / MARKS).is_file():
+        raise SinkError(
+            f"no marks in {str(path)!r}: mark events while otic runs, or name another folder "
+            "(a service's is mostly /var/lib/otic/review)"
+        )
+    return ReviewFolder(path)
+
+
+def _lacking(exported: Exported) -> Sequence[str]:
+    """What training will ask for."""
+    rule = "training takes two labels or more, with two recordings or more each"
+    if len(exported.clips) < _LEAST_LABELS:
+        return [f"{rule}: there are {len(exported.clips)} labels so far: mark more"]
+    few = [label for label, n in exported.recordings.items() if n < _LEAST_RECORDINGS]
+    if not few:
+        return []
+    return [
+        f"{rule}: {', '.join(few)} so far {'has' if len(few) == 1 else 'have'} one: mark more "
+        "on another occasion (ten minutes apart or more), or move the folder away"
+    ]
+
+
+def _row(mark: Mark, sound: bool) -> tuple[str, ...]:
+    when = mark.onset_at or f"{mark.onset:.3f} s"
+    cells = (when, mark.source, mark.label, mark.verdict, mark.true_label or "-")
+    return (*(_one_line(cell) for cell in cells), "yes" if sound else "no")
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

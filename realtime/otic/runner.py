@@ -1,0 +1,207 @@
+"""Runs sources through pipelines into sinks: pace, order, an orderly end."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from otic.bundle import Bundle
+from otic.classifier import Classifier
+from otic.control import Control
+from otic.errors import SourceError
+from otic.monitor import Monitor, TimedClassifier
+from otic.pipeline import Pipeline
+from otic.sinks.contract import Sink
+from otic.sources import Source
+from otic.stopping import Stop
+from otic.streams import Stream
+
+_LONGEST_SLEEP_SECONDS = 0.05  # how soon a signal is noticed while a file is paced
+_LONGEST_WAIT_SECONDS = 0.25  # without anything from a device
+
+
+class Runner:
+    """One model for any number of streams, at once or one after the other.
+
+    Everything happens in the thread that calls :meth:`run`, but for what a sink
+    keeps behind a courier, and the dashboard's drawing.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    unknown : bool
+        See :class:`otic.Pipeline`.
+    on_round : callable
+        Called again and again while streams run, a few times a second at least: the
+        sign of life for a watchdog.
+    control : Control, optional
+        What a person asks meanwhile.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        unknown: bool = False,
+        on_round: Callable[[], None] = lambda: None,
+        control: Control | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self._unknown = unknown
+        self._on_round = on_round
+        self._control = control if control is not None else Control(bundle.labels, bundle.decision)
+        self._classifier = TimedClassifier(Classifier(bundle))
+        self._warm_up()
+
+    def monitor(self, source: Source) -> Monitor:
+        """A monitor for a source that is given to the next :meth:`run`."""
+        return Monitor(source, self.bundle, self._classifier)
+
+    def run(
+        self,
+        inputs: Sequence[tuple[Source, Monitor]],
+        sinks: Sequence[Sink],
+        stop: Stop,
+        speed: float | None = 1.0,
+        duration_seconds: float | None = None,
+    ) -> None:
+        """Classify sources until they end, ``stop`` is requested or the duration is reached.
+
+        Events are closed and the log is complete whatever ends it. Sources that are not live
+        take turns by their sample clocks, so the log has the same order every time.
+
+        Parameters
+        ----------
+        inputs : sequence of Source and Monitor
+            Names of sources that run at once must differ. The monitors are kept up to date.
+        sinks : sequence of Sink
+            Called in this order; not closed.
+        stop : Stop
+        speed : float or None
+            Stream seconds a second for sources that are not live; None is as
+            fast as it goes.
+        duration_seconds : float, optional
+            Stop after this much audio.
+
+        Raises
+        ------
+        SourceError
+            If a source fails; what it gave before is classified and logged, and the others
+            go on to their ends.
+        SinkError
+            If a result can't be written.
+        """
+        sr = self.bundle.features.sr
+        limit = None if duration_seconds is None else round(duration_seconds * sr)
+        stop.streaming = True
+        streams = [
+            Stream(source, self._pipeline(), monitor, sinks, limit) for source, monitor in inputs
+        ]
+        failures: list[SourceError] = []
+        begun = []
+        try:
+            for stream in streams:
+                begun.append(stream)
+                stream.begin()
+            begin = time.monotonic()
+            thresholds = self._control.own_thresholds
+            while streams and not stop.requested:
+                self._on_round()
+                thresholds = self._set_thresholds(streams, thresholds)
+                if self._control.paused:
+                    paused_at = time.monotonic()
+                    streams = [s for s in streams if self._skip(s, stop, failures)]
+                    _sleep_until(paused_at + _LONGEST_SLEEP_SECONDS, stop)
+                    begin += time.monotonic() - paused_at
+                    continue
+                streams = [s for s in streams if self._look(s, failures)]
+                ready = [s for s in streams if s.next_chunk is not None]
+                if not ready:
+                    _wait_for(streams, stop)
+                    continue
+                stream = min(ready, key=lambda s: s.next_end)
+                if speed is not None and not stream.source.live:
+                    # A chunk is there when its last sample is, as it would be live.
+                    _sleep_until(begin + stream.next_end / sr / speed, stop)
+                    if stop.requested:
+                        break
+                stream.take()
+        finally:
+            # Also where a source or a sink failed: what was heard is reported whole.
+            try:
+                _finish(begun)
+            finally:
+                stop.streaming = False
+        if failures:
+            raise failures[0]
+
+    def _pipeline(self) -> Pipeline:
+        return Pipeline(self.bundle, self._classifier, unknown=self._unknown)
+
+    def _set_thresholds(
+        self, streams: Sequence[Stream], before: Mapping[str, float]
+    ) -> Mapping[str, float]:
+        """Pass on what a person has changed; the thresholds now."""
+        now = self._control.thresholds
+        if now is not before:
+            for label, value in now.items():
+                if value != before[label]:
+                    for stream in streams:
+                        stream.set_threshold(label, value)
+        return now
+
+    def _skip(self, stream: Stream, stop: Stop, failures: list[SourceError]) -> bool:
+        """In a pause: a file waits, of a microphone all there is is left out; False at its end."""
+        while stream.source.live and self._control.paused and not stop.requested:
+            if not self._look(stream, failures):
+                return False
+            if stream.next_chunk is None:
+                break
+            stream.skip()
+        return True
+
+    @staticmethod
+    def _look(stream: Stream, failures: list[SourceError]) -> bool:
+        """See what a stream has next; False where it has ended, well or not."""
+        try:
+            if stream.look():
+                return True
+        except SourceError as error:
+            failures.append(error)
+        stream.finish()
+        return False
+
+    def _warm_up(self) -> None:
+        """Compile, or load what was compiled, before there is audio to lose."""
+        self._pipeline().process(np.zeros(self.bundle.features.window_samples, np.float32))
+        self._classifier.reset()
+
+
+def _finish(streams: Sequence[Stream]) -> None:
+    """Finish them all, whatever happens to one."""
+    if streams:
+        try:
+            streams[0].finish()
+        finally:
+            _finish(streams[1:])
+
+
+def _wait_for(streams: Sequence[Stream], stop: Stop) -> None:
+    """Until one of them may have something or a signal comes, at most for a moment."""
+    if not any(s.source.live for s in streams):
+        return  # what is not live waits for itself
+    descriptors = [d for s in streams if (d := s.source.fileno()) is not None]
+    if stop.wakeup is not None:
+        descriptors.append(stop.wakeup)
+    select.select(descriptors, [], [], _LONGEST_WAIT_SECONDS)
+
+
+def _sleep_until(moment: float, stop: Stop) -> None:
+    """Sleep in short naps: a signal handler can't wake a sleep in CPython."""
+    while not stop.requested:
+        left = moment - time.monotonic()
+        if left <= 0.0:
+            return
+        time.sleep(min(left, _LONGEST_SLEEP_SECONDS))

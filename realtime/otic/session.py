@@ -1,0 +1,247 @@
+"""One run of a command that classifies: streams into outputs, and what the person is told."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from otic.compiling import cache_problem
+from otic.control import Control
+from otic.errors import ParameterError, SourceError
+from otic.events import Event
+from otic.inputs import OpenSource, open_all
+from otic.messages import as_message, held_messages, say
+from otic.monitor import Monitor, Snapshot
+from otic.notify import Notifier
+from otic.outputs import open_outputs
+from otic.plan import Plan, Still
+from otic.runner import Runner
+from otic.settings import ReviewSettings
+from otic.sinks.contract import Sink
+from otic.sinks.text import event_text
+from otic.sources import Source
+from otic.stopping import Stop, stop_on_signals
+
+if TYPE_CHECKING:
+    from otic.desk import Desk
+
+_STOP_SECONDS, _REPLAY_STOP_SECONDS = 0.3, 10.0  # for receivers, at the end
+_STATUS_SECONDS = 1.0
+_A_SAMPLE = 1e-4  # seconds: what is cut to samples ends so near to what was asked for
+
+
+def run_plan(plan: Plan) -> int:
+    """Run it to the end, and say what a person should know; the exit code.
+
+    Raises
+    ------
+    OticError
+        The last failure, once all sources had their turn; the others are printed.
+    """
+    # Before there is anything to stop in order: it may have to compile.
+    notifier = Notifier.from_environment()
+    session = _Session(plan, notifier)
+    if problem := cache_problem():
+        say(problem)
+    with stop_on_signals() as stop:
+        failures = session.run(stop)
+    for note in session.notes:
+        print(note, file=sys.stderr)
+    for failure in failures[:-1]:
+        say(str(failure))
+    if failures:
+        raise failures[-1]
+    return 1 if session.undelivered else 0
+
+
+class _Session:
+    """A plan while it runs."""
+
+    def __init__(self, plan: Plan, notifier: Notifier) -> None:
+        self.notes: list[str] = []
+        """What a person should read afterwards."""
+        self.undelivered = False
+        """Whether a replay's events did not get where they should; a sensor's wait on disk."""
+        self._plan = plan
+        self._notifier = notifier
+        self._control = Control(plan.bundle.labels, plan.bundle.decision)
+        self._runner = Runner(
+            plan.bundle, "unknown" in plan.settings.log, self._on_round, self._control
+        )
+        self._monitors: list[Monitor] = []
+        self._status_at = 0.0
+        self._shown = False
+        self._desk: Desk | None = None
+        self._still = plan.still  # None once it is drawn
+
+    def run(self, stop: Stop) -> list[SourceError]:
+        """All sources; the failures of those that had one."""
+        plan = self._plan
+        if not plan.at_once:
+            return self._run_groups(stop, [[each] for each in plan.openers], plan.names)
+        sources = open_all(plan.openers, plan.must_be_there, lambda: stop.requested)
+        try:
+            names = [source.name for source in sources]
+            return self._run_groups(stop, [[lambda s=s: s for s in sources]], names)  # type: ignore[misc]
+        finally:
+            for source in sources:
+                source.close()
+
+    def _run_groups(
+        self, stop: Stop, groups: Sequence[Sequence[OpenSource]], names: Sequence[str]
+    ) -> list[SourceError]:
+        """One group after the other, each at once."""
+        plan = self._plan
+        failures: list[SourceError] = []
+        log = plan.settings.jsonl.path
+        shown = plan.dashboard and plan.still is None and log != "-" and _is_terminal()
+        self._control.bind(stop)
+        outputs = open_outputs(
+            plan.settings,
+            plan.bundle,
+            names,
+            self._health,
+            plain_text=not shown and plan.still is None and (log is None or plan.permanent),
+            at_once=plan.at_once and len(names) > 1,
+            # A stop that is asked for while a replay waits for receivers ends that, too.
+            patience_seconds=lambda: (
+                _STOP_SECONDS if plan.live or stop.requested else _REPLAY_STOP_SECONDS
+            ),
+            permanent=plan.permanent,
+            kept=plan.live,
+        )
+        with outputs as opened, self._looked_at(shown) as desk:
+            self._notifier.ready()
+            for group in groups:
+                if stop.requested:
+                    break
+                try:
+                    sources = open_all(group, plan.must_be_there, lambda: stop.requested)
+                    self._run_group(sources, [*plan.extra_sinks, *opened.sinks], stop, desk)
+                except SourceError as error:
+                    failures.append(error)
+            self._notifier.stopping()
+        if self._still is not None and not failures and not stop.requested:
+            raise ParameterError(
+                f"--at {self._still.at_seconds:g}: it ends at "
+                f"{min(m.snapshot().seconds for m in self._monitors):.2f} s: give a smaller --at"
+            )
+        self.undelivered = not (plan.live or stop.requested) and opened.undelivered() > 0
+        for sink in plan.extra_sinks:
+            sink.close()
+        return failures
+
+    def _run_group(
+        self,
+        sources: Sequence[Source],
+        sinks: Sequence[Sink],
+        stop: Stop,
+        desk: Desk | None,
+    ) -> None:
+        self._monitors = [self._runner.monitor(source) for source in sources]
+        inputs = list(zip(sources, self._monitors, strict=True))
+        if desk is not None:
+            sinks = [*sinks, desk.memories]
+            desk.show(self._monitors)
+        try:
+            self._runner.run(inputs, sinks, stop, self._plan.speed, self._plan.duration_seconds)
+        finally:
+            for source, monitor in inputs:
+                source.close()
+                if self._shown:
+                    self.notes += _heard(source, monitor)
+                self.notes += [as_message(warning) for warning in source.warnings()]
+        if not stop.requested:
+            self.notes += [line for each in inputs for line in self._too_short(*each)]
+
+    @contextmanager
+    def _looked_at(self, shown: bool) -> Iterator[Desk | None]:
+        """What the dashboard and the page look at, while they do; None where there is neither."""
+        settings = self._plan.settings
+        self._shown = shown
+        if not shown and settings.web.listen is None and self._still is None:
+            yield None
+            return
+        from otic.desk import open_desk
+
+        if self._still is not None:  # nobody's marks shall be in it
+            settings = replace(settings, review=ReviewSettings(enabled=False))
+
+        with ExitStack() as stack:
+            # What is said meanwhile is on the dashboard, and printed when it has gone.
+            messages = stack.enter_context(held_messages()) if shown else ()
+            desk = open_desk(settings, self._plan.bundle, self._control, messages)
+            self._desk = desk
+            if settings.web.listen is not None:
+                from otic.web.server import WebServer
+
+                server = WebServer(settings, desk)
+                stack.callback(server.close)
+                say(f"the page is at {server.url}")
+            if shown:
+                from rich.console import Console
+
+                from otic.dashboard.live import Dashboard
+
+                stack.enter_context(Dashboard(Console(), desk))
+            yield desk
+        self.notes += [as_message(change) for change in desk.changes()]
+
+    def _too_short(self, source: Source, monitor: Monitor) -> list[str]:
+        now = monitor.snapshot()
+        if now.n_scores:
+            return []
+        window = self._plan.bundle.features.window_seconds
+        return [
+            as_message(
+                f"{source.name}: no stretch of its {now.seconds:.6f} s is as long as the model's "
+                f"window of {window:.6f} s: no window was filled, so there are no scores"
+            )
+        ]
+
+    def _health(self) -> dict[str, Snapshot]:
+        """A snapshot of each stream that runs."""
+        return {monitor.source: monitor.snapshot() for monitor in self._monitors}
+
+    def _on_round(self) -> None:
+        """What systemd is told: that this runs, and how the microphones are."""
+        self._notifier.alive()
+        if self._still is not None:
+            self._draw_still(self._still)
+        now = time.monotonic()
+        if self._notifier.active and now >= self._status_at:
+            self._status_at = now + _STATUS_SECONDS
+            states = (f"{m.source} {m.snapshot().state}" for m in self._monitors)
+            self._notifier.status(", ".join(states))
+
+    def _draw_still(self, still: Still) -> None:
+        """Draw it at its second; that is the end."""
+        if any(m.snapshot().seconds < still.at_seconds - _A_SAMPLE for m in self._monitors):
+            return
+        from otic.dashboard.still import write_still
+
+        assert self._desk is not None
+        write_still(self._desk, still.path, still.width, still.height)
+        self._still = None
+        self._control.quit()
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _heard(source: Source, monitor: Monitor) -> list[str]:
+    """What was on the dashboard, for after it has left the screen."""
+    now = monitor.snapshot()
+    finished = [e for e in now.events if isinstance(e, Event) and e.state == "off"]
+    skipped = f", {now.skipped_samples} skipped in pauses" if now.skipped_samples else ""
+    return [
+        f"{source.name}: {now.seconds:.2f} s, {now.lost_samples} samples lost{skipped}, "
+        "latest events:",
+        *(event_text(event) for event in finished),
+    ]

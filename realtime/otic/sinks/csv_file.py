@@ -1,0 +1,218 @@
+"""Events as a table in a text file."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import io
+import os
+import stat
+import unicodedata
+from pathlib import Path
+
+from otic.errors import ParameterError
+from otic.settings import CsvSettings
+from otic.sinks.notices import Notice
+from otic.sinks.receiver import DeliveryError
+
+COLUMNS = (
+    "event",
+    "sensor",
+    "source",
+    "label",
+    "onset_at",
+    "offset_at",
+    "seconds",
+    "peak",
+    "onset",
+    "offset",
+    "reason",
+)
+TAIL_BYTES = 262_144
+"""How much of the file's end is looked at, when it is opened, for events that come again."""
+_MAX_SEEN = 10_000  # how many events doubles are told by
+_HEADER = (",".join(COLUMNS) + "\r\n").encode()
+# What a spreadsheet takes for a formula at the start of a cell, in both widths.
+_FORMULA = tuple("=+-@＝＋－＠")
+
+
+class CsvReceiver:
+    """Appends a row for each event that ended; RFC 4180, one line a row.
+
+    A file that was moved or deleted is begun anew. A row is in the file as a whole, and
+    synchronised with the disk, or not at all. Not thread safe.
+
+    Parameters
+    ----------
+    settings : CsvSettings
+
+    Raises
+    ------
+    ParameterError
+        If no path is set.
+    """
+
+    name = "csv"
+
+    def __init__(self, settings: CsvSettings) -> None:
+        if not settings.path or "\0" in settings.path:
+            raise ParameterError("csv.path is not set: name a file")
+        self._path = settings.path
+        self._fd = -1
+        self._seen: dict[str, None] = {}  # events, as in their cells; the oldest first
+
+    def open(self) -> None:
+        self.close()
+        try:
+            if Path(self._path).exists() and not Path(self._path).is_file():
+                raise DeliveryError(f"{self._path!r} is no plain file: mend csv.path")
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._fd = os.open(self._path, flags, 0o666)
+            self._lock()
+            self._repair()
+        except OSError as error:
+            self.close()
+            raise self._failed(error) from error
+        except DeliveryError:
+            self.close()
+            raise
+
+    def deliver(self, notice: Notice) -> None:
+        if notice.state != "off":
+            return
+        if self._fd < 0 or self._was_moved():
+            self.open()
+        row = as_row(notice)
+        if row[0] in self._seen:
+            return
+        try:
+            self._append(_line(row))
+        except OSError as error:
+            raise self._failed(error) from error
+        self._remember(row[0])
+
+    def idle(self) -> None:
+        pass
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = -1
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DeliveryError(
+                f"another process writes to {self._path!r}: give each its own csv.path"
+            ) from None
+        except OSError:
+            pass  # not every file system can
+
+    def _was_moved(self) -> bool:
+        try:
+            there, ours = os.stat(self._path), os.fstat(self._fd)  # noqa: PTH116
+        except OSError:
+            return True
+        return not os.path.samestat(there, ours) or not stat.S_ISREG(there.st_mode)
+
+    def _repair(self) -> None:
+        """Check that the file is ours, complete its header, take back a torn last row."""
+        head = os.pread(self._fd, 4096, 0)
+        if not head.replace(b"\r\n", b"\n").startswith(_HEADER.replace(b"\r\n", b"\n")):
+            # Zeros are what a power cut leaves of what was not yet on the disk.
+            begun = _HEADER.startswith(head.rstrip(b"\0"))
+            if not begun or os.fstat(self._fd).st_size > len(head):
+                raise DeliveryError(
+                    f"{self._path!r} is another table, its first line is not otic's: "
+                    "move it away, or mend csv.path"
+                )
+            os.ftruncate(self._fd, 0)
+        size = os.fstat(self._fd).st_size
+        if size == 0:
+            self._append(b"")
+            size = len(_HEADER)
+        start = max(0, size - TAIL_BYTES)
+        tail = os.pread(self._fd, size - start, start)
+        end = tail.rfind(b"\n") + 1
+        if end == 0:
+            raise DeliveryError(
+                f"{self._path!r} is damaged, it has a line of over {TAIL_BYTES} bytes: move it away"
+            )
+        if end < len(tail):
+            if _is_whole(tail[end:]):  # someone edited the file and left out the last line's end
+                self._append(b"\n" if tail.endswith(b"\r") else b"\r\n")
+            else:
+                os.ftruncate(self._fd, start + end)
+                tail = tail[:end]
+        lines = tail.decode("utf-8", "replace").split("\n")[1:]  # without header or a torn first
+        self._seen.clear()
+        for line in lines:
+            if cells := _cells(line):
+                self._remember(cells[0])
+
+    def _append(self, line: bytes) -> None:
+        """Write all of the line, below a header, or nothing."""
+        size = os.fstat(self._fd).st_size
+        rest = memoryview(line if size else _HEADER + line)
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+            os.fsync(self._fd)
+        except OSError:
+            with contextlib.suppress(OSError):  # else open() will
+                os.ftruncate(self._fd, size)
+            raise
+
+    def _remember(self, event: str) -> None:
+        self._seen[event] = None
+        if len(self._seen) > _MAX_SEEN:
+            del self._seen[next(iter(self._seen))]
+
+    def _failed(self, error: OSError) -> DeliveryError:
+        return DeliveryError(
+            f"can't write {self._path!r}: {error.strerror}: make room, or mend csv.path"
+        )
+
+
+def as_row(notice: Notice) -> list[str]:
+    """The cells of an event that ended, in the order of :data:`COLUMNS`."""
+    seconds = None if notice.offset is None else notice.offset - notice.onset
+    text = (notice.event, notice.sensor, notice.source, notice.label)
+    when = (notice.onset_at, notice.offset_at)
+    numbers = (seconds, notice.peak, notice.onset, notice.offset)
+    return [
+        *(_text_cell(value) for value in (*text, *when)),
+        *("" if value is None else str(round(value, 6)) for value in numbers),
+        _text_cell(notice.reason),
+    ]
+
+
+def _text_cell(value: str | None) -> str:
+    """Text on one line that no spreadsheet takes for a formula."""
+    # Controls, halves of letters, and what ends a line or a paragraph.
+    unwanted = {"Cc", "Cs", "Zl", "Zp"}
+    text = "".join(" " if unicodedata.category(c) in unwanted else c for c in value or "")
+    return "'" + text if text.lstrip().startswith(_FORMULA) else text
+
+
+def _line(row: list[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(row)
+    return text.getvalue().encode()
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line; none where it is no row."""
+    try:
+        return next(csv.reader([line.rstrip("\r")], strict=True), [])
+    except csv.Error:
+        return []
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a last line without its end lacks nothing else: all cells, no reason."""
+    cells = _cells(line.decode("utf-8", "replace"))
+    return b"\0" not in line and len(cells) == len(COLUMNS) and not cells[-1]

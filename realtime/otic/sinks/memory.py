@@ -1,0 +1,307 @@
+"""The latest minutes of each stream, for those who look at it: sound, picture, scores, events."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otic.bundle import Bundle
+from otic.clock import utc_now
+from otic.conversion import Chunk, Lost
+from otic.events import Event, Gap, Item, Scores
+from otic.picture import LatestPicture
+from otic.pipeline import usable_runs
+from otic.sinks.contract import StreamEnd, StreamStart
+from otic.sinks.recent_audio import RecentAudio
+
+PICTURE_SECONDS = 600.0
+SOUND_SECONDS = 90.0
+MOST_SCORES = 1200
+MOST_EVENTS = 500
+MOST_ENDED = 4
+"""Streams that have ended and are still kept: of files in a row there may be thousands."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An event, finished or not, or a gap.
+
+    Attributes
+    ----------
+    number : int
+        Counts the events and gaps of the stream, from 1.
+    label : str
+        Empty for a gap.
+    onset, offset : float
+        Seconds of the stream; ``offset`` is None while it is on.
+    decided : float
+        When it was said that it is on.
+    peak : float
+        The highest smoothed score so far.
+    onset_at : datetime or None
+        By the wall clock; None for what is not live.
+    lost : int
+        Samples of a gap; 0 for an event.
+    wanted : bool
+        Whether a person had paused the stream in that gap.
+    """
+
+    number: int
+    label: str
+    onset: float
+    offset: float | None
+    decided: float
+    peak: float
+    onset_at: datetime | None
+    lost: int = 0
+    wanted: bool = False
+
+
+class StreamMemory:
+    """What is kept of one stream.
+
+    Thread safety: one thread calls :meth:`hear`, :meth:`write` and :meth:`end`; any thread may
+    call the rest. A lock is held for copies of some kilobytes only, so nobody waits.
+    What is given never changes afterwards.
+
+    Parameters
+    ----------
+    stream : StreamStart
+    bundle : Bundle
+    now : callable
+        The wall clock, with a time zone.
+    paused : callable
+        Whether a person has paused the streams.
+    keeps_sound : bool
+        False for privacy: then there is a picture, and no sound.
+    """
+
+    def __init__(
+        self,
+        stream: StreamStart,
+        bundle: Bundle,
+        now: Callable[[], datetime] = utc_now,
+        paused: Callable[[], bool] = lambda: False,
+        keeps_sound: bool = True,
+    ) -> None:
+        self.stream = stream
+        self.sr = stream.sr
+        self._now = now
+        self._paused = paused
+        self._keeps_sound = keeps_sound
+        self._skipped_until = 0  # the sample behind the latest that came in a pause
+        self._lock = threading.Lock()
+        self._picture = LatestPicture(bundle.features, PICTURE_SECONDS)
+        self._audio = RecentAudio(stream.sr)
+        self._times = np.zeros(MOST_SCORES)
+        self._scores = np.zeros((MOST_SCORES, len(bundle.labels)), np.float32)
+        self._n_scores = 0
+        self._heard: deque[Heard] = deque(maxlen=MOST_EVENTS)
+        self._count = 0
+        self._ended = False
+
+    @property
+    def column_seconds(self) -> float:
+        """How long a column of the picture lasts."""
+        return self._picture.column_samples / self.sr
+
+    @property
+    def next_column(self) -> int:
+        """The number behind the latest column that has begun; column 0 begins at second 0."""
+        return self._picture.next_column
+
+    @property
+    def n_scores(self) -> int:
+        """Predictions so far."""
+        return self._n_scores
+
+    @property
+    def seconds(self) -> float:
+        """The sample clock, in seconds."""
+        return self._audio.position / self.sr
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream has ended."""
+        return self._ended
+
+    def columns(self, first: int, stop: int) -> NDArray[np.uint8]:
+        """Columns of the picture, see :meth:`otic.picture.LatestPicture.columns`."""
+        with self._lock:
+            return self._picture.columns(first, stop)
+
+    def scores(self, first: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Predictions ``first`` to ``stop``, as far as they are kept.
+
+        Returns
+        -------
+        times : float64 [n]
+            Seconds of the stream.
+        smoothed : float32 [n, n_labels]
+        """
+        with self._lock:
+            oldest = max(0, self._n_scores - MOST_SCORES)
+            rows = np.arange(max(first, oldest), min(stop, self._n_scores)) % MOST_SCORES
+            return self._times[rows], self._scores[rows]
+
+    def heard(self) -> tuple[Heard, ...]:
+        """Events and gaps that are kept, in the order of their numbers."""
+        with self._lock:
+            return tuple(self._heard)
+
+    def sound(self, start: float, stop: float) -> tuple[float, tuple[NDArray[np.int16], ...]]:
+        """The sound between two seconds of the stream, as far as it is kept.
+
+        Returns
+        -------
+        start : float
+            Second of the first sample.
+        pieces : tuple of int16 [n]
+            In order; empty where nothing is kept. Lost samples are silence.
+        """
+        with self._lock:
+            audio = self._audio
+            first = max(round(start * self.sr), audio.oldest)
+            last = min(round(stop * self.sr), audio.position)
+            if not self._keeps_sound:
+                return first / self.sr, ()
+            # Copies: the latest piece is still being filled.
+            return first / self.sr, tuple(piece.copy() for piece in audio.cut(first, last))
+
+    def hear(self, chunk: Chunk) -> None:
+        """Take what the pipeline is about to take."""
+        with self._lock:
+            if isinstance(chunk, Lost):
+                self._lose(chunk.samples)
+                if self._paused():
+                    self._skipped_until = self._audio.position
+            else:
+                for start, stop, usable in usable_runs(chunk):
+                    if usable:
+                        if self._keeps_sound:
+                            self._audio.push(chunk[start:stop])
+                        else:
+                            self._audio.lose(stop - start)
+                        self._picture.push(chunk[start:stop])
+                    else:
+                        self._lose(stop - start)
+            self._audio.forget(max(0, self._audio.position - round(SOUND_SECONDS * self.sr)))
+
+    def write(self, item: Item) -> None:
+        """Take what the pipeline gave."""
+        with self._lock:
+            if isinstance(item, Scores):
+                row = self._n_scores % MOST_SCORES
+                self._times[row] = item.time
+                self._scores[row] = list(item.smoothed.values())
+                self._n_scores += 1
+                self._raise_peaks(item.smoothed)
+            elif isinstance(item, Event):
+                self._take_event(item)
+            else:
+                self._take_gap(item)
+
+    def end(self) -> None:
+        """The stream has ended."""
+        self._ended = True
+
+    def _lose(self, n: int) -> None:
+        self._audio.lose(n)
+        self._picture.lose(n)
+
+    def _take_event(self, item: Event) -> None:
+        if item.state == "on":
+            self._count += 1
+            onset_at = self._clock(item.time, item.onset)
+            score = item.score or 0.0
+            self._heard.append(
+                Heard(self._count, item.label, item.onset, None, item.time, score, onset_at)
+            )
+            return
+        for place in range(len(self._heard) - 1, -1, -1):
+            on = self._heard[place]
+            if (on.label, on.onset, on.offset) == (item.label, item.onset, None):
+                self._heard[place] = replace(on, offset=item.offset, peak=item.peak or on.peak)
+                return
+
+    def _raise_peaks(self, smoothed: dict[str, float]) -> None:
+        """Of what is on."""
+        for place, event in enumerate(self._heard):
+            if event.offset is None and (score := smoothed.get(event.label, 0.0)) > event.peak:
+                self._heard[place] = replace(event, peak=score)
+
+    def _take_gap(self, gap: Gap) -> None:
+        self._count += 1
+        at = gap.sample / self.sr
+        ended = (gap.sample + gap.lost) / self.sr
+        wanted = gap.sample < self._skipped_until
+        at_clock = self._clock(ended, at)
+        self._heard.append(
+            Heard(self._count, "", at, ended, ended, 0.0, at_clock, gap.lost, wanted)
+        )
+
+    def _clock(self, decided: float, onset: float) -> datetime | None:
+        """The wall clock at an onset that is told of now."""
+        if self.stream.started is None:
+            return None
+        return self._now() - timedelta(seconds=decided - onset)
+
+
+class MemorySink:
+    """Keeps a :class:`StreamMemory` of each stream, and of the latest that ended; an AudioSink.
+
+    Thread safety: one thread calls the methods of the contract, any :meth:`of`.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model in use.
+    now : callable
+        The wall clock, with a time zone.
+    paused : callable
+        Whether a person has paused the streams.
+    keeps_sound : bool
+        See :class:`StreamMemory`.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        now: Callable[[], datetime] = utc_now,
+        paused: Callable[[], bool] = lambda: False,
+        keeps_sound: bool = True,
+    ) -> None:
+        self._bundle = bundle
+        self._now = now
+        self._paused = paused
+        self._keeps_sound = keeps_sound
+        self._memories: dict[str, StreamMemory] = {}
+
+    def of(self, source: str) -> StreamMemory | None:
+        """The memory of a stream that has begun, by its source's name."""
+        return self._memories.get(source)
+
+    def start(self, stream: StreamStart) -> None:
+        others = {name: m for name, m in self._memories.items() if name != stream.source}
+        for name in [name for name, m in others.items() if m.ended][:-MOST_ENDED]:
+            del others[name]
+        memory = StreamMemory(stream, self._bundle, self._now, self._paused, self._keeps_sound)
+        self._memories = {**others, stream.source: memory}  # a new one: any thread may look
+
+    def hear(self, stream: StreamStart, chunk: Chunk) -> None:
+        self._memories[stream.source].hear(chunk)
+
+    def write(self, stream: StreamStart, item: Item) -> None:
+        self._memories[stream.source].write(item)
+
+    def end(self, stream: StreamStart, end: StreamEnd) -> None:
+        self._memories[stream.source].end()
+
+    def close(self) -> None:
+        pass

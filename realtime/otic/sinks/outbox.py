@@ -1,0 +1,186 @@
+"""From events to notices: what goes out into the world, and when that was by the clock."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from otic.clock import iso, utc_now
+from otic.events import Event, Item
+from otic.sinks.contract import StreamEnd, StreamStart
+from otic.sinks.courier import Courier, CourierStatus
+from otic.sinks.notices import Notice
+from otic.sinks.spool import Spool
+
+_LOOK_SECONDS = 0.05  # how soon a shorter patience is noticed
+_SPOOL_SECONDS = 0.05  # for a thread that is at the disk once the patience is over
+
+
+def random_id() -> str:
+    """32 hexadecimal digits that no other event has, on any machine."""
+    return uuid.uuid4().hex
+
+
+class Outbox:
+    """A sink that puts each event into the spool, for all receivers.
+
+    From its constructor on the couriers work. Events that were on when the process was killed
+    are ended first, with the reason ``restart``: how long they went on is not known, so their
+    end is when they were last known to be on, the decision that began them; their ``at`` is now.
+
+    Thread safety: as :class:`otic.sinks.contract.Sink`; any thread may call
+    :meth:`statuses`.
+
+    Parameters
+    ----------
+    sensor : str
+        What this installation is called.
+    spool : Spool
+        It is closed with the outbox.
+    couriers : sequence of Courier
+        Not started yet.
+    now : callable
+        Gives the wall-clock time, with its time zone.
+    new_id : callable
+        Gives what no event was ever called.
+    patience_seconds : callable
+        How long the couriers may go on from :meth:`finish` on with what still waits. Asked
+        again and again until then: it may become shorter.
+    say : callable
+        Told, on one line for each receiver, what was not delivered in the end.
+    """
+
+    def __init__(
+        self,
+        sensor: str,
+        spool: Spool,
+        couriers: Sequence[Courier],
+        now: Callable[[], datetime] = utc_now,
+        new_id: Callable[[], str] = random_id,
+        *,
+        patience_seconds: Callable[[], float] = lambda: 0.4,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._sensor = sensor
+        self._spool = spool
+        self._couriers = tuple(couriers)
+        self._now = now
+        self._new_id = new_id
+        self._patience = patience_seconds
+        self._say = say
+        self._finishing_since: float | None = None
+        self._undelivered = 0
+        # The event that is on, and when it began, by source and label.
+        self._on: dict[tuple[str, str], tuple[str, datetime]] = {}
+        for notice in spool.open_events():
+            spool.append(_ended_by_restart(notice, self._now()))
+        for courier in self._couriers:
+            courier.start()
+
+    def start(self, stream: StreamStart) -> None:
+        pass
+
+    def write(self, stream: StreamStart, item: Item) -> None:
+        if isinstance(item, Event):
+            self._spool.append(self._notice(stream.source, item, self._now()))
+
+    def end(self, stream: StreamStart, end: StreamEnd) -> None:
+        pass
+
+    def finish(self) -> None:
+        """No further event comes: the couriers have the patience from now on. Does not wait."""
+        if self._finishing_since is None:
+            self._finishing_since = time.monotonic()
+            patience = self._patience()
+            for courier in self._couriers:
+                courier.finish(patience)
+
+    def close(self) -> None:
+        """:meth:`finish`, and wait for that; what is left stays in a spool on the disk.
+
+        Takes what is left of the patience, and what the disk needs for the spool's file.
+        """
+        self.finish()
+        for courier in self._couriers:
+            while not courier.join(min(_LOOK_SECONDS, self._left())) and self._left() > 0.0:
+                pass
+            courier.finish(0.0)  # where the patience became shorter
+        self._spool.close(self._left() + _SPOOL_SECONDS)
+        self._tell()
+
+    def undelivered(self) -> int:
+        """After :meth:`close`: how many deliveries were not made, by all receivers together.
+
+        What waits, what was refused since the start, and what a spool in memory dropped.
+        """
+        return self._undelivered
+
+    def statuses(self) -> tuple[CourierStatus, ...]:
+        """How each receiver does, in their order."""
+        return tuple(courier.status() for courier in self._couriers)
+
+    def _left(self) -> float:
+        """Of the patience, in seconds, 0 where it is over."""
+        assert self._finishing_since is not None
+        return max(0.0, self._finishing_since + self._patience() - time.monotonic())
+
+    def _tell(self) -> None:
+        path = self._spool.path
+        self._undelivered = 0
+        for status in self.statuses():
+            left = status.waiting if path is not None else status.waiting + status.dropped
+            self._undelivered += left + status.refused
+            where = "" if path is None else f", they wait in '{path}'"
+            if left:
+                self._say(f"{status.name}: {left} events were not delivered{where}")
+            if status.refused:
+                why = f": {status.last_error}" if status.last_error else ""
+                self._say(f"{status.name}: {status.refused} events were refused, lately{why}")
+
+    def _notice(self, source: str, event: Event, at: datetime) -> Notice:
+        key = (source, event.label)
+        began = None if event.state == "on" else self._on.pop(key, None)
+        if began is None:
+            began = (self._new_id(), at - timedelta(seconds=event.time - event.onset))
+        if event.state == "on":
+            self._on[key] = began
+        # An end is counted from the beginning: the clock may have been set in between.
+        name, onset_at = began
+        offset_at = None
+        if event.offset is not None:
+            offset_at = iso(onset_at + timedelta(seconds=event.offset - event.onset))
+        return Notice(
+            event=name,
+            state=event.state,
+            sensor=self._sensor,
+            source=source,
+            label=event.label,
+            onset=event.onset,
+            time=event.time,
+            onset_at=iso(onset_at),
+            at=iso(at),
+            offset=event.offset,
+            offset_at=offset_at,
+            score=event.score,
+            peak=event.peak,
+        )
+
+
+def _ended_by_restart(on: Notice, now: datetime) -> Notice:
+    return Notice(
+        event=on.event,
+        state="off",
+        sensor=on.sensor,
+        source=on.source,
+        label=on.label,
+        onset=on.onset,
+        time=on.time,
+        onset_at=on.onset_at,
+        at=iso(now),
+        offset=on.time,
+        offset_at=on.at,
+        peak=on.score,
+        reason="restart",
+    )

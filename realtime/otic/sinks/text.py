@@ -1,0 +1,73 @@
+"""Events as plain lines, for a person without a dashboard."""
+
+from __future__ import annotations
+
+import select
+from contextlib import suppress
+from typing import TextIO
+
+from otic.events import Event, Gap, Item
+from otic.sinks.contract import StreamEnd, StreamStart
+
+
+class TextSink:
+    """Events, losses, start and end as a line each; dropped and counted where nobody reads.
+
+    Parameters
+    ----------
+    stream : TextIO
+    several : bool
+        Whether streams run at the same time: each line then says whose it is.
+    """
+
+    def __init__(self, stream: TextIO, several: bool = False) -> None:
+        self._stream = stream
+        self._several = several
+        self._dropped = 0
+
+    def start(self, stream: StreamStart) -> None:
+        hop = stream.inference_hop_seconds
+        self._print(f"{stream.source}: {stream.model}, a score every {hop:.2f} s")
+
+    def write(self, stream: StreamStart, item: Item) -> None:
+        if isinstance(item, Event):
+            self._say(stream, event_text(item))
+        elif isinstance(item, Gap):
+            goes_on = item.sample + item.lost
+            self._say(stream, f"{'':>18}  {item.lost} samples lost before sample {goes_on}")
+
+    def end(self, stream: StreamStart, end: StreamEnd) -> None:
+        self._say(stream, f"end after {end.seconds:.2f} s, {end.lost} samples lost")
+
+    def close(self) -> None:
+        pass
+
+    def _say(self, stream: StreamStart, line: str) -> None:
+        whose = f"{stream.source}: " if self._several else ""
+        self._print(whose + line)
+
+    def _print(self, line: str) -> None:
+        """Print it if that does not have to wait: who reads this must not stop the audio."""
+        if not _takes_more(self._stream):
+            self._dropped += 1
+            return
+        if self._dropped:
+            line = f"({self._dropped} lines were not read in time)\n{line}"
+            self._dropped = 0
+        with suppress(OSError, ValueError):  # a full disk, a closed terminal
+            print(line, file=self._stream, flush=True)
+
+
+def _takes_more(stream: TextIO) -> bool:
+    """Whether a line can be written at once; a pipe that has room for one says so."""
+    try:
+        return bool(select.select([], [stream], [], 0.0)[1])
+    except (OSError, ValueError):  # in memory, or closed
+        return True
+
+
+def event_text(event: Event) -> str:
+    """An event on one line, as the text log and the dashboard show it."""
+    if event.state == "on":
+        return f"{event.onset:8.2f} s …          {event.label} on, score {event.score:.2f}"
+    return f"{event.onset:8.2f} s … {event.offset:7.2f} s  {event.label} off, peak {event.peak:.2f}"

@@ -1,0 +1,165 @@
+"""One source on its way through a pipeline into the sinks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from otic import __version__
+from otic.clock import iso, utc_now
+from otic.conversion import Chunk, Lost
+from otic.events import Item
+from otic.monitor import Monitor
+from otic.pipeline import Pipeline
+from otic.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart
+from otic.sources import Source
+
+
+class Stream:
+    """A source, its pipeline and its monitor; the sinks are everybody's.
+
+    Parameters
+    ----------
+    source : Source
+    pipeline : Pipeline
+        Its own.
+    monitor : Monitor
+        Kept up to date.
+    sinks : sequence of Sink
+        Called in this order.
+    limit : int, optional
+        Ends after so many samples.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        pipeline: Pipeline,
+        monitor: Monitor,
+        sinks: Sequence[Sink],
+        limit: int | None,
+    ) -> None:
+        self.source = source
+        self.next_chunk: Chunk | None = None
+        """What :meth:`take` will take; None while there is nothing."""
+        self._pipeline = pipeline
+        self._monitor = monitor
+        self._sinks = sinks
+        self._told: list[Sink] = []  # those that know of the stream
+        self._listeners = [sink for sink in sinks if isinstance(sink, AudioSink)]
+        self._limit = limit
+        self._chunks = source.chunks()
+        self._start: StreamStart | None = None
+        self._finished = False
+
+    @property
+    def next_end(self) -> int:
+        """The sample clock behind ``next_chunk``."""
+        assert self.next_chunk is not None
+        return self._pipeline.sample + _length(self.next_chunk)
+
+    def begin(self) -> None:
+        """Tell the sinks."""
+        bundle = self._pipeline.bundle
+        started = None
+        if self.source.live:
+            started = iso(utc_now())
+        self._start = StreamStart(
+            otic=__version__,
+            model=bundle.name,
+            model_sha256=bundle.sha256,
+            source=self.source.name,
+            sr=bundle.features.sr,
+            window_seconds=bundle.features.window_seconds,
+            inference_hop_seconds=bundle.inference_hop_seconds,
+            labels=bundle.labels,
+            started=started,
+        )
+        for sink in self._sinks:
+            sink.start(self._start)
+            self._told.append(sink)
+
+    def look(self) -> bool:
+        """Ask the source for the next chunk, if none waits; False at the end of the stream.
+
+        Raises
+        ------
+        SourceError
+            If it fails; what it gave before has been taken.
+        """
+        if self._limit is not None and self._pipeline.sample >= self._limit:
+            return False
+        if self.next_chunk is None:
+            try:
+                chunk = next(self._chunks)
+            except StopIteration:
+                return False
+            self.next_chunk = None if chunk is None else self._cut(chunk)
+        return True
+
+    def take(self) -> None:
+        """Classify the chunk that waits, and tell the sinks."""
+        chunk = self._next_heard()
+        begin = time.perf_counter()
+        lost_before = self._pipeline.lost
+        if isinstance(chunk, Lost):
+            items = self._pipeline.lose(chunk.samples)
+        else:
+            items = self._pipeline.process(chunk)
+        self._monitor.heard_work(time.perf_counter() - begin)
+        self._monitor.heard_chunk(chunk, self._pipeline.lost - lost_before)
+        self._emit(items)
+
+    def skip(self) -> None:
+        """Do without the chunk that waits: a person has paused the stream."""
+        assert self.next_chunk is not None
+        n = _length(self.next_chunk)
+        self.next_chunk = Lost(n)
+        self._next_heard()
+        self._monitor.skipped(n)
+        self._emit(self._pipeline.lose(n))
+
+    def set_threshold(self, label: str, value: float) -> None:
+        """See :meth:`otic.Pipeline.set_threshold`."""
+        self._pipeline.set_threshold(label, value)
+
+    def finish(self) -> None:
+        """Close what is on and tell the sinks that were told of the beginning; once."""
+        if self._finished or self._start is None:
+            return
+        self._finished = True
+        self._emit(self._pipeline.flush())
+        samples = self._pipeline.sample
+        end = StreamEnd(samples, samples / self._start.sr, self._pipeline.lost)
+        for sink in self._told:
+            sink.end(self._start, end)
+
+    def _next_heard(self) -> Chunk:
+        """The chunk that waited; sinks that listen have heard it."""
+        chunk, self.next_chunk = self.next_chunk, None
+        assert chunk is not None
+        assert self._start is not None
+        for listener in self._listeners:
+            listener.hear(self._start, chunk)
+        return chunk
+
+    def _emit(self, items: list[Item]) -> None:
+        assert self._start is not None
+        # Sink by sink: where one fails, those before it have got all of these.
+        for sink in self._told:
+            for item in items:
+                sink.write(self._start, item)
+        self._monitor.heard_items(items)
+
+    def _cut(self, chunk: Chunk) -> Chunk:
+        """The part of the chunk up to the limit on the sample clock."""
+        if self._limit is None:
+            return chunk
+        left = self._limit - self._pipeline.sample
+        if isinstance(chunk, Lost):
+            return Lost(min(chunk.samples, left))
+        return chunk[:left]
+
+
+def _length(chunk: Chunk) -> int:
+    return chunk.samples if isinstance(chunk, Lost) else len(chunk)

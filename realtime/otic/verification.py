@@ -1,0 +1,193 @@
+"""Proofs that this machine computes what otic promises; the core of ``otic verify``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otic.bundle import Bundle
+from otic.classifier import Classifier
+from otic.events import Item
+from otic.frontend import Frontend
+from otic.golden import SOUNDS, GoldenCase, golden_sound, kept_features
+from otic.params import LOG_MEL, MFCC, FeatureParams
+from otic.pipeline import Pipeline
+from otic.reference import reference_features
+
+FEATURE_LIMIT = 5e-4
+"""Largest difference of any feature from the float64 batch result.
+
+More is allowed where the model's band, or ``top_db``, reaches below what float32
+can tell: see ``_ROUNDING``.
+"""
+
+LOG_MEL_LIMIT = 0.01
+"""The same for log-mel frames, in dB, and for the MFCCs of single frames.
+
+A band 80 dB below its frame's loudest bin differs by some 0.001 dB, the rounding of a
+float32 transform; averages over frames and bands hide it.
+"""
+
+SCORE_LIMIT = 1e-4
+"""Largest difference of any score from a golden case's."""
+
+INT8_SCORE_LIMIT = 0.03
+"""The same of an int8 model, where a feature between two steps may fall to either."""
+
+# A float32 FFT has noise of about this power beside its loudest bin. Where that is not far below
+# all that a model looks at (a loud hum under its fmin, say), it shows in the features.
+_ROUNDING = 1e-14
+
+_OF_FRAMES = {LOG_MEL: "log-mel frames", MFCC: "MFCCs of single frames"}
+
+_WINDOWS = 200  # compared with the batch result, evenly spaced over the audio
+_BLOCKS = (17, 512, 65536)
+_SHORT_SECONDS = 2.0  # of audio behind the first window, for blocks of one sample
+
+
+@dataclass(frozen=True)
+class Check:
+    """One proof's outcome.
+
+    Attributes
+    ----------
+    name : str
+    passed : bool or None
+        None where there is nothing to check.
+    text : str
+        What was compared, and how closely it agrees.
+    """
+
+    name: str
+    passed: bool | None
+    text: str
+
+
+def golden_cases(bundle: Bundle) -> tuple[GoldenCase, ...]:
+    """The golden cases of a model, with features computed in float64."""
+    p, classifier = bundle.features, Classifier(bundle)
+    cases = []
+    for sound in SOUNDS:
+        features = reference_features(golden_sound(sound, p.sr, p.window_samples), p)
+        scores = classifier.predict(features.astype(np.float32))
+        kept = kept_features(features)
+        cases.append(GoldenCase(sound, tuple(kept.tolist()), tuple(scores.tolist())))
+    return tuple(cases)
+
+
+def check_golden_cases(bundle: Bundle) -> Check:
+    """The bundle's golden sounds still give its golden features and scores."""
+    name = "golden cases"
+    if not bundle.golden:
+        return Check(
+            name, None, "the model file has none: it was not made by 'otic train' of today"
+        )
+    p, classifier = bundle.features, Classifier(bundle)
+    int8 = bundle.provenance.get("weights") == "int8"
+    score_limit = INT8_SCORE_LIMIT if int8 else SCORE_LIMIT
+    off_features = off_scores = 0.0
+    for case in bundle.golden:
+        frontend = Frontend(p)
+        frontend.push(golden_sound(case.sound, p.sr, p.window_samples))
+        features = frontend.features()
+        scores = classifier.predict(features)
+        kept, weights = kept_features(features), kept_features(_weights(p))
+        off_features = max(off_features, _difference(kept, np.array(case.features), weights))
+        off_scores = max(off_scores, _difference(scores, np.array(case.scores)))
+    return Check(
+        name,
+        off_features <= FEATURE_LIMIT and off_scores <= score_limit,
+        f"{len(bundle.golden)} sounds: features within {off_features:.1e} "
+        f"(limit {FEATURE_LIMIT:.0e}{_note(p)}), "
+        f"scores within {off_scores:.1e} (limit {score_limit:.0e})",
+    )
+
+
+def check_streaming_is_batch(bundle: Bundle, y: NDArray[np.float32]) -> Check:
+    """Windows of the stream have the features that float64 NumPy gives for them alone."""
+    p, hop = bundle.features, bundle.inference_hop_samples
+    frontend = Frontend(p)
+    ends = np.arange(p.window_samples, len(y) + 1, hop)
+    chosen = ends[np.unique(np.linspace(0, len(ends) - 1, _WINDOWS).astype(int))]
+    weights = _weights(p)
+    worst, blurred, passed, position = 0.0, 0, True, 0
+    for end in chosen.tolist():
+        frontend.push(y[position:end])
+        position = end
+        window = y[end - p.window_samples : end]
+        expected = reference_features(window, p)
+        off = _difference(frontend.features(), expected, weights)
+        worst = max(worst, off)
+        if off > FEATURE_LIMIT:
+            blur = _difference(reference_features(window, p, _ROUNDING), expected, weights)
+            explained = off <= FEATURE_LIMIT + blur < float("inf")
+            blurred += explained
+            passed &= explained
+    text = (
+        f"{len(chosen)} of {len(ends)} windows: features within {worst:.1e} "
+        f"of float64 NumPy (limit {FEATURE_LIMIT:.0e}{_note(p)}"
+    )
+    if blurred:
+        text += f"; more in {blurred} with sounds that float32 can't tell from rounding"
+    return Check("streaming = batch", passed, text + ")")
+
+
+def check_block_sizes(bundle: Bundle, y: NDArray[np.float32]) -> Check:
+    """The same scores and events, bit for bit, however the stream is cut."""
+    whole = _items(bundle, [y])
+    rng = np.random.default_rng(0)
+    at_random = np.split(y, np.cumsum(rng.integers(1, 4096, size=len(y) // 2048)))
+    cuttings = {str(size): _cut(y, size) for size in _BLOCKS}
+    different = [
+        name
+        for name, blocks in {**cuttings, "random": at_random}.items()
+        if _items(bundle, blocks) != whole
+    ]
+    start = y[: bundle.features.window_samples + int(_SHORT_SECONDS * bundle.features.sr)]
+    if _items(bundle, _cut(start, 1)) != _items(bundle, [start]):
+        different.insert(0, "1")
+    tried = f"blocks of 1, {', '.join(map(str, _BLOCKS))} and random sizes"
+    if different:
+        return Check("block sizes", False, f"{tried}: different at {', '.join(different)}")
+    return Check("block sizes", True, f"{tried}: the same {len(whole)} items, bit for bit")
+
+
+def _items(bundle: Bundle, blocks: Iterable[NDArray[np.float32]]) -> list[Item]:
+    pipeline = Pipeline(bundle)
+    items = [item for block in blocks for item in pipeline.process(block)]
+    return [*items, *pipeline.flush()]
+
+
+def _cut(y: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
+    return [y[i : i + size] for i in range(0, len(y), size)]
+
+
+def _weights(p: FeatureParams) -> NDArray[np.floating]:
+    """What makes ``FEATURE_LIMIT`` the limit of each feature, [n_features]."""
+    share = FEATURE_LIMIT / LOG_MEL_LIMIT
+    return np.concatenate(
+        [np.full(p.width(name), share if name in _OF_FRAMES else 1.0) for name in p.statistics]
+    )
+
+
+def _note(p: FeatureParams) -> str:
+    """The wider limit, where it is used."""
+    named = [words for name, words in _OF_FRAMES.items() if name in p.statistics]
+    return f"; {LOG_MEL_LIMIT / FEATURE_LIMIT:.0f} times that for {' and '.join(named)}" * bool(
+        named
+    )
+
+
+def _difference(
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    weights: NDArray[np.floating] | float = 1.0,
+) -> float:
+    """The largest; infinite where they can't be compared, so that no NaN passes."""
+    if a.shape != b.shape:
+        return float("inf")
+    worst = float((np.abs(a - b) * weights).max())
+    return worst if np.isfinite(worst) else float("inf")

@@ -1,0 +1,262 @@
+"""The page's addresses: its files, what it is told live, history, recordings and marks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from otic.desk import Desk
+from otic.errors import OticError
+from otic.review.folder import Mark
+from otic.settings import Settings
+from otic.web.audience import Message, Page
+from otic.web.clips import ClipFiles
+from otic.web.feed import Feed
+from otic.web.guard import Guard
+from otic.web.history import PAGE_EVENTS, History, Wanted
+from otic.web.marks import Marker
+
+_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+_SOUND_TYPES = {".flac": "audio/flac", ".wav": "audio/wav"}
+_FIRST_MESSAGE_SECONDS = 10.0
+_MOST_MARK_BYTES = 4096
+_BODY_SECONDS = 5.0
+_TRY_AGAIN = 1013  # WebSocket's code for "too many"
+
+
+def make_app(
+    settings: Settings, desk: Desk, host: str, token: str, abort: Callable[[Any], None]
+) -> ASGIApp:
+    """The application that a server runs.
+
+    Parameters
+    ----------
+    settings : Settings
+    desk : Desk
+        What is looked at.
+    host : str
+        That ``web.listen`` names.
+    token : str
+        Empty for none.
+    abort : callable
+        Ends the connection of a client at once.
+    """
+    pages = {path.name: path.read_bytes() for path in _page_files()}
+    return Guard(_App(settings, desk, pages, abort).app, token, host, pages["login.html"])
+
+
+class _App:
+    """What answers; everything that waits for a disk is in threads of starlette's."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        desk: Desk,
+        pages: dict[str, bytes],
+        abort: Callable[[Any], None],
+    ) -> None:
+        heard = settings.clips.enabled  # else nothing is to be heard, of whatever age
+        folder = settings.clips.directory if heard else None
+        review = desk.review.audio if heard and desk.review is not None else None
+        self._clips = ClipFiles(None if folder is None else Path(folder))
+        self._reviewed = ClipFiles(review)
+        path = settings.sqlite.path
+        self._history = None if path is None else History(path)
+        self._marker = Marker(desk, self._history, self._clips)
+        self._desk = desk
+        self._abort = abort
+        facts = {"has_clips": folder is not None, "has_history": path is not None}
+        self._feed = Feed(desk, facts)
+        routes = [
+            Route("/" if name == "index.html" else f"/{name}", _static(name, content))
+            for name, content in pages.items()
+        ]
+        self.app = Starlette(
+            routes=[
+                *routes,
+                WebSocketRoute("/live", self._live),
+                Route("/history", self._rows),
+                Route("/mark", self._mark, methods=["POST"]),
+                Route("/clip", self._clip_of_live),
+                Route("/clips/{name}", self._sound(self._clips)),
+                Route("/reviewed/{name}", self._sound(self._reviewed)),
+            ],
+            exception_handlers={OticError: _explain},
+        )
+
+    async def _live(self, socket: WebSocket) -> None:
+        """Tell a page what happens until it goes."""
+        await socket.accept()
+        if self._feed.full:
+            await socket.close(_TRY_AGAIN, "too many pages are open")
+            return
+        try:
+            first = await asyncio.wait_for(socket.receive_text(), _FIRST_MESSAGE_SECONDS)
+            known = json.loads(first)
+        except (TimeoutError, ValueError, KeyError, RecursionError, WebSocketDisconnect):
+            self._abort(socket.scope["client"])
+            return
+        page = Page(lambda: self._abort(socket.scope["client"]))
+
+        async def send(message: Message) -> None:
+            if isinstance(message, str):
+                await socket.send_text(message)
+            else:
+                await socket.send_bytes(message)
+
+        await self._feed.join(page, known if isinstance(known, dict) else {})
+        sending = asyncio.create_task(page.send_all(send))
+        try:
+            await socket.receive()  # its end: a page says nothing more
+        finally:
+            self._feed.leave(page)
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            self._abort(socket.scope["client"])
+
+    async def _rows(self, request: Request) -> Response:
+        """A page of the history."""
+        asked = request.query_params
+        before = (asked.get("before_at", ""), asked.get("before", ""))
+        wanted = Wanted(
+            label=asked.get("label", ""),
+            source=asked.get("source", ""),
+            since=asked.get("since", ""),
+            until=asked.get("until", ""),
+            before=before if all(before) else None,
+        )
+        return JSONResponse(await run_in_threadpool(self._history_page, wanted))
+
+    def _history_page(self, wanted: Wanted) -> dict[str, Any]:
+        if self._history is None:
+            raise OticError("no history is kept: start otic with --sqlite-path FILE")
+        rows = self._history.rows(wanted)
+        told = []
+        for row, mark in zip(rows, self._marker.marks_of(rows), strict=True):
+            name = self._clips.of_event(row.source, row.label, row.onset, row.began)
+            clip = None if name is None else f"clips/{name}"
+            kept = None if mark is None else mark.clip
+            if clip is None and kept is not None and self._reviewed.path(kept) is not None:
+                clip = f"reviewed/{kept}"
+            told.append({**asdict(row), "clip": clip, **_verdict(mark)})
+        labels = self._history.labels() if wanted.before is None else None
+        return {"events": told, "labels": labels, "more": len(rows) == PAGE_EVENTS}
+
+    async def _mark(self, request: Request) -> Response:
+        """Mark an event of a stream that runs, or of the history."""
+        asked = await _asked(request)
+        verdict, true_label = str(asked.get("verdict", "")), asked.get("true_label") or None
+        if true_label is not None and true_label not in self._desk.bundle.labels:
+            raise OticError(f"the model has no label {true_label!r}: choose one of its labels")
+        event, key, number = asked.get("event"), asked.get("stream"), asked.get("number")
+        if isinstance(event, str):
+            mark = await run_in_threadpool(self._marker.mark, event, verdict, true_label)
+        else:
+            stream = self._feed.stream(str(key))
+            memory = None if stream is None else stream.memory
+            source = "" if memory is None else memory.stream.source
+            # By that name another stream may run by now.
+            if memory is None or self._desk.memories.of(source) is not memory:
+                raise OticError("this stream has ended: mark the event in the history")
+            if type(number) is not int:
+                raise OticError("a mark needs the number of an event")
+            mark = await run_in_threadpool(self._desk.mark, source, number, verdict, true_label)
+        await self._feed.marked()
+        return JSONResponse(_verdict(mark))
+
+    async def _clip_of_live(self, request: Request) -> Response:
+        """Where the recording of an event is that a page was told of live."""
+        stream = self._feed.stream(request.query_params.get("stream", ""))
+        number = request.query_params.get("number", "")
+        heard = () if stream is None else stream.memory.heard()
+        found = next((each for each in heard if str(each.number) == number), None)
+        if stream is None or found is None:
+            raise OticError("this event is not kept any more: look for it in the history")
+        source = stream.memory.stream.source
+        name = await run_in_threadpool(
+            self._clips.of_event, source, found.label, found.onset, found.onset_at
+        )
+        if name is None:
+            return _refused("there is no recording of this event, or not yet", 404)
+        return RedirectResponse(f"clips/{name}", 302, {"Cache-Control": "no-store"})
+
+    @staticmethod
+    def _sound(clips: ClipFiles) -> Callable[[Request], Awaitable[Response]]:
+        async def sound(request: Request) -> Response:
+            path = await run_in_threadpool(clips.path, request.path_params["name"])
+            if path is None:
+                return _refused("there is no such recording (any more)", 404)
+            kept = {"Cache-Control": "private, max-age=3600"}
+            return FileResponse(path, 200, kept, _SOUND_TYPES[path.suffix])
+
+        return sound
+
+
+def _page_files() -> list[Path]:
+    folder = files("otic.web") / "page"
+    return [path for path in map(Path, map(str, folder.iterdir())) if path.suffix in _TYPES]
+
+
+def _static(name: str, content: bytes) -> Callable[[Request], Awaitable[Response]]:
+    kind = _TYPES[Path(name).suffix]
+
+    async def static(request: Request) -> Response:
+        return Response(content, 200, {"Cache-Control": "no-cache"}, kind)
+
+    return static
+
+
+async def _asked(request: Request) -> dict[str, Any]:
+    """The JSON that was sent, which is small.
+
+    Raises
+    ------
+    OticError
+        If it is something else.
+    """
+    body = b""
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > _MOST_MARK_BYTES:
+                    break
+        asked = json.loads(body)
+        json.dumps(asked, ensure_ascii=False).encode()  # half a surrogate pair can't be
+    except (TimeoutError, ValueError, RecursionError, ClientDisconnect) as error:
+        raise OticError("a mark is JSON in UTF-8 of at most 4 kB") from error
+    if not isinstance(asked, dict):
+        raise OticError("a mark is a JSON object")
+    return asked
+
+
+def _verdict(mark: Mark | None) -> dict[str, str | None]:
+    if mark is None:
+        return {"verdict": None, "true_label": None}
+    return {"verdict": mark.verdict, "true_label": mark.true_label}
+
+
+async def _explain(request: Request, error: Exception) -> Response:
+    return _refused(str(error), 400)
+
+
+def _refused(reason: str, status: int) -> Response:
+    return JSONResponse({"error": reason}, status)

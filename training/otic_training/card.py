@@ -1,0 +1,180 @@
+"""Model cards: what a person should know before they rely on a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from otic.bundle import Bundle
+from otic.errors import OticError
+from otic_training.cost import Cost, cost_of
+from otic_training.export import INT8_SUFFIX
+from otic_training.presets import Preset, preset
+
+
+def int8_path(path: str) -> str:
+    """Where the card of the int8 bundle goes, beside the other's."""
+    place = Path(path)
+    return str(place.with_name(f"{place.stem}{INT8_SUFFIX}{place.suffix}"))
+
+
+def write_card(path: str, bundle: Bundle, command: str, tutorial: dict[str, Any] | None) -> None:
+    """Write a bundle's card.
+
+    Raises
+    ------
+    OticError
+        If it can't be written.
+    """
+    place = Path(path)
+    text = model_card(bundle, command, tutorial, cost_of(bundle))
+    beside = place.with_name(f".{place.name}.part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(place)
+    except OSError as error:
+        raise OticError(f"can't write '{path}': {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def model_card(bundle: Bundle, command: str, tutorial: dict[str, Any] | None, cost: Cost) -> str:
+    """The card of a bundle in Markdown.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Trained on all folds, with the figures of a cross-validation.
+    command : str
+        What reproduces it.
+    tutorial : dict, optional
+        The tutorial preset's figures under the same protocol, keyed like
+        ``bundle.accuracy``.
+    cost : Cost
+    """
+    p, decision, accuracy = bundle.features, bundle.decision, bundle.accuracy
+    origin = bundle.provenance
+    versions = ", ".join(f"{k} {v}" for k, v in origin["versions"].items())
+    by_fold = ", ".join(f"{a:.1%}" for a in accuracy["clip_by_fold"])
+    rows = _accuracy_row(f"{origin['preset']} (this recipe)", accuracy)
+    if tutorial is not None:
+        rows += "\n" + _accuracy_row("tutorial, same protocol", tutorial)
+    on, off = decision.on_thresholds[0], decision.off_thresholds[0]
+    teacher = f"\nTeacher: {origin['teacher']}." if origin.get("teacher") else ""
+    base = _base(origin["base"]) if "base" in origin else ""
+    folds = ", ".join(map(str, origin["folds"]))
+    events_page = "docs/transfer.md" if base else "the README"
+    return f"""# {bundle.name}
+
+Classifies {len(bundle.labels)} kinds of sound: {", ".join(bundle.labels)}.
+{_none(preset(origin["preset"]), origin.get("others"))}
+
+## How well it works
+
+{accuracy["protocol"]}.
+
+| | of clips | of windows | clips tested |
+|---|---|---|---|
+{rows}
+
+Mean ± standard deviation over the folds. By fold: {by_fold}.
+{_calibration(bundle)}
+The shipped model was then trained with the same recipe on all folds; it has no test data
+left, so these figures are the recipe's. They say how well a clip is named that holds one
+of the sounds; how well events are found in a stream is in {events_page}, by recipe.
+
+Confusion matrix over all folds (rows: true, columns: heard, counts of clips):
+
+{_confusion(bundle.labels, accuracy["confusion"])}
+
+## What it looks at
+
+{p.looked_at} over a rolling window of {p.window_frames} frames
+({p.window_seconds:.3f} s), a score every {bundle.inference_hop_seconds:.3f} s.
+{cost.parameters} parameters, {cost.macs} multiplications a score, {cost.bytes / 1000:.0f} kB.
+
+| parameter | value |
+|---|---|
+{_rows(p.to_dict())}
+
+Events: mean of the last {decision.smoothing_scores} scores; on from {on} for at least
+{decision.min_on_seconds} s, off below {off} for at least {decision.min_off_seconds} s;
+onsets are dated to the sound's rise, offsets back by {decision.lag_seconds} s.
+
+## Data and licence
+
+{origin["data"]}, {origin["clips"]} clips, folds {folds}.{teacher}{base}
+{bundle.license}.
+
+## Reproduce
+
+```
+{command}
+```
+
+Seed {origin["seed"]}, {origin["epochs"]} epochs, {versions}{_commit(origin)}.
+SHA-256 of the file: `{bundle.sha256}`.
+"""
+
+
+def _base(base: dict[str, str]) -> str:
+    return (
+        f"\nBase: {base['name']}, licence: {base['license']}; its tensor `{base['embedding']}`;\n"
+        f"SHA-256 of its file: `{base['sha256']}`."
+    )
+
+
+def _calibration(bundle: Bundle) -> str:
+    error = f"Calibration error of windows: {bundle.accuracy['calibration_error']:.1%}"
+    temperature = bundle.provenance["temperature"]
+    if bundle.name.endswith(INT8_SUFFIX):
+        return f"{error}, before calibration; the shipped model has temperature {temperature}."
+    return (
+        f"{error}, at the temperature that the scores on the other\nfolds gave; the shipped "
+        f"model's is {temperature}."
+    )
+
+
+def _none(recipe: Preset, others: str | None) -> str:
+    if not recipe.none_share:
+        return (
+            "It knows no others: any sound is given to the most similar of these, with a score "
+            "that may be high."
+        )
+    if others:
+        return (
+            f'It was also trained on silence, noises, hums and {others} as "none of these":\n'
+            "low scores for all. Sounds unlike all that may still be given to the most similar "
+            "label."
+        )
+    return (
+        'It was also trained on silence, noises and hums as "none of these": low scores for '
+        "all.\nOther sounds it does not know: one may be given to the most similar label, with "
+        "a high score."
+    )
+
+
+def _commit(origin: dict[str, Any]) -> str:
+    return f", commit {origin['commit']}" if origin["commit"] else ""
+
+
+def _accuracy_row(name: str, accuracy: dict[str, Any]) -> str:
+    clip, window = _figure(accuracy, "clip"), _figure(accuracy, "window")
+    return f"| {name} | {clip} | {window} | {accuracy['clips']} |"
+
+
+def _figure(accuracy: dict[str, Any], kind: str) -> str:
+    return f"{accuracy[f'{kind}_mean']:.1%} ± {accuracy[f'{kind}_sd']:.1%}"
+
+
+def _confusion(labels: tuple[str, ...], confusion: list[list[int]]) -> str:
+    lines = [f"| | {' | '.join(labels)} |", "|---" * (len(labels) + 1) + "|"]
+    for label, row in zip(labels, confusion, strict=True):
+        lines.append(f"| **{label}** | {' | '.join(str(n) if n else '·' for n in row)} |")
+    return "\n".join(lines)
+
+
+def _rows(values: dict[str, Any]) -> str:
+    return "\n".join(
+        f"| `{k}` | {', '.join(v) if isinstance(v, list) else v} |" for k, v in values.items()
+    )

@@ -1,0 +1,52 @@
+"""Labelled clips with folds; otic_training.layouts reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from otic.errors import OticError
+
+
+class DatasetError(OticError):
+    """A data set is missing, or is not laid out as expected."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled clip; clips of one original recording share a fold."""
+
+    path: Path
+    label: str
+    fold: int
+    recording: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Clips, and what a model card must say of them.
+
+    ``protocol`` names the folds: official, or made by recording. ``warnings``
+    are lines for the person who relies on the figures.
+    """
+
+    name: str
+    license: str
+    clips: tuple[Clip, ...]
+    protocol: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels, sorted."""
+        return tuple(sorted({clip.label for clip in self.clips}))
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """All folds, sorted."""
+        return tuple(sorted({clip.fold for clip in self.clips}))
+
+
+def same_data(a: str, b: str) -> bool:
+    """Whether two data sets, by name, share clips: ESC-10 is a part of ESC-50, with its folds."""
+    return a == b or {a, b} == {"ESC-10", "ESC-50"}

@@ -1,0 +1,158 @@
+"""``otic evaluate``: a model's accuracy on clips, through the live pipeline.
+
+With ``--streaming`` :mod:`otic_training.streaming` has the word.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+
+from otic.bundle import Bundle, load_bundle
+from otic.errors import OticError
+from otic.events import Scores
+from otic.messages import say
+from otic.pipeline import Pipeline
+from otic_training.cost import cost_of
+from otic_training.datasets import Clip, Dataset, DatasetError, same_data
+from otic_training.metrics import Tested, figures
+from otic_training.pages import report_folder
+from otic_training.progress import progress
+from otic_training.reports import Report
+from otic_training.requests import listed, read_dataset
+from otic_training.streaming import evaluate_streaming
+from otic_training.windows import MIN_ACTIVE_SHARE, active_part, read_clip
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Stream every clip of some folds; prints clip and window accuracy."""
+    bundle = load_bundle(args.model)
+    dataset = read_dataset(args)
+    strange = sorted(set(dataset.labels) - set(bundle.labels))
+    if strange:
+        raise OticError(
+            f"'{args.dataset}' has labels that {bundle.name} does not know: {', '.join(strange)}; "
+            f"it knows {', '.join(bundle.labels)}"
+        )
+    folds, notes = folds_to_test(args.folds, bundle, dataset)
+    for note in notes:
+        say(note)
+    if args.streaming:
+        return evaluate_streaming(args, bundle, dataset, folds, [*dataset.warnings, *notes])
+    folder = report_folder(args.report) if args.report else None
+    tested = stream(bundle, [clip for clip in dataset.clips if clip.fold in folds])
+    leak = "a LEAK: " if notes and "a LEAK" in notes[0] else ""
+    protocol = (
+        f"{leak}{dataset.name}, folds {listed(folds)}, through the live pipeline; scores averaged "
+        "over a clip's windows, without those that are silent for more than half"
+    )
+    accuracy = figures([tested], protocol)
+    report = Report(
+        f"{bundle.name} on {dataset.name}",
+        bundle.labels,
+        {bundle.name: accuracy},
+        [tested],
+        cost_of(bundle),
+        (*dataset.warnings, *notes),
+    )
+    if folder is not None:
+        say(f"wrote {report.write(folder)}")
+    if args.json:
+        print(json.dumps(report.to_dict(), indent=2))
+        return 0
+    print(f"{protocol}:")
+    print(
+        f"  {bundle.name}: {accuracy['clip_mean']:.1%} of {accuracy['clips']} clips, "
+        f"{accuracy['window_mean']:.1%} of {len(tested.scores)} windows, "
+        f"calibration error {accuracy['calibration_error']:.1%}"
+    )
+    assert report.cost is not None
+    print(f"  {report.cost.text()}")
+    return 0
+
+
+def folds_to_test(
+    text: str | None, bundle: Bundle, dataset: Dataset
+) -> tuple[list[int], tuple[str, ...]]:
+    """The folds to test on, and what must be said of them."""
+    trained = bundle.provenance.get("folds") if _same_data(bundle, dataset) else None
+    trained = [fold for fold in trained if fold in dataset.folds] if trained else []
+    if text is None:
+        folds = [fold for fold in dataset.folds if fold not in trained]
+        if not folds:
+            raise OticError(
+                f"{bundle.name} was trained on all folds of {dataset.name}: no honest test is "
+                "left; see its card, or name folds with --folds for a figure that leaks"
+            )
+        return folds, _unknown(bundle, dataset)
+    folds = sorted({int(part) if part.isdecimal() else -1 for part in text.split(",")})
+    if not set(folds) <= set(dataset.folds):
+        raise OticError(f"--folds {text} must name some of the folds {listed(dataset.folds)}")
+    leaked = [fold for fold in folds if fold in trained]
+    if leaked:
+        return folds, (
+            f"a LEAK: {bundle.name} was trained on folds {listed(leaked)} of {dataset.name}; "
+            "this is no figure to rely on",
+        )
+    return folds, _unknown(bundle, dataset)
+
+
+def _unknown(bundle: Bundle, dataset: Dataset) -> tuple[str, ...]:
+    """Folds of another data set say nothing of what is in both."""
+    if _same_data(bundle, dataset):
+        return ()
+    data = bundle.provenance.get("data", "data that it does not name")
+    return (
+        f"{bundle.name} was trained on {data}: if clips of {dataset.name} "
+        "are among that, this figure leaks",
+    )
+
+
+def _same_data(bundle: Bundle, dataset: Dataset) -> bool:
+    return same_data(str(bundle.provenance.get("data")), dataset.name)
+
+
+def stream(bundle: Bundle, clips: list[Clip]) -> Tested:
+    """What the live pipeline says of clips, on windows that are active enough.
+
+    Raises
+    ------
+    DatasetError
+        If no clip is left that can be read and is as long as the window.
+    """
+    p, pipeline = bundle.features, Pipeline(bundle)
+    scores, of_clip, target = [], [], []
+    with progress("clips", len(clips)) as advance:
+        for i, clip in enumerate(clips):
+            advance(1)
+            try:
+                y = read_clip(clip, p.sr)
+            except OticError as error:
+                say(f"left out: {error}")
+                continue
+            if len(y) < p.window_samples:
+                say(f"left out: '{clip.path}' is shorter than the window")
+                continue
+            begin, end = active_part(y, p.sr)
+            pipeline.reset()
+            heard = [item for item in pipeline.process(y) if isinstance(item, Scores)]
+            stops = np.array([item.sample for item in heard])
+            active = np.minimum(stops, end) - np.maximum(stops - p.window_samples, begin)
+            enough = active >= min(MIN_ACTIVE_SHARE * p.window_samples, active.max())
+            for item in (heard[k] for k in np.flatnonzero(enough)):
+                scores.append([item.scores[label] for label in bundle.labels])
+                of_clip.append(i)
+                target.append(bundle.labels.index(clip.label))
+    if not scores:
+        raise DatasetError(
+            f"none of {len(clips)} clips can be read and is as long as {bundle.name}'s window "
+            f"of {p.window_seconds:.2f} s"
+        )
+    return Tested(
+        fold=min(clip.fold for clip in clips),
+        scores=np.array(scores, np.float32),
+        clip=np.array(of_clip),
+        target=np.array(target),
+    )

@@ -1,0 +1,309 @@
+"""Fits a preset to windows of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otic_training.augmentation import Batch, DrawnWindows
+from otic_training.background import background_features
+from otic_training.datasets import DatasetError
+from otic_training.others import OTHER_FOLD
+from otic_training.preparation import Prepared
+from otic_training.presets import Preset
+from otic_training.progress import progress
+from otic_training.surroundings import Surroundings
+from otic_training.teacher import Lesson, lessons
+from otic_training.windows import Passes
+
+if TYPE_CHECKING:
+    import keras
+
+_F32 = NDArray[np.float32]
+_I64 = NDArray[np.int64]
+Watch = Callable[[int, float], None]
+
+_PREDICTED_AT_ONCE = 512
+_OTHER_SHARE = 0.25
+"""Of the weight of windows taken once: sounds without a label."""
+
+_SURROUNDINGS = 1  # their random numbers do not depend on how many the rest takes
+_STANDARDISED_BY = 2000
+"""Windows that tell the mean and variance of a drawing preset's features."""
+
+
+class Examples(Protocol):
+    """Where training windows come from."""
+
+    def __len__(self) -> int:
+        """Windows in an epoch."""
+
+    def sample(self, rng: np.random.Generator) -> _F32:
+        """Features to standardise by, float32 [n, n_features]."""
+
+    def order(self, rng: np.random.Generator) -> _I64:
+        """What an epoch goes through, in which order."""
+
+    def batch(self, chosen: _I64, rng: np.random.Generator) -> Batch:
+        """A part of that."""
+
+
+class TakenExamples:
+    """Windows that were taken once; every clip has the same weight."""
+
+    def __init__(self, prepared: Prepared, preset: Preset, chosen: _I64, seed: int) -> None:
+        taken = prepared.train
+        keep = np.isin(taken.clip, chosen)
+        self._x, clip = taken.x[keep], taken.clip[keep]
+        n_outputs = preset.n_outputs(len(prepared.labels))
+        self._y = np.eye(n_outputs, dtype=np.float32)[prepared.target[clip]]
+        weight = 1.0 / np.bincount(clip)[clip]
+        other = prepared.target[clip] == len(prepared.labels)
+        if other.any():
+            weight[other] *= (
+                _OTHER_SHARE / (1 - _OTHER_SHARE) * weight[~other].sum() / weight[other].sum()
+            )
+        self._weight = (weight / weight.mean()).astype(np.float32)
+        self._n_taken = len(self._x)
+        n_none = round(preset.none_share * len(self._x))
+        if n_none:
+            rng = np.random.default_rng(seed)
+            none = np.eye(1, n_outputs, n_outputs - 1, dtype=np.float32)
+            background = background_features(preset.features, n_none, preset.background_dbfs, rng)
+            self._x = np.concatenate([self._x, background])
+            self._y = np.concatenate([self._y, np.repeat(none, n_none, axis=0)])
+            self._weight = np.concatenate([self._weight, np.ones(n_none, np.float32)])
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def sample(self, rng: np.random.Generator) -> _F32:
+        return self._x[: self._n_taken]
+
+    def order(self, rng: np.random.Generator) -> _I64:
+        return rng.permutation(len(self._x))
+
+    def batch(self, chosen: _I64, rng: np.random.Generator) -> Batch:
+        return taken(self._x[chosen], self._y[chosen], self._weight[chosen])
+
+
+def taken(x: _F32, y: _F32, weight: _F32) -> Batch:
+    """A batch that no teacher knows."""
+    return Batch(x, y, weight, np.zeros((len(x), 0), np.float32), np.zeros(len(x), np.float32))
+
+
+class DrawnExamples:
+    """Windows that are drawn when they are needed."""
+
+    def __init__(self, prepared: Prepared, preset: Preset, chosen: _I64, seed: int) -> None:
+        assert not isinstance(preset.windows, Passes)
+        self._base = prepared.base
+        taught: list[Lesson] = []
+        n_labels = len(prepared.labels)
+        if prepared.teacher:
+            heard = [prepared.teacher[i] for i in chosen]
+            target, fold = prepared.target[chosen], _spread(prepared.fold[chosen])
+            taught = lessons(heard, target, fold, preset.n_outputs(n_labels))
+        p = preset.features
+        others = tuple(prepared.audio[i] for i in chosen if prepared.target[i] == n_labels)
+        rng = np.random.default_rng([seed, _SURROUNDINGS])
+        surroundings = Surroundings(p.window_samples, p.sr, preset.background_dbfs, others, rng)
+        self._windows = DrawnWindows(
+            [prepared.audio[i] for i in chosen],
+            prepared.target[chosen],
+            preset.n_outputs(n_labels),
+            preset.features,
+            preset.windows,
+            preset.none_share,
+            surroundings,
+            taught,
+            preset.soft_share,
+        )
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def sample(self, rng: np.random.Generator) -> _F32:
+        rounds = -(-_STANDARDISED_BY // len(self))
+        order = np.concatenate([self.order(rng) for _ in range(rounds)])
+        return self.batch(order[:_STANDARDISED_BY], rng).x
+
+    def order(self, rng: np.random.Generator) -> _I64:
+        return self._windows.order(rng)
+
+    def batch(self, chosen: _I64, rng: np.random.Generator) -> Batch:
+        batch = self._windows.batch(chosen, rng)
+        return batch if self._base is None else batch._replace(x=self._base.embeddings(batch.x))
+
+
+def _spread(fold: _I64) -> _I64:
+    """Sounds without a label over the folds of the others, neighbours together."""
+    other = fold == OTHER_FOLD
+    folds = np.unique(fold[~other])
+    spread = fold.copy()
+    spread[other] = folds[np.arange(other.sum()) * len(folds) // max(1, int(other.sum()))]
+    return spread
+
+
+def fit(
+    prepared: Prepared,
+    preset: Preset,
+    folds: Sequence[int],
+    seed: int,
+    epochs: int | None,
+    watch: Watch | None = None,
+) -> keras.Model:
+    """Train on the clips of these folds; the model gives logits.
+
+    The same seed on the same machine gives the same model. ``watch`` is told the
+    number of each epoch that ends, and its mean loss.
+    """
+    import keras
+    import tensorflow as tf
+
+    keras.backend.clear_session()  # else names count on from the models before, in the file too
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    rng = np.random.default_rng(seed)
+    chosen = trained_on(prepared, preset, folds)
+    absent = set(range(len(prepared.labels))) - set(prepared.target[chosen].tolist())
+    if absent:
+        raise DatasetError(
+            f"folds {', '.join(map(str, folds))} have no clip of "
+            f"'{prepared.labels[min(absent)]}' to train on: hold out others"
+        )
+    examples: Examples
+    if isinstance(preset.windows, Passes):
+        examples = TakenExamples(prepared, preset, chosen, seed)
+    else:
+        examples = DrawnExamples(prepared, preset, chosen, seed)
+    n_outputs = preset.n_outputs(len(prepared.labels))
+    model = preset.build(preset.features, examples.sample(rng), n_outputs)
+    train(model, preset, examples, epochs or preset.epochs, rng, watch)
+    return model
+
+
+def trained_on(prepared: Prepared, preset: Preset, folds: Sequence[int]) -> _I64:
+    """Indices of the clips that a model of these folds is trained on, int64 [n].
+
+    No sound without a label is among them that is of a recording of another fold.
+    """
+    if preset.none_share == 0.0:
+        return np.flatnonzero(np.isin(prepared.fold, folds))
+    seen = [*folds, OTHER_FOLD]
+    return np.flatnonzero(np.isin(prepared.fold, seen) & np.isin(prepared.beside, seen))
+
+
+def train(
+    model: keras.Model,
+    preset: Preset,
+    examples: Examples,
+    epochs: int,
+    rng: np.random.Generator,
+    watch: Watch | None = None,
+) -> None:
+    """Change the model's weights as the preset says."""
+    n_outputs = model.output.shape[-1]
+    steps = max(1, epochs * len(examples) // preset.batch_size)
+    batches = _batches(examples, preset.batch_size, steps, rng)
+    first = next(batches)
+    step, averages = _make_step(model, preset, steps, first.lesson.shape[1])
+    losses: list[float] = []
+    with progress("training", epochs) as advance:
+        for done, batch in enumerate(_one_ahead(chain([first], batches)), 1):
+            flat = np.float32(preset.label_smoothing)
+            losses.append(float(step(*batch._replace(y=batch.y * (1 - flat) + flat / n_outputs))))
+            if done * epochs // steps > (done - 1) * epochs // steps:  # an epoch ends here
+                advance(1)
+                if watch is not None:
+                    watch(done * epochs // steps, float(np.mean(losses)))
+                losses.clear()
+    for variable, average in averages:
+        variable.assign(average)
+
+
+def _make_step(
+    model: keras.Model, preset: Preset, steps: int, n_components: int
+) -> tuple[Any, list[tuple[Any, Any]]]:
+    """The function that trains on one batch, and the averages of the weights, if wanted.
+
+    What the last layer looks at is also what tells the teacher's components, by a
+    layer of its own that is not kept. Keras's own ``fit`` takes twice as long for
+    models as small as these.
+    """
+    import keras
+    import tensorflow as tf
+
+    seen = model.layers[-1].input
+    taught = keras.layers.Dense(n_components)(seen) if n_components else seen
+    both = keras.Model(model.input, [model.output, taught])
+    variables = both.trainable_variables
+    optimizer = keras.optimizers.AdamW(_rate(preset, steps), weight_decay=preset.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    optimizer.build(variables)
+    weights = [w.value for w in model.weights if w.dtype == "float32"] if preset.averaging else []
+    averages = [(weight, tf.Variable(weight)) for weight in weights]
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def step(x: Any, y: Any, weight: Any, lesson: Any, known: Any) -> Any:
+        with tf.GradientTape() as tape:
+            logits, learnt = both(x, training=True)
+            losses = weight * tf.nn.softmax_cross_entropy_with_logits(y, logits)
+            if n_components:
+                error = tf.reduce_mean((learnt - lesson) ** 2, axis=1)
+                losses += preset.lesson_weight * known * error
+            loss = tf.reduce_mean(losses) + tf.add_n([*model.losses, 0.0])
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        for variable, average in averages:
+            average.assign_add((1.0 - preset.averaging) * (variable - average))
+        return loss
+
+    return step, averages
+
+
+def _rate(preset: Preset, steps: int) -> Any:
+    import keras
+
+    if not preset.cosine:
+        return preset.learning_rate
+    warmup = round(preset.warmup_share * steps)
+    if not warmup:
+        return keras.optimizers.schedules.CosineDecay(preset.learning_rate, steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), warmup_target=preset.learning_rate, warmup_steps=warmup
+    )
+
+
+def _batches(
+    examples: Examples, size: int, steps: int, rng: np.random.Generator
+) -> Iterator[Batch]:
+    """Batches of one size; one may reach over the end of an epoch."""
+    waiting = np.zeros(0, np.int64)
+    for _ in range(steps):
+        while len(waiting) < size:
+            waiting = np.concatenate([waiting, examples.order(rng)])
+        yield examples.batch(waiting[:size], rng)
+        waiting = waiting[size:]
+
+
+def _one_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same; the next one is made while one is trained on."""
+    with ThreadPoolExecutor(1) as worker:
+        upcoming = worker.submit(next, batches, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = worker.submit(next, batches, None)
+            yield batch
+
+
+def logits_of(model: keras.Model, x: _F32) -> _F32:
+    """Logits, float32 [n, n_outputs]. Keras's predict() would trace anew for each model."""
+    parts = [
+        np.asarray(model(x[i : i + _PREDICTED_AT_ONCE], training=False))
+        for i in range(0, len(x), _PREDICTED_AT_ONCE)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,285 @@
+"""Surgery on TFLite graphs: a model cut where its embedding is, and another put in its place.
+
+The result is one plain graph, which any TFLite runtime loads. Nothing here runs a model:
+whoever grafts compares the result with its parts (see :mod:`otic_training.transfer`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from otic.bundle import MAX_LABELS
+from otic.errors import OticError
+
+_IDENTIFIER = b"TFL3"
+_ALIGNMENT = 16
+"""Of weights in the file; the schema asks for it, and its Python code forgets it."""
+
+_WEIGHTED = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "BATCH_MATMUL")
+_WIDEST = MAX_LABELS
+"""Of an embedding: it is served as labels are."""
+
+
+class GraftError(OticError):
+    """A graph that can't be cut or joined."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What a model's last weighted layer looks at.
+
+    Attributes
+    ----------
+    tensor : int
+        Its index in the graph.
+    name : str
+    width : int
+        Its numbers.
+    """
+
+    tensor: int
+    name: str
+    width: int
+
+
+def find_embedding(model: bytes, output: int) -> Embedding:
+    """Go back from the scores to the last layer with weights: the embedding is its input.
+
+    Parameters
+    ----------
+    model : bytes
+        A flatbuffer that a runtime has loaded.
+    output : int
+        Which of the outputs is the scores, from 0.
+
+    Raises
+    ------
+    GraftError
+        If there is no such layer, or its input is not one row of float32.
+    """
+    unpacked = _unpacked(model)
+    graph, codes = _graph(unpacked), _operator_names(unpacked)
+    behind = _operators_behind(graph, [_ints(graph.outputs)[output]])
+    weighted = [i for i in behind if codes[graph.operators[i].opcodeIndex] in _WEIGHTED]
+    if not weighted:
+        raise GraftError("no layer with weights is behind its scores")
+    tensor = _ints(graph.operators[weighted[-1]].inputs)[0]
+    found = graph.tensors[tensor]
+    shape = _ints(found.shape)
+    dtype = _name_of("TensorType", found.type)
+    if len(shape) != 2 or shape[0] != 1 or not 1 < shape[1] <= _WIDEST or dtype != "FLOAT32":
+        raise GraftError(
+            f"its last layer with weights looks at {dtype.lower()} {shape}: one row of float32, "
+            f"at most {_WIDEST} numbers, is needed"
+        )
+    if tensor in _ints(graph.inputs):
+        raise GraftError("its only layer with weights looks at its input: there is no embedding")
+    return Embedding(tensor, found.name.decode(errors="replace"), shape[1])
+
+
+def has_8_bit_weights(model: bytes) -> bool:
+    """Whether some weights are int8: then scores depend a little on the processor."""
+    unpacked = _unpacked(model)
+    return any(
+        _name_of("TensorType", t.type) in ("INT8", "UINT8", "INT4")
+        and _data(unpacked.buffers[t.buffer]) is not None
+        for t in _graph(unpacked).tensors
+    )
+
+
+def cut(model: bytes, tensor: int) -> bytes:
+    """The part of a model that computes one tensor, which is then its only output.
+
+    Raises
+    ------
+    GraftError
+        If the graph is of a kind that is not understood.
+    """
+    unpacked = _unpacked(model)
+    _graph(unpacked).outputs = [tensor]
+    return _packed(unpacked)
+
+
+def graft(base: bytes, tensor: int, head: bytes) -> bytes:
+    """A base with a head on one of its tensors, in place of all that came after.
+
+    Parameters
+    ----------
+    base : bytes
+    tensor : int
+        The head's input, of the base's tensors; see :func:`find_embedding`.
+    head : bytes
+        A model with one input as wide as that tensor.
+
+    Returns
+    -------
+    bytes
+        One graph, with the base's input and the head's outputs.
+
+    Raises
+    ------
+    GraftError
+        If they do not fit together.
+    """
+    whole, added = _unpacked(base), _unpacked(head)
+    graph, scion = _graph(whole), _graph(added)
+    inputs = _ints(scion.inputs)
+    wanted, given = (
+        _ints(graph.tensors[tensor].shape),
+        [_ints(scion.tensors[i].shape) for i in inputs],
+    )
+    if given != [wanted]:
+        raise GraftError(f"the head has inputs of shape {given}, the embedding's is {wanted}")
+
+    first_buffer, first_tensor = len(whole.buffers), len(graph.tensors)
+    first_code = len(whole.operatorCodes)
+    place = {i: first_tensor + i for i in range(len(scion.tensors))} | {inputs[0]: tensor, -1: -1}
+    for added_tensor in scion.tensors:
+        added_tensor.name = b"head/" + added_tensor.name
+        if added_tensor.buffer:  # 0 is the empty one, for what is computed
+            added_tensor.buffer += first_buffer
+    for operator in scion.operators:
+        operator.opcodeIndex += first_code
+        operator.inputs = [place[i] for i in _ints(operator.inputs)]
+        operator.outputs = [place[i] for i in _ints(operator.outputs)]
+    whole.buffers = [*whole.buffers, *added.buffers]
+    whole.operatorCodes = [*whole.operatorCodes, *added.operatorCodes]
+    graph.tensors = [*graph.tensors, *scion.tensors]
+    graph.operators = [*graph.operators, *scion.operators]
+    graph.outputs = [place[i] for i in _ints(scion.outputs)]
+    return _packed(whole)
+
+
+def _unpacked(model: bytes) -> Any:
+    """The flatbuffer as objects.
+
+    Raises
+    ------
+    GraftError
+        If it can't be read, or holds what could not be written again.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    try:
+        unpacked = schema.ModelT.InitFromPackedBuf(model, 0)
+        graphs = unpacked.subgraphs or []
+        apart = any(b.offset > 1 or b.size > 1 for b in unpacked.buffers)
+        apart |= any(o.largeCustomOptionsOffset > 1 for g in graphs for o in g.operators)
+    except Exception as error:  # a damaged flatbuffer has many faces
+        raise GraftError("its graph can't be read: it is damaged") from error
+    if len(graphs) != 1:
+        raise GraftError(f"it has {len(graphs)} graphs (branches or loops): one is needed")
+    if apart:
+        raise GraftError("it keeps weights behind its graph, as files above 2 GB do")
+    return unpacked
+
+
+def _graph(unpacked: Any) -> Any:
+    return unpacked.subgraphs[0]
+
+
+def _packed(unpacked: Any) -> bytes:
+    """A flatbuffer of what the outputs need.
+
+    Signatures and metadata described the model as it was: they are left out.
+    """
+    import flatbuffers
+
+    _prune(unpacked)
+    unpacked.signatureDefs = unpacked.metadata = unpacked.metadataBuffer = None
+    unpacked.buffers = [_aligned(_data(buffer)) for buffer in unpacked.buffers]
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(unpacked.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _prune(unpacked: Any) -> None:
+    """Leave out operators, tensors, buffers and operator codes that the outputs do not need."""
+    graph = _graph(unpacked)
+    inputs, outputs = _ints(graph.inputs), _ints(graph.outputs)
+    graph.operators = [graph.operators[i] for i in _operators_behind(graph, outputs)]
+    touched = {i for o in graph.operators for i in _ints(o.inputs) + _ints(o.outputs)}
+    touched |= {i for o in graph.operators for i in _ints(o.intermediates)}
+    kept = sorted((touched | set(inputs) | set(outputs)) - {-1})
+    place = {old: new for new, old in enumerate(kept)} | {-1: -1}
+    for operator in graph.operators:
+        for part in ("inputs", "outputs", "intermediates"):
+            if getattr(operator, part) is not None:
+                setattr(operator, part, [place[i] for i in _ints(getattr(operator, part))])
+    graph.inputs, graph.outputs = ([place[i] for i in part] for part in (inputs, outputs))
+    graph.tensors = [graph.tensors[i] for i in kept]
+
+    buffers = _renumbered({0} | {tensor.buffer for tensor in graph.tensors})
+    for tensor in graph.tensors:
+        tensor.buffer = buffers[tensor.buffer]
+    unpacked.buffers = [unpacked.buffers[i] for i in buffers]
+    codes = _renumbered({operator.opcodeIndex for operator in graph.operators})
+    for operator in graph.operators:
+        operator.opcodeIndex = codes[operator.opcodeIndex]
+    unpacked.operatorCodes = [unpacked.operatorCodes[i] for i in codes]
+
+
+def _renumbered(kept: Iterable[int]) -> dict[int, int]:
+    """From old to new, in the old order."""
+    return {old: new for new, old in enumerate(sorted(kept))}
+
+
+def _operators_behind(graph: Any, tensors: Iterable[int]) -> list[int]:
+    """The operators that compute these tensors, in the order in which they run.
+
+    In a flatbuffer every operator comes after those whose outputs it takes.
+    """
+    needed = set(tensors)
+    behind = []
+    for i in range(len(graph.operators) - 1, -1, -1):
+        if needed & set(_ints(graph.operators[i].outputs)):
+            behind.append(i)
+            needed |= set(_ints(graph.operators[i].inputs))
+    return behind[::-1]
+
+
+def _operator_names(unpacked: Any) -> list[str]:
+    """What each operator code stands for.
+
+    Files from before 2020 have it in a field of one byte only.
+    """
+    return [
+        _name_of("BuiltinOperator", max(code.builtinCode, code.deprecatedBuiltinCode))
+        for code in unpacked.operatorCodes
+    ]
+
+
+def _name_of(enumeration: str, value: int) -> str:
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = vars(getattr(schema, enumeration))
+    return next((name for name, number in names.items() if number == value), f"number {value}")
+
+
+def _aligned(data: bytes | None) -> Any:
+    """A buffer that packs itself where the runtime may read it as wide numbers."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    class Aligned(schema.BufferT):  # type: ignore[misc]
+        def Pack(self, builder: Any) -> Any:  # noqa: N802
+            if data is None:
+                schema.BufferStart(builder)
+                return schema.BufferEnd(builder)
+            builder.Prep(_ALIGNMENT, len(data))
+            written = builder.CreateByteVector(data)
+            schema.BufferStart(builder)
+            schema.BufferAddData(builder, written)
+            return schema.BufferEnd(builder)
+
+    return Aligned()
+
+
+def _data(buffer: Any) -> bytes | None:
+    """A buffer's bytes; None where it is empty."""
+    return None if buffer.data is None or not len(buffer.data) else bytes(buffer.data)
+
+
+def _ints(values: Any) -> list[int]:
+    return [] if values is None else [int(value) for value in values]

@@ -1,0 +1,171 @@
+"""Soundscapes with known events, mixed from clips over background.
+
+After Scaper (J. Salamon et al., "Scaper: A Library for Soundscape Synthesis and
+Augmentation", WASPAA 2017), whose last release needs SoX and is not kept up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otic_training.datasets import DatasetError
+from otic_training.windows import sounding_part
+
+_F32 = NDArray[np.float32]
+
+SOUNDSCAPE_SECONDS = 300.0
+_FADE_SECONDS = 0.01
+_LEAD_SECONDS = 4.0
+"""Of background before the first sound: a window has to fill first."""
+_PAUSE_SECONDS = (1.0, 5.0)
+_OVERLAP_SHARE = 0.15
+_LONGEST_SECONDS = 30.0
+_BACKGROUND_DBFS = (-60.0, -40.0)
+_CROSSFADE_SECONDS = 0.1
+_QUIETEST = 1e-6
+_PEAK = 0.95
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A clip as it may be put into a soundscape.
+
+    Attributes
+    ----------
+    label : str
+    y : float32 [n]
+        From where the sound rises to where it ends.
+    """
+
+    label: str
+    y: _F32
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is heard when; seconds of the soundscape."""
+
+    label: str
+    onset: float
+    offset: float
+    snr_db: float
+
+
+@dataclass(frozen=True)
+class Soundscape:
+    """``y``, float32 [n], and what is in it, by onset."""
+
+    name: str
+    y: _F32
+    truths: tuple[Truth, ...]
+
+
+def as_sound(label: str, y: _F32, sr: int) -> Sound:
+    """The stretch of a clip that carries its sound, 30 s at most, with its ends faded.
+
+    Raises
+    ------
+    DatasetError
+        If it is silent.
+    """
+    begin, end = sounding_part(y, sr)
+    part = y[begin : min(end, begin + round(_LONGEST_SECONDS * sr))].copy()
+    if not part.any():
+        raise DatasetError(f"a clip of '{label}' is silent: leave it out")
+    n = min(round(_FADE_SECONDS * sr), len(part) // 2)
+    fade = np.linspace(0.0, 1.0, n, dtype=np.float32)
+    part[:n] *= fade
+    part[len(part) - n :] *= fade[::-1]
+    return Sound(label, part)
+
+
+def mix(
+    sounds: Sequence[Sound],
+    backgrounds: Sequence[Sequence[_F32]],
+    sr: int,
+    snr_db: tuple[float, float],
+    rng: np.random.Generator,
+) -> Iterator[Soundscape]:
+    """Every sound once, in random order, in soundscapes of five minutes.
+
+    Sounds follow each other after 1 to 5 s; every seventh begins while the one
+    before, of another label, is still heard. The signal-to-noise ratio is that of
+    the sound's mean power to the background's, equally likely in decibels. The
+    background is at -60 to -40 dBFS.
+
+    Parameters
+    ----------
+    sounds : sequence of Sound
+    backgrounds : sequence of sequence of float32 [n]
+        Pools of recordings; they take turns, a pool a soundscape.
+    sr : int
+    snr_db : tuple of float
+        The least and the most.
+    rng : Generator
+
+    Raises
+    ------
+    DatasetError
+        If a background is silent.
+    """
+    n = round(SOUNDSCAPE_SECONDS * sr)
+    waiting = [sounds[i] for i in rng.permutation(len(sounds))]
+    count = 0
+    while waiting:
+        count += 1
+        background = _background(backgrounds[(count - 1) % len(backgrounds)], n, sr, rng)
+        y = background.copy()
+        noise_power = float(np.mean(background.astype(np.float64) ** 2))
+        if noise_power == 0.0:
+            raise DatasetError("the background is silent: sounds can't be so much louder than it")
+        truths: list[Truth] = []
+        free = round(_LEAD_SECONDS * sr)
+        while waiting:
+            sound = waiting[0]
+            start = free + round(rng.uniform(*_PAUSE_SECONDS) * sr)
+            if truths and rng.random() < _OVERLAP_SHARE:
+                early = round(rng.uniform(truths[-1].onset, truths[-1].offset) * sr)
+                own = [t.offset for t in truths if t.label == sound.label]
+                if early >= max(own, default=0.0) * sr:
+                    start = early
+            if start + len(sound.y) > n - sr:
+                break
+            waiting.pop(0)
+            snr = float(rng.uniform(*snr_db))
+            power = float(np.mean(sound.y.astype(np.float64) ** 2))
+            y[start : start + len(sound.y)] += sound.y * np.float32(
+                np.sqrt(noise_power * 10.0 ** (snr / 10.0) / power)
+            )
+            truths.append(Truth(sound.label, start / sr, (start + len(sound.y)) / sr, snr))
+            free = max(free, start + len(sound.y))
+        y *= np.float32(_PEAK / max(_PEAK, float(np.abs(y).max())))
+        truths.sort(key=lambda truth: truth.onset)
+        yield Soundscape(f"soundscape-{count}", y, tuple(truths))
+
+
+def _background(
+    pool: Sequence[_F32], n: int, sr: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """``n`` samples of recordings of a pool, one after the other, at the level of a room."""
+    y = np.zeros(n, np.float64)
+    fade = round(_CROSSFADE_SECONDS * sr)
+    at = 0
+    while at < n:
+        whole = pool[int(rng.integers(len(pool)))]
+        wanted = n - at + 2 * fade
+        if len(whole) > wanted:  # an hour of a room: any part of it
+            start = int(rng.integers(len(whole) - wanted + 1))
+            whole = whole[start : start + wanted]
+        part = whole.astype(np.float64)
+        part = part / max(float(np.sqrt(np.mean(part**2))), _QUIETEST)
+        slope = np.sqrt(np.linspace(0.0, 1.0, min(fade, len(part) // 2)))  # powers add up to 1
+        part[: len(slope)] *= slope
+        part[len(part) - len(slope) :] *= slope[::-1]
+        y[at : at + len(part)] += part[: n - at]
+        at += len(part) - len(slope)
+    loudness = 10.0 ** (rng.uniform(*_BACKGROUND_DBFS) / 20.0)
+    return np.asarray(y * loudness, np.float32)

@@ -1,0 +1,294 @@
+"""Recipes: what a model looks at, how it is built and how it is trained.
+
+Every hyper-parameter is here. A recipe never looks at the test folds: there is
+no early stopping and no picking among finished models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from otic.decision import DecisionParams
+from otic.errors import OticError
+from otic.params import FeatureParams
+from otic_training.augmentation import Augmentation
+from otic_training.networks import Build, embedding_head, logmel_cnn, mfcc_mlp, tiny, tutorial
+from otic_training.windows import Passes
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe.
+
+    Attributes
+    ----------
+    name : str
+    features : FeatureParams
+        What the model looks at, in training and live.
+    inference_hop_frames : int
+        Frames between two predictions, live and in tests.
+    windows : Passes or Augmentation
+        Where training windows come from: taken once, or drawn anew each epoch.
+    none_share : float
+        Share of windows that hold background only. With any, the network has an
+        output more than there are labels, which is served to nobody: background
+        is "none of these", low scores everywhere.
+    background_dbfs : float
+        The loudest of that. Steady noise is hard to tell from rain by statistics of
+        MFCCs alone.
+    build : callable
+        See :data:`otic_training.networks.Build`.
+    epochs, batch_size : int
+    learning_rate : float
+        Of Adam.
+    cosine : bool
+        Whether the rate falls to 0 over the epochs, as half a cosine.
+    warmup_share : float
+        Share of the training in which it rises to its full height before that.
+    weight_decay : float
+        Of AdamW; not of biases and batch normalisation.
+    averaging : float
+        The weights that are kept are a moving average over the steps, which
+        gives the past this much; 0 for the last ones.
+    label_smoothing : float
+    on_threshold, min_on_seconds : float
+        See :meth:`decision`.
+    lesson_weight, soft_share : float
+        With a teacher: the weight of its components beside the labels, and its
+        share of the targets. See :mod:`otic_training.teacher`.
+    smoothing_scores : int
+        Also of the decision.
+    on_base : bool
+        Whether it is a head on a base model, which says what is looked at. See
+        :mod:`otic_training.transfer`.
+    """
+
+    name: str
+    features: FeatureParams
+    inference_hop_frames: int
+    windows: Passes | Augmentation
+    none_share: float
+    background_dbfs: float
+    build: Build
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    cosine: bool
+    warmup_share: float
+    weight_decay: float
+    averaging: float
+    label_smoothing: float
+    on_threshold: float
+    min_on_seconds: float
+    lesson_weight: float = 0.0
+    soft_share: float = 0.0
+    smoothing_scores: int = 2
+    on_base: bool = False
+
+    def decision(self, n_labels: int) -> DecisionParams:
+        """Thresholds and times; the same for every label.
+
+        Measured on soundscapes of validation folds, for presets that draw their windows;
+        ``otic tune`` finds thresholds for a place. A sound that has ended leaves the score
+        when it has left two thirds of the window.
+        """
+        return DecisionParams(
+            smoothing_scores=self.smoothing_scores,
+            on_thresholds=(self.on_threshold,) * n_labels,
+            off_thresholds=(self.on_threshold / 2,) * n_labels,
+            min_on_seconds=self.min_on_seconds,
+            min_off_seconds=1.0,
+            max_on_seconds=600.0,
+            lag_seconds=round(self.features.window_seconds * 2 / 3, 3),
+        )
+
+    @property
+    def key(self) -> str:
+        """Stands for all of it but the name."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "name"}
+        return repr({**values, "build": self.build.__name__})
+
+    def n_outputs(self, n_labels: int) -> int:
+        """Outputs of the network."""
+        return n_labels + (self.none_share > 0.0)
+
+
+def preset(name: str) -> Preset:
+    """A preset by name.
+
+    Raises
+    ------
+    OticError
+        If there is none of that name.
+    """
+    for candidate in PRESETS:
+        if candidate.name == name:
+            return candidate
+    raise OticError(f"unknown preset '{name}': there are {', '.join(p.name for p in PRESETS)}")
+
+
+_LIBROSA_DEFAULTS = {
+    "sr": 22050,
+    "n_fft": 2048,
+    "hop_length": 512,
+    "n_mels": 128,
+    "n_mfcc": 40,
+    "fmin": 0.0,
+    "fmax": 11025.0,
+    "top_db": 80.0,
+    "center": False,
+}
+
+# 96 frames of 64 bands, 2.25 s.
+_PATCH = FeatureParams.from_dict(
+    {
+        **_LIBROSA_DEFAULTS,
+        "n_fft": 1024,
+        "n_mels": 64,
+        "window_frames": 96,
+        "statistics": ("log_mel",),
+    }
+)
+
+_MFCC_MLP = Preset(
+    name="mfcc-mlp",
+    features=FeatureParams.from_dict(
+        {
+            **_LIBROSA_DEFAULTS,
+            "window_frames": 83,
+            "statistics": ("mean", "std", "delta_mean", "delta_rms"),
+        }
+    ),
+    inference_hop_frames=11,
+    windows=Passes(hop_frames=4, gains_db=(0.0, -12.0, 6.0)),
+    none_share=0.02,
+    background_dbfs=-70.0,
+    build=mfcc_mlp,
+    epochs=30,
+    batch_size=128,
+    learning_rate=1e-3,
+    cosine=True,
+    warmup_share=0.0,
+    weight_decay=0.0,
+    averaging=0.0,
+    label_smoothing=0.05,
+    on_threshold=0.6,
+    min_on_seconds=0.5,
+)
+
+_LOGMEL_CNN = Preset(
+    name="logmel-cnn",
+    features=_PATCH,
+    inference_hop_frames=11,
+    windows=Augmentation(
+        views=1,
+        speed=1.25,
+        speed_share=0.8,
+        mix_share=0.75,
+        gain_db=10.0,
+        equaliser_db=4.0,
+        other_share=0.5,
+        late_share=0.3,
+        noise_share=0.5,
+        snr_db=(-3.0, 30.0),
+    ),
+    none_share=0.1,
+    background_dbfs=-20.0,
+    build=logmel_cnn,
+    epochs=400,
+    batch_size=16,
+    learning_rate=3e-3,
+    cosine=True,
+    warmup_share=0.05,
+    weight_decay=0.02,
+    averaging=0.99,
+    label_smoothing=0.0,
+    on_threshold=0.4,
+    min_on_seconds=0.0,
+    lesson_weight=1.0,
+    soft_share=0.9,
+)
+
+# Too much of a teacher is too much for it.
+_TINY = replace(_LOGMEL_CNN, name="tiny", build=tiny, lesson_weight=0.5, soft_share=0.5)
+
+# The article's model: 40 mean MFCCs over 4 s, 256-256 perceptron.
+_TUTORIAL = Preset(
+    name="tutorial",
+    features=FeatureParams.from_dict(
+        {**_LIBROSA_DEFAULTS, "window_frames": 169, "statistics": ("mean",)}
+    ),
+    inference_hop_frames=11,
+    windows=Passes(hop_frames=11, gains_db=(0.0,)),
+    none_share=0.0,
+    background_dbfs=-70.0,
+    build=tutorial,
+    epochs=100,
+    batch_size=32,
+    learning_rate=1e-3,
+    cosine=False,
+    warmup_share=0.0,
+    weight_decay=0.0,
+    averaging=0.0,
+    label_smoothing=0.0,
+    on_threshold=0.6,
+    min_on_seconds=0.5,
+)
+
+YAMNET = FeatureParams.from_dict(
+    {
+        "sr": 16000,
+        "n_fft": 512,
+        "hop_length": 160,
+        "n_mels": 64,
+        "n_mfcc": 20,
+        "fmin": 0.0,
+        "fmax": 8000.0,
+        "top_db": 80.0,
+        "center": True,
+        "window_frames": 98,
+        "statistics": ("waveform",),
+        "tail_samples": 80,
+    }
+)
+"""What YAMNet as TFLite takes: 15600 samples. The frames are for onsets and pictures.
+
+As ``otic pack`` has it, so that both files give the same model.
+"""
+
+YAMNET_HOP_FRAMES = 24
+
+_YAMNET_HEAD = Preset(
+    name="yamnet-head",
+    features=YAMNET,
+    inference_hop_frames=YAMNET_HOP_FRAMES,
+    windows=Augmentation(
+        views=4,
+        speed=1.1,
+        speed_share=0.5,
+        mix_share=0.3,
+        gain_db=10.0,
+        equaliser_db=0.0,
+        other_share=0.5,
+        late_share=0.3,
+        noise_share=0.8,
+        snr_db=(-3.0, 20.0),
+    ),
+    none_share=0.2,
+    background_dbfs=-20.0,
+    build=embedding_head,
+    epochs=20,
+    batch_size=16,  # a few dozen clips must make enough steps
+    learning_rate=1e-3,
+    cosine=True,
+    warmup_share=0.05,
+    weight_decay=0.02,
+    averaging=0.97,
+    label_smoothing=0.0,
+    on_threshold=0.6,
+    min_on_seconds=0.0,
+    smoothing_scores=3,
+    on_base=True,
+)
+
+PRESETS = (_MFCC_MLP, _LOGMEL_CNN, _TINY, _TUTORIAL, _YAMNET_HEAD)

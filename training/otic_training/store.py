@@ -1,0 +1,121 @@
+"""Results that took long, kept on disk by what they were made from.
+
+Features of a clip are kept by its bytes, the parameters and the code that computes them;
+what was tested with a fold held out by all that went into it. So a run that was
+interrupted goes on where it was, and a second one is quick. Nothing else depends on
+the folder: it may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import otic
+
+STORE_VARIABLE = "OTIC_STORE"
+"""Names the folder; ``off`` keeps nothing."""
+
+_FITTING = (
+    "augmentation.py",
+    "background.py",
+    "fitting.py",
+    "grafting.py",
+    "networks.py",
+    "preparation.py",
+    "surroundings.py",
+    "teacher.py",
+    "tflite.py",
+    "transfer.py",
+    "validation.py",
+)
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+class Store:
+    """Arrays by key.
+
+    Parameters
+    ----------
+    folder : Path or None
+        None keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def load(self, key: str) -> Arrays | None:
+        """What was kept under this key; None where there is nothing, or it is damaged."""
+        if self._folder is None:
+            return None
+        try:
+            with np.load(self._folder / f"{key}.npz", allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except Exception:  # damage has many faces, and what was kept can be made again
+            return None
+
+    def save(self, key: str, arrays: Arrays) -> None:
+        """Keep arrays; where that can't be done (a full disk, say), they are not kept."""
+        if self._folder is None:
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                dir=self._folder, suffix=".part", delete=False
+            ) as file:
+                beside = Path(file.name)
+                try:
+                    np.savez(file, **arrays)  # type: ignore[arg-type]
+                    file.close()
+                    beside.rename(self._folder / f"{key}.npz")
+                finally:
+                    beside.unlink(missing_ok=True)
+        except OSError:
+            return
+
+
+def default_store() -> Store:
+    """In ``$OTIC_STORE``, ``$XDG_CACHE_HOME/otic/training`` or ``~/.cache/otic/training``."""
+    named = os.environ.get(STORE_VARIABLE)
+    if named == "off":
+        return Store(None)
+    if named:
+        return Store(Path(named))
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Store(Path(caches) / "otic" / "training")
+
+
+def key_of(*parts: object) -> str:
+    """A key for whatever these say of themselves; bytes count as they are."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part if isinstance(part, bytes) else repr(part).encode()
+        digest.update(len(content).to_bytes(8, "big") + content)
+    return digest.hexdigest()[:40]
+
+
+def feature_code() -> bytes:
+    """Stands for the code that computes features and takes windows."""
+    live = sorted(Path(otic.__file__).parent.glob("*.py"))
+    files = [*live, Path(__file__).with_name("windows.py")]
+    return _versions("numpy", "numba", "soxr", "soundfile") + b"".join(
+        path.read_bytes() for path in files
+    )
+
+
+def fitting_code() -> bytes:
+    """Stands for that and the code that trains and tests."""
+    here = Path(__file__).parent
+    libraries = _versions("tensorflow", "keras", "scikit-learn", "ai-edge-litert")
+    return feature_code() + libraries + b"".join((here / n).read_bytes() for n in _FITTING)
+
+
+def _versions(*libraries: str) -> bytes:
+    return repr([(name, metadata.version(name)) for name in libraries]).encode()

@@ -1,0 +1,147 @@
+"""A large model that a small one learns from: YAMNet as TFLite.
+
+What is known of audio in general, but not in a few hundred labelled clips, comes from
+its embeddings: the small model also learns to give their main components, and targets are
+mixed with what a logistic regression on them says. Nothing of it is served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from otic.errors import OticError
+from otic.messages import hushed_libraries
+from otic_training.datasets import DatasetError
+
+_F32 = NDArray[np.float32]
+_I64 = NDArray[np.int64]
+
+SR = 16000
+FRAME = 15600
+"""Samples that it looks at."""
+
+HOP_SECONDS = 0.24
+COMPONENTS = 64
+_EMBEDDING = "yamnet_frames/global_average_pooling2d/Mean"
+
+
+def heard_at(n: int) -> NDArray[np.floating]:
+    """The middle of each of ``n`` embeddings, in seconds."""
+    return np.arange(n) * HOP_SECONDS + FRAME / SR / 2.0
+
+
+class Teacher:
+    """YAMNet's embeddings. Not thread safe.
+
+    Parameters
+    ----------
+    path : str
+
+    Raises
+    ------
+    DatasetError
+        If the file can't be read, or is another model.
+    """
+
+    def __init__(self, path: str) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise DatasetError(f"can't read the teacher '{path}': {error.strerror}") from error
+        self.code = Path(__file__).read_bytes()
+        self.key = hashlib.sha256(content).hexdigest()
+        self.name = f"YAMNet (Google, Apache-2.0), SHA-256 {self.key[:12]}"
+        try:
+            with hushed_libraries():
+                self._interpreter = Interpreter(
+                    model_content=content, num_threads=1, experimental_preserve_all_tensors=True
+                )
+                self._interpreter.allocate_tensors()
+            details = self._interpreter.get_tensor_details()
+            self._embedding = next(d["index"] for d in details if d["name"] == _EMBEDDING)
+            self._input = self._interpreter.get_input_details()[0]
+            if int(np.prod(self._input["shape"])) != FRAME:
+                raise ValueError
+        except (ValueError, RuntimeError, StopIteration) as error:
+            raise DatasetError(
+                f"the teacher '{path}' is not YAMNet as TFLite, with {FRAME} samples as its "
+                f"input and the tensor {_EMBEDDING}"
+            ) from error
+
+    def embeddings(self, y: _F32, sr: int) -> _F32:
+        """Of a clip, one each ``HOP_SECONDS``; float32 [n, 1024], at least one."""
+        heard = soxr.resample(y, sr, SR).astype(np.float32)
+        heard = np.pad(heard, (0, max(0, FRAME - len(heard))))
+        found = []
+        for start in range(0, len(heard) - FRAME + 1, round(HOP_SECONDS * SR)):
+            frame = heard[start : start + FRAME].reshape(self._input["shape"])
+            self._interpreter.set_tensor(self._input["index"], frame)
+            self._interpreter.invoke()
+            found.append(self._interpreter.get_tensor(self._embedding).ravel().copy())
+        return np.stack(found)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the teacher says of one clip, at :func:`heard_at`.
+
+    Attributes
+    ----------
+    components : float32 [n, COMPONENTS]
+        Of its embeddings.
+    probabilities : float32 [n, n_outputs]
+        Of the labels, by a regression that was not fitted to the clip's fold.
+    """
+
+    components: _F32
+    probabilities: _F32
+
+
+def lessons(embeddings: list[_F32], target: _I64, fold: _I64, n_outputs: int) -> list[Lesson]:
+    """What there is to learn of training clips; nothing else is looked at.
+
+    The components are half whitened: each counts by the root of its standard
+    deviation. The probabilities are those of the label where there is one fold only.
+
+    Raises
+    ------
+    OticError
+        If there are too few embeddings for the components.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    rows = np.sqrt(np.maximum(np.concatenate(embeddings), 0.0))
+    if len(rows) < COMPONENTS:
+        raise OticError(
+            f"{len(rows)} embeddings of the teacher are too few: {COMPONENTS} are needed"
+        )
+    lengths = [len(e) for e in embeddings]
+    centred = rows - rows.mean(axis=0)
+    basis = np.linalg.svd(centred[:: max(1, len(rows) // 2000)], full_matrices=False)[2]
+    components = centred @ basis[:COMPONENTS].T
+    spread = components.std(axis=0)
+    components /= np.sqrt(np.maximum(spread * spread.mean(), 1e-12))
+
+    label, of_fold = np.repeat(target, lengths), np.repeat(fold, lengths)
+    said, present = np.eye(n_outputs)[label], np.unique(label)
+    for held_out in np.unique(fold) if len(np.unique(fold)) > 1 else ():
+        seen, unseen = of_fold != held_out, of_fold == held_out
+        if not np.array_equal(np.unique(label[seen]), present):
+            continue  # a label that the others do not have: the true one will do
+        fitted = LogisticRegression(C=0.1, max_iter=300).fit(
+            components[seen][::2], label[seen][::2]
+        )
+        said[np.ix_(unseen, present)] = fitted.predict_proba(components[unseen])
+    ends = np.cumsum(lengths)[:-1]
+    return [
+        Lesson(c.astype(np.float32), p.astype(np.float32))
+        for c, p in zip(np.split(components, ends), np.split(said, ends), strict=True)
+    ]

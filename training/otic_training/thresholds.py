@@ -1,0 +1,108 @@
+"""Thresholds from what a model heard in background and a budget of false alarms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otic.decision import DecisionParams
+from otic_training.listening import Heard, at_thresholds, decide
+
+_F64 = NDArray[np.float64]
+
+BLOCK_SECONDS = 10.0
+_TAIL_SHARE = 0.1
+_FEWEST_PEAKS = 5  # there are at least six blocks
+_LOWEST, _HIGHEST = 0.2, 0.999
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the model heard in background alone."""
+
+    heard: tuple[Heard, ...]
+
+    @property
+    def hours(self) -> float:
+        """Its length."""
+        return sum(h.n_samples / h.sr for h in self.heard) / 3600.0
+
+    def alarms(self, params: DecisionParams) -> dict[str, int]:
+        """Events by label: all of them are false."""
+        count = dict.fromkeys(self.heard[0].labels, 0)
+        for heard in self.heard:
+            for detection in decide(heard, params):
+                count[detection.label] += 1
+        return count
+
+
+def thresholds(room: Room, params: DecisionParams, budget_per_hour: float) -> tuple[float, ...]:
+    """One for each label, such that all together stay within the budget.
+
+    Each label gets an equal share of it. An hour of background says nothing directly of
+    one alarm in eight hours: the highest scores of ten-second blocks, as log-odds, are
+    taken to fall off exponentially above their 90 % quantile (peaks over threshold;
+    S. Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001,
+    chapter 4, with shape 0), how steeply being known only as well as so many peaks tell:
+    so the budget is kept on average, and little background costs recall. A threshold that
+    the background itself broke more often than its length allows is raised until it holds.
+
+    Parameters
+    ----------
+    room : Room
+    params : DecisionParams
+        Smoothing and durations.
+    budget_per_hour : float
+
+    Returns
+    -------
+    tuple of float
+        From 0.2 to 0.999; 1 for a label that can't be had within the budget.
+    """
+    labels = room.heard[0].labels
+    share = budget_per_hour / len(labels)
+    peaks = np.concatenate([_block_peaks(h, params.smoothing_scores) for h in room.heard])
+    found = [_threshold(peaks[:, i], room.hours, share) for i in range(len(labels))]
+    allowed = max(0, int(share * room.hours))
+    for _ in range(100):
+        alarms = room.alarms(at_thresholds(params, found))
+        over = [i for i, label in enumerate(labels) if alarms[label] > allowed and found[i] < 1.0]
+        if not over:
+            break
+        for i in over:
+            raised = _probability(_log_odds(np.array(found[i])) + 0.25)
+            found[i] = float(raised) if raised <= _HIGHEST else 1.0
+    return tuple(float(np.ceil(value * 1e4) / 1e4) for value in found)
+
+
+def _threshold(peaks: _F64, hours: float, rate: float) -> float:
+    """Where the tail of a label's peaks says that it is crossed ``rate`` times an hour."""
+    n = max(_FEWEST_PEAKS, round(_TAIL_SHARE * len(peaks)))
+    begins, *tail = np.sort(_log_odds(peaks))[-n - 1 :]
+    excess = max(float(np.sum(np.array(tail) - begins)), 1e-3)
+    # An exponential tail whose scale is not known: the predictive distribution is a Pareto's.
+    odds = max(len(tail) / hours / rate, 1.0) ** (1.0 / len(tail)) - 1.0
+    value = float(_probability(np.array(begins + excess * odds)))
+    return 1.0 if value > _HIGHEST else max(value, _LOWEST)
+
+
+def _block_peaks(heard: Heard, smoothing: int) -> _F64:
+    """The highest smoothed score of each label in each ten seconds, float64 [n, n_labels]."""
+    n = min(smoothing, len(heard.scores))
+    sums = np.cumsum(np.pad(heard.scores.astype(np.float64), ((1, 0), (0, 0))), axis=0)
+    smoothed = (sums[n:] - sums[:-n]) / n
+    block = (heard.sample[n - 1 :] / (heard.sr * BLOCK_SECONDS)).astype(int)
+    starts = np.flatnonzero(np.diff(block, prepend=-1))
+    peaks: _F64 = np.maximum.reduceat(smoothed, starts, axis=0)
+    return peaks
+
+
+def _log_odds(p: _F64) -> _F64:
+    clipped = np.clip(p, 1e-6, 1.0 - 1e-6)
+    return np.asarray(np.log(clipped / (1.0 - clipped)))
+
+
+def _probability(log_odds: _F64) -> _F64:
+    return np.asarray(1.0 / (1.0 + np.exp(-log_odds)))
