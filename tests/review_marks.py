@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.clock import iso
 from otic.review.folder import Mark
+from otic.system.clock import iso
 
 SR = 8000
 STARTED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -14,8 +14,8 @@ import pytest
 
 from otic import capture_process
 from otic.capture_process import CaptureProcess
-from otic.child import child_command, child_environment
 from otic.errors import DeviceError
+from otic.system.subprocesses import child_command, child_environment
 from tests.conftest import ROOT
 from tests.helpers import one_line
 
@@ -141,7 +141,7 @@ def test_a_process_that_can_not_be_started_is_a_device_that_fails(
 
 def test_a_terminal_that_is_gone_stops_nothing(tmp_path: Path) -> None:
     """What can't be said on a full disk is not worth more than what goes on."""
-    code = "from otic.messages import say; say('x'); print('went on')"
+    code = "from otic.system.log import say; say('x'); print('went on')"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", code], stderr=full, stdout=subprocess.PIPE, cwd=ROOT, check=False

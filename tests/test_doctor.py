@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from otic import doctor_checks as checks
-from otic.board import Board, conditions
 from otic.doctor import checks_of, doctor, look, plain_lines, table
 from otic.doctor_checks import FAIL, OK, WARN, Check, Finding
 from otic.errors import OticError
@@ -31,6 +30,7 @@ from otic.settings import (
     SpoolSettings,
     WebhookSettings,
 )
+from otic.system.machine import Board, conditions
 
 PI = "Raspberry Pi Zero 2 W Rev 1.0\0"
 

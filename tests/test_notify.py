@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from otic.notify import Notifier, journal_prefix
+from otic.system.sd_notify import Notifier, journal_prefix
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_it_says_what_systemd_notify_says(manager: socket.socket) -> None:
     assert sorted(ours) == sorted(line for line in theirs if not line.startswith("MAINPID="))
 
 
-_PRINT = "from otic.notify import journal_prefix as p; print(p('error') + p('warning'))"
+_PRINT = "from otic.system.sd_notify import journal_prefix as p; print(p('error') + p('warning'))"
 
 
 def test_lines_have_a_priority_where_stderr_is_the_journal(tmp_path: Path) -> None:

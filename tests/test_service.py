@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from otic import systemd
 from otic.service import reading_problem, service, unit_text
-from otic.systemd import Outcome, ServiceError, System, run_systemctl
+from otic.system import systemd
+from otic.system.systemd import Outcome, ServiceError, System, run_systemctl
 
 PYTHON = "/opt/otic/bin/python"
 PACKAGE = Path("/opt/otic/lib/otic")

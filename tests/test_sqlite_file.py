@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from otic.clock import iso
 from otic.errors import ParameterError
 from otic.settings import SqliteSettings
 from otic.sinks import sqlite_file
 from otic.sinks.notices import Notice
 from otic.sinks.receiver import DeliveryError, Receiver, RefusedError
 from otic.sinks.sqlite_file import SqliteReceiver
+from otic.system.clock import iso
 from tests.conftest import ROOT
 
 ON = Notice(

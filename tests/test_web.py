@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from otic.clock import iso
 from otic.errors import ParameterError, RuntimeMissingError, SinkError
 from otic.settings import Settings, SqliteSettings, WebSettings
 from otic.sinks.notices import Notice
 from otic.sinks.sqlite_file import SqliteReceiver
+from otic.system.clock import iso
 from otic.web import audience
 from otic.web import server as web_server
 from otic.web.protocols import PageServer

@@ -16,7 +16,7 @@ from otic.measuring import (
     measure_stages,
     measure_start,
 )
-from otic.messages import say
+from otic.system.log import say
 from otic.trial import load_tried_bundle
 
 

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from otic.devices import check_channel, find_device, negotiate, portaudio
 from otic.errors import DeviceError
-from otic.messages import hushed_libraries
 from otic.ringbuffer import RingBuffer
+from otic.system.log import hushed_libraries
 
 HEADER = struct.Struct("<IIfdI")
 """Frames lost just before the block; overruns so far (that PortAudio reported, and of the ring);

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.capture import HEADER
-from otic.child import child_command, child_environment
 from otic.errors import DeviceError
+from otic.system.subprocesses import child_command, child_environment
 
 _READ_BYTES = 2**18
 _END_SECONDS = 0.5

@@ -18,12 +18,12 @@ from otic.compiling import cache_folder, cache_problem
 from otic.conversion import Lost
 from otic.errors import SourceError
 from otic.frontend import Frontend
-from otic.messages import say
 from otic.runner import Runner
 from otic.sinks.jsonl import JsonlSink
 from otic.soundscape import synthesise
 from otic.sources import ArraySource, FileSource
 from otic.stopping import Stop
+from otic.system.log import say
 from otic.trial import load_tried_bundle
 from otic.verification import (
     Check,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from otic.bundle import Bundle
 from otic.errors import BundleError, RuntimeMissingError
-from otic.messages import hushed_libraries
+from otic.system.log import hushed_libraries
 from otic.tensors import ModelInput, ModelOutput
 
 RUNTIME_VARIABLE = "OTIC_RUNTIME"

@@ -19,10 +19,10 @@ from otic import __version__
 from otic.arguments import DEFAULT_MODEL
 from otic.errors import OticError
 from otic.live_options import add_live_commands
-from otic.messages import say
 from otic.pack_options import add_pack_command
 from otic.review_options import add_review_commands
 from otic.sensor_options import add_sensor_commands
+from otic.system.log import say
 from otic.training_options import add_training_commands
 
 

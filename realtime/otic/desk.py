@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 
 from otic.bundle import Bundle
-from otic.clock import iso, utc_now
 from otic.control import Control
 from otic.errors import OticError
 from otic.health import Health, judge
@@ -23,6 +22,7 @@ from otic.sinks.clip_folder import Clip, stamp
 from otic.sinks.clip_writer import write_sound
 from otic.sinks.clips import file_name_part
 from otic.sinks.memory import SOUND_SECONDS, Heard, MemorySink, StreamMemory
+from otic.system.clock import iso, utc_now
 
 SAVED_SECONDS = 10.0
 

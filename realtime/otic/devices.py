@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from otic.errors import DeviceError
-from otic.messages import hushed_libraries
+from otic.system.log import hushed_libraries
 
 PULSE = "pulse:"
 """``pulse:NAME`` is the source NAME of PulseAudio or PipeWire, as ``pactl list short sources``

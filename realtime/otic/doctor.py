@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TextIO
 
 from otic.arguments import DEFAULT_MODEL
-from otic.board import Board
 from otic.configuration import load_settings
 from otic.doctor_checks import (
     FAIL,
@@ -37,6 +36,7 @@ from otic.doctor_checks import (
 )
 from otic.errors import OticError
 from otic.settings import Settings
+from otic.system.machine import Board
 
 _MODEL_SECONDS = 600.0  # a small computer that compiles first
 _LEVEL_SECONDS = 60.0

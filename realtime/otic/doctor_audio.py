@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from otic.board import Board
 from otic.doctor_checks import FAIL, OK, WARN, Finding, split_message
+from otic.system.machine import Board
 
 LEVEL_SECONDS = 3.0
 QUIET_DBFS = -75.0  # below the noise of any microphone in any room

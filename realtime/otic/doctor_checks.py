@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from otic.board import Board, conditions
 from otic.errors import OticError
+from otic.system.machine import Board, conditions
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 

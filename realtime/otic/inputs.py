@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from otic.errors import UsageError
-from otic.messages import say
 from otic.microphone import Microphone
 from otic.pcm import PcmSource
 from otic.settings import InputSettings, Settings
 from otic.sources import FileSource, Source
+from otic.system.log import say
 
 _STDIN = 0
 

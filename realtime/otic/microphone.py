@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from otic.backoff import Backoff
 from otic.capture_process import CaptureProcess, Heard
 from otic.conversion import Chunk, Converter, Lost
 from otic.errors import DeviceError
 from otic.sources import SourceHealth, unusable_warning
+from otic.system.backoff import Backoff
 
 _OPEN_SECONDS = 15.0  # a sound server that hangs would take for ever
 _STALL_SECONDS = 5.0

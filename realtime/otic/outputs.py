@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from otic.bundle import Bundle
 from otic.errors import ConfigurationError
-from otic.messages import say
 from otic.monitor import Snapshot
 from otic.settings import Settings
 from otic.sinks.contract import Sink
 from otic.sinks.jsonl import JsonlSink
 from otic.sinks.text import TextSink
+from otic.system.log import say
 
 if TYPE_CHECKING:
     from otic.sinks.clips import ClipSink

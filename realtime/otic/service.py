@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from otic.messages import say
-from otic.systemd import ServiceError, System, UnitState, unit_state
+from otic.system.log import say
+from otic.system.systemd import ServiceError, System, UnitState, unit_state
 
 DEFAULT_CONFIG = "/etc/otic.toml"
 DEFAULT_NAME = "otic"

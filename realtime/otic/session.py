@@ -15,9 +15,7 @@ from otic.control import Control
 from otic.errors import ParameterError, SourceError
 from otic.events import Event
 from otic.inputs import OpenSource, open_all
-from otic.messages import as_message, held_messages, say
 from otic.monitor import Monitor, Snapshot
-from otic.notify import Notifier
 from otic.outputs import open_outputs
 from otic.plan import Plan, Still
 from otic.runner import Runner
@@ -26,6 +24,8 @@ from otic.sinks.contract import Sink
 from otic.sinks.text import event_text
 from otic.sources import Source
 from otic.stopping import Stop, stop_on_signals
+from otic.system.log import as_message, held_messages, say
+from otic.system.sd_notify import Notifier
 
 if TYPE_CHECKING:
     from otic.desk import Desk

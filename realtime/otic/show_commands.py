@@ -8,7 +8,7 @@ from typing import Any
 
 from otic.bundle import Bundle, bundled_names, load_bundle
 from otic.classifier import Classifier
-from otic.messages import say
+from otic.system.log import say
 from otic.trial import load_tried_bundle
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from otic.conversion import Chunk, Converter
 from otic.errors import SourceError
-from otic.messages import hushed_libraries
 from otic.pipeline import MAX_AMPLITUDE
+from otic.system.log import hushed_libraries
 
 MAX_CHANNELS = 256  # of a file; the largest microphone arrays have as many
 STATES = ("listening", "waiting", "silent")  # of a source: what SourceHealth may say

@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 
 from otic import __version__
-from otic.clock import iso, utc_now
 from otic.conversion import Chunk, Lost
 from otic.events import Item
 from otic.monitor import Monitor
 from otic.pipeline import Pipeline
 from otic.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart
 from otic.sources import Source
+from otic.system.clock import iso, utc_now
 
 
 class Stream:

@@ -13,9 +13,9 @@ import sys
 import numpy as np
 
 from otic.bundle import Bundle, bundled_names, load_bundle
-from otic.child import child_command, child_environment
 from otic.classifier import Classifier
 from otic.errors import BundleError, OticError
+from otic.system.subprocesses import child_command, child_environment
 
 _TRIAL_SECONDS = 60.0
 

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.errors import OticError
-from otic.messages import say
+from otic.system.log import say
 from otic_training import fitting
 from otic_training.augmentation import Batch
 from otic_training.datasets import DatasetError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otic.errors import OticError
-from otic.messages import say
+from otic.system.log import say
 from otic_training.card import int8_path, write_card
 from otic_training.metrics import Tested, accuracy_line, figures
 from otic_training.pages import report_folder

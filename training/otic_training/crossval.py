@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from otic.messages import say
+from otic.system.log import say
 from otic_training.datasets import Dataset
 from otic_training.metrics import Tested, accuracy_line, confusion_lines, figures
 from otic_training.others import OTHER_FOLD

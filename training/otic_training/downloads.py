@@ -33,7 +33,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from otic.errors import OticError, RuntimeMissingError
-from otic.messages import say
+from otic.system.log import say
 from otic_training.datasets import DatasetError
 from otic_training.fetching import AGAIN, MIRROR, download_rest
 from otic_training.layouts import load_dataset

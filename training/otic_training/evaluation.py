@@ -13,8 +13,8 @@ import numpy as np
 from otic.bundle import Bundle, load_bundle
 from otic.errors import OticError
 from otic.events import Scores
-from otic.messages import say
 from otic.pipeline import Pipeline
+from otic.system.log import say
 from otic_training.cost import cost_of
 from otic_training.datasets import Clip, Dataset, DatasetError, same_data
 from otic_training.metrics import Tested, figures

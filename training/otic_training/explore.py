@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.errors import OticError, RuntimeMissingError
-from otic.messages import hushed_libraries, say
+from otic.system.log import hushed_libraries, say
 from otic_training.datasets import Clip, Dataset, DatasetError
 from otic_training.layouts import load_dataset
 from otic_training.pages import Cell, Page, drawing, report_folder

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from otic.errors import OticError
-from otic.messages import say
+from otic.system.log import say
 from otic_training.progress import progress
 
 MIRROR = "OTIC_DOWNLOAD_URL"

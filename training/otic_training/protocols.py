@@ -10,7 +10,7 @@ import numpy as np
 
 from otic.bundle import Bundle
 from otic.interface import ModelInterface
-from otic.messages import say
+from otic.system.log import say
 from otic_training.datasets import Dataset, DatasetError, same_data
 from otic_training.metrics import Tested, figures
 from otic_training.others import described_others, license_on, license_with, other_clips

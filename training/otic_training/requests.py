@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from otic.errors import OticError, RuntimeMissingError
-from otic.messages import hushed_libraries, say
+from otic.system.log import hushed_libraries, say
 from otic_training.datasets import Dataset
 from otic_training.layouts import load_dataset
 from otic_training.presets import Preset, preset

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otic.errors import OticError, RuntimeMissingError
-from otic.messages import say
+from otic.system.log import say
 from otic_training.presets import Preset
 from otic_training.protocols import prepared_for
 from otic_training.requests import begin, listed, load_tensorflow, some_folds

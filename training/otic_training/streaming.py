@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from otic.bundle import Bundle
 from otic.classifier import Classifier
 from otic.errors import OticError, RuntimeMissingError
-from otic.messages import say
+from otic.system.log import say
 from otic_training.datasets import Clip, Dataset
 from otic_training.detections import (
     COLLARS_SECONDS,

@@ -16,7 +16,7 @@ import soxr
 from numpy.typing import NDArray
 
 from otic.errors import OticError
-from otic.messages import hushed_libraries
+from otic.system.log import hushed_libraries
 from otic_training.datasets import DatasetError
 
 _F32 = NDArray[np.float32]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.messages import hushed_libraries
+from otic.system.log import hushed_libraries
 
 if TYPE_CHECKING:
     import keras

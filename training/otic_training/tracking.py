@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.errors import OticError, RuntimeMissingError
-from otic.messages import say
+from otic.system.log import say
 from otic_training.datasets import Dataset
 from otic_training.metrics import Tested, reliability
 from otic_training.windows import read_clip

@@ -22,7 +22,7 @@ from otic.classifier import Classifier
 from otic.decision import DecisionParams
 from otic.errors import BundleError, OticError
 from otic.interface import ModelInterface
-from otic.messages import hushed_libraries
+from otic.system.log import hushed_libraries
 from otic.tensors import ModelInput
 from otic_training.grafting import GraftError, cut, find_embedding, graft, has_8_bit_weights
 from otic_training.presets import YAMNET, YAMNET_HOP_FRAMES, Preset

@@ -18,7 +18,7 @@ from otic.bundle import Bundle, load_bundle, save_bundle
 from otic.classifier import Classifier
 from otic.decision import DecisionParams
 from otic.errors import OticError
-from otic.messages import say
+from otic.system.log import say
 from otic_training.detections import Judged, event_figures
 from otic_training.evaluation import folds_to_test
 from otic_training.listening import Heard, at_thresholds, decide, hear

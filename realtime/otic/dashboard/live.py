@@ -20,7 +20,7 @@ from otic.dashboard.screen import Screen
 from otic.dashboard.terminal import Terminal
 from otic.dashboard.theme import Theme
 from otic.desk import Desk
-from otic.messages import say
+from otic.system.log import say
 
 FRAMES_A_SECOND = 8
 _KEY_SECONDS = 0.25  # how soon the keys' thread notices that it shall end

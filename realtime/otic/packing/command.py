@@ -9,7 +9,6 @@ from typing import Any
 from otic.attached import JSON, read_files, read_model
 from otic.bundle import Bundle
 from otic.errors import BundleError, UsageError
-from otic.messages import say
 from otic.packing.bundling import PackRequest, check_servable, make_bundle, write
 from otic.packing.features import FeatureRequest
 from otic.packing.files import read_groups, read_numbers
@@ -18,6 +17,7 @@ from otic.packing.metadata import ModelMetadata, read_labels, read_metadata
 from otic.packing.model_file import ModelFile, read_model_file
 from otic.packing.proof import prove
 from otic.params import MAX_WINDOW_SAMPLES
+from otic.system.log import say
 
 DEFAULT_THRESHOLD = 0.5
 _SHOWN_GROUPS = 4

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from otic.configuration import load_settings
 from otic.errors import SinkError
-from otic.messages import say
 from otic.review.export import OTHER_FOLDER, Exported, export
 from otic.review.folder import MARKS, ReviewFolder, review_path
 from otic.review.mark import Mark
+from otic.system.log import say
 
 _HEADINGS = ("when", "source", "label", "verdict", "true label", "sound")
 _LEAST_LABELS, _LEAST_RECORDINGS = 2, 2

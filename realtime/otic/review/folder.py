@@ -15,9 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.clock import iso, utc_now
 from otic.errors import ParameterError, SinkError
-from otic.messages import say as say_on_stderr
 from otic.review.mark import EventKey, Mark
 from otic.review.sound import (
     LONGEST_SECONDS,
@@ -31,6 +29,8 @@ from otic.review.sound import (
 from otic.settings import ReviewSettings, Settings
 from otic.sinks.clip_folder import Clip, stamp
 from otic.sinks.clips import file_name_part
+from otic.system.clock import iso, utc_now
+from otic.system.log import say as say_on_stderr
 
 __all__ = ["Mark", "ReviewFolder", "open_review", "review_path", "wanted_sound"]
 

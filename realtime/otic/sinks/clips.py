@@ -12,15 +12,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from otic.clock import iso, utc_now
 from otic.conversion import Chunk, Lost
 from otic.events import Event, Item
-from otic.messages import say as say_on_stderr
 from otic.settings import ClipsSettings
 from otic.sinks.clip_folder import Clip, ClipFolder, stamp
 from otic.sinks.clip_writer import ClipStatus, ClipWriter
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.recent_audio import RecentAudio
+from otic.system.clock import iso, utc_now
+from otic.system.log import say as say_on_stderr
 
 _MARGIN_SECONDS = 1.0  # an onset lies in the window in which it was decided, or about there
 _STOP_SECONDS = 0.5

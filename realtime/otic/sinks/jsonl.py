@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from otic.errors import SinkError
 from otic.events import Event, Gap, Item, Scores
-from otic.messages import say as say_on_stderr
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.log_file import LogFile
+from otic.system.log import say as say_on_stderr
 from otic.unknown import UNKNOWN
 
 JSONL_FORMAT = 1

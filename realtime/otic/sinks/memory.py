@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.bundle import Bundle
-from otic.clock import utc_now
 from otic.conversion import Chunk, Lost
 from otic.events import Event, Gap, Item, Scores
 from otic.picture import LatestPicture
 from otic.pipeline import usable_runs
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.recent_audio import RecentAudio
+from otic.system.clock import utc_now
 
 PICTURE_SECONDS = 600.0
 SOUND_SECONDS = 90.0

@@ -14,9 +14,9 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any
 
-from otic.addresses import host_and_port
 from otic.errors import RuntimeMissingError, SinkError
 from otic.sinks.metrics_page import Collector, page_of
+from otic.system.addresses import host_and_port
 
 _FRESH_SECONDS = 0.2  # many scrapes at once get one page
 _CONNECTION_SECONDS = 5.0  # from its beginning to its end, however it drips

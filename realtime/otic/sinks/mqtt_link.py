@@ -12,7 +12,7 @@ from otic.errors import ParameterError, RuntimeMissingError
 from otic.secrets_file import read_secret
 from otic.settings import MqttSettings
 from otic.sinks.receiver import DeliveryError, RefusedError
-from otic.tls import client_context
+from otic.system.network import client_context
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client

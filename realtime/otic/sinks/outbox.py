@@ -7,12 +7,12 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from otic.clock import iso, utc_now
 from otic.events import Event, Item
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.courier import Courier, CourierStatus
 from otic.sinks.notices import Notice
 from otic.sinks.spool import Spool
+from otic.system.clock import iso, utc_now
 
 _LOOK_SECONDS = 0.05  # how soon a shorter patience is noticed
 _SPOOL_SECONDS = 0.05  # for a thread that is at the disk once the patience is over

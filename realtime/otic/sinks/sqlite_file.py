@@ -9,11 +9,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from otic.clock import iso, utc_now
 from otic.errors import ParameterError
 from otic.settings import SqliteSettings
 from otic.sinks.notices import Notice
 from otic.sinks.receiver import DeliveryError
+from otic.system.clock import iso, utc_now
 
 APPLICATION_ID = 0x6F746963  # "otic", in the file's header
 SCHEMA_VERSION = 1

@@ -23,7 +23,7 @@ from otic.secrets_file import read_secret
 from otic.settings import WebhookSettings
 from otic.sinks.notices import Notice
 from otic.sinks.receiver import DeliveryError, RefusedError
-from otic.tls import client_context
+from otic.system.network import client_context
 
 _MAX_BODY_BYTES = 65536  # of an answer
 _BODY_SECONDS = 1.0  # how long an answer's body may take once its status is known

@@ -12,7 +12,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from otic.messages import say
+from otic.system.log import say
 
 MOST_CONNECTIONS = 128
 """So that nobody can take the file descriptors that recording and logging need."""

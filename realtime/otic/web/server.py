@@ -8,17 +8,17 @@ import threading
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from otic.addresses import (
+from otic.errors import ParameterError, RuntimeMissingError, SinkError
+from otic.secrets_file import read_secret
+from otic.settings import Settings, WebSettings
+from otic.system.addresses import (
     host_and_port,
     is_loopback,
     listening_socket,
     reachable_host,
     url_host,
 )
-from otic.errors import ParameterError, RuntimeMissingError, SinkError
-from otic.messages import say
-from otic.secrets_file import read_secret
-from otic.settings import Settings, WebSettings
+from otic.system.log import say
 
 if TYPE_CHECKING:
     from otic.desk import Desk

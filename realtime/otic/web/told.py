@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from otic.clock import iso
 from otic.desk import View, recording_of
 from otic.health import Health
 from otic.monitor import Snapshot
 from otic.review.folder import Mark
 from otic.review.mark import EventKey
 from otic.sinks.memory import Heard, StreamMemory
+from otic.system.clock import iso
 
 MOST_COLUMNS = 2400
 """Of the picture, that a page is told when it comes: two minutes."""

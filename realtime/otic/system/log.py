@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from otic.notify import journal_prefix
+from otic.system.sd_notify import journal_prefix
 
 _MOST_HELD = 50
 _held: deque[str] | None = None

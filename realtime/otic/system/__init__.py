@@ -1,0 +1,1 @@
+"""The machine underneath: logs, clocks, files, networks, processes, systemd."""
