@@ -22,10 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from otic.config.settings import ClipsSettings
 from otic.conversion import Chunk, Lost
 from otic.errors import SinkError
 from otic.events import Event, Gap, Scores
-from otic.settings import ClipsSettings
 from otic.sinks import clip_folder, clip_writer
 from otic.sinks.clip_folder import ClipFolder
 from otic.sinks.clips import ClipSink, file_name_part

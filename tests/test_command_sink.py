@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from otic.config.settings import CommandSettings, Settings
 from otic.errors import ParameterError
-from otic.settings import CommandSettings, Settings
 from otic.sinks.command import CommandReceiver
 from otic.sinks.notices import Notice
 from otic.sinks.receiver import DeliveryError, Receiver, RefusedError

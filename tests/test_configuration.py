@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from otic.configuration import KEYS, add_setting_options, load_settings
+from otic.config.load import KEYS, add_setting_options, load_settings
+from otic.config.settings import InputSettings, MqttSettings, Settings, WebhookSettings
 from otic.errors import ConfigurationError, UsageError
 from otic.inputs import input_settings
-from otic.settings import InputSettings, MqttSettings, Settings, WebhookSettings
 from otic.soundscape import synthesise
 from tests.helpers import one_line, otic
 

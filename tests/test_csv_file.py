@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from otic.config.settings import CsvSettings
 from otic.errors import ParameterError
-from otic.settings import CsvSettings
 from otic.sinks.csv_file import COLUMNS, TAIL_BYTES, CsvReceiver
 from otic.sinks.notices import Notice
 from otic.sinks.receiver import DeliveryError, Receiver, RefusedError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from otic import cli
-from otic.configuration import load_settings
+from otic.config.load import load_settings
 from tests.conftest import ROOT
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))

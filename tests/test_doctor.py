@@ -17,10 +17,7 @@ from typing import Any
 import pytest
 
 from otic import doctor_checks as checks
-from otic.doctor import checks_of, doctor, look, plain_lines, table
-from otic.doctor_checks import FAIL, OK, WARN, Check, Finding
-from otic.errors import OticError
-from otic.settings import (
+from otic.config.settings import (
     ClipsSettings,
     InputSettings,
     JsonlSettings,
@@ -30,6 +27,9 @@ from otic.settings import (
     SpoolSettings,
     WebhookSettings,
 )
+from otic.doctor import checks_of, doctor, look, plain_lines, table
+from otic.doctor_checks import FAIL, OK, WARN, Check, Finding
+from otic.errors import OticError
 from otic.system.machine import Board, conditions
 
 PI = "Raspberry Pi Zero 2 W Rev 1.0\0"

@@ -18,8 +18,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from otic.config.settings import MqttSettings
 from otic.errors import OticError, RuntimeMissingError, SinkError
-from otic.settings import MqttSettings
 from otic.sinks.homeassistant import Topics, discovery_topic, slug
 from otic.sinks.mqtt import MqttReceiver
 from otic.sinks.mqtt_link import MqttLink

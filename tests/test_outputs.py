@@ -14,9 +14,7 @@ import numpy as np
 import pytest
 
 from otic.bundle import Bundle, load_bundle
-from otic.events import Event
-from otic.outputs import open_outputs
-from otic.settings import (
+from otic.config.settings import (
     ClipsSettings,
     CsvSettings,
     JsonlSettings,
@@ -25,6 +23,8 @@ from otic.settings import (
     SpoolSettings,
     WebhookSettings,
 )
+from otic.events import Event
+from otic.outputs import open_outputs
 from otic.sinks import clip_writer
 from otic.sinks.contract import AudioSink, Sink, StreamStart
 

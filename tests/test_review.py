@@ -18,10 +18,10 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otic.config.settings import ClipsSettings, ReviewSettings, Settings
 from otic.errors import ParameterError, SinkError
 from otic.events import Event
 from otic.review.folder import Mark, ReviewFolder, open_review, review_path, wanted_sound
-from otic.settings import ClipsSettings, ReviewSettings, Settings
 from otic.sinks.clips import ClipSink
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.recent_audio import as_int16

@@ -130,7 +130,7 @@ def test_the_example_configuration_is_toml_of_known_keys(machine: Machine) -> No
     import tomllib
     from dataclasses import fields
 
-    from otic.settings import Settings
+    from otic.config.settings import Settings
 
     service(arguments("install"), machine.system())
     text = (machine.root / "etc/otic.toml").read_text()

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from otic.config.settings import SqliteSettings
 from otic.errors import ParameterError
-from otic.settings import SqliteSettings
 from otic.sinks import sqlite_file
 from otic.sinks.notices import Notice
 from otic.sinks.receiver import DeliveryError, Receiver, RefusedError

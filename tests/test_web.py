@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from otic.config.settings import Settings, SqliteSettings, WebSettings
 from otic.errors import ParameterError, RuntimeMissingError, SinkError
-from otic.settings import Settings, SqliteSettings, WebSettings
 from otic.sinks.notices import Notice
 from otic.sinks.sqlite_file import SqliteReceiver
 from otic.system.clock import iso

@@ -16,8 +16,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from otic.config.settings import ReviewSettings, Settings, WebSettings
 from otic.errors import ParameterError
-from otic.settings import ReviewSettings, Settings, WebSettings
 from otic.web import guard, protocols
 from otic.web.guard import HEADERS
 from otic.web.server import WebServer

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
+from otic.config.secrets import read_secret
+from otic.config.settings import WebhookSettings
 from otic.errors import ParameterError
-from otic.secrets_file import read_secret
-from otic.settings import WebhookSettings
 from otic.sinks.notices import Notice
 from otic.sinks.receiver import DeliveryError, Receiver, RefusedError
 from otic.sinks.webhook import WebhookReceiver, _Post

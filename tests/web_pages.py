@@ -23,13 +23,13 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from otic.config.settings import ClipsSettings, Settings, SqliteSettings, WebSettings
 from otic.control import Control
 from otic.conversion import Chunk, Lost
 from otic.desk import Desk
 from otic.monitor import Monitor, TimedClassifier
 from otic.pipeline import Pipeline
 from otic.review.folder import ReviewFolder
-from otic.settings import ClipsSettings, Settings, SqliteSettings, WebSettings
 from otic.sinks.clips import ClipSink
 from otic.sinks.contract import Sink
 from otic.sinks.memory import MemorySink

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from otic import __version__
-from otic.arguments import DEFAULT_MODEL
+from otic.config.values import DEFAULT_MODEL
 from otic.errors import OticError
 from otic.live_options import add_live_commands
 from otic.pack_options import add_pack_command

@@ -12,12 +12,12 @@ from datetime import datetime
 from pathlib import Path
 
 from otic.bundle import Bundle
+from otic.config.settings import Settings
 from otic.control import Control
 from otic.errors import OticError
 from otic.health import Health, judge
 from otic.monitor import Monitor, Snapshot
 from otic.review.folder import Mark, ReviewFolder, open_review, wanted_sound
-from otic.settings import Settings
 from otic.sinks.clip_folder import Clip, stamp
 from otic.sinks.clip_writer import write_sound
 from otic.sinks.clips import file_name_part

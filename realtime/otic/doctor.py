@@ -15,8 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
-from otic.arguments import DEFAULT_MODEL
-from otic.configuration import load_settings
+from otic.config.load import load_settings
+from otic.config.settings import Settings
+from otic.config.values import DEFAULT_MODEL
 from otic.doctor_checks import (
     FAIL,
     OK,
@@ -35,7 +36,6 @@ from otic.doctor_checks import (
     temperature_check,
 )
 from otic.errors import OticError
-from otic.settings import Settings
 from otic.system.machine import Board
 
 _MODEL_SECONDS = 600.0  # a small computer that compiles first

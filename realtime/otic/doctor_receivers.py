@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from otic.config.settings import Settings
 from otic.doctor_checks import FAIL, OK, WARN, Check, Finding, disk_check
-from otic.settings import Settings
 
 CONNECT_SECONDS = 3.0
 _LIMIT_SECONDS = 3 * CONNECT_SECONDS  # to look the name up, to connect, to agree on TLS

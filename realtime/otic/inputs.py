@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from otic.config.settings import InputSettings, Settings
 from otic.errors import UsageError
 from otic.microphone import Microphone
 from otic.pcm import PcmSource
-from otic.settings import InputSettings, Settings
 from otic.sources import FileSource, Source
 from otic.system.log import say
 

@@ -9,14 +9,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from otic.arguments import DEFAULT_MODEL
 from otic.bundle import Bundle
-from otic.configuration import KEYS, load_settings
+from otic.config.load import KEYS, load_settings
+from otic.config.settings import JsonlSettings, Settings, WebSettings
+from otic.config.values import DEFAULT_MODEL
 from otic.errors import ConfigurationError, ParameterError, SinkError
 from otic.inputs import input_settings, microphones, recordings
 from otic.plan import Plan, Still
 from otic.session import run_plan
-from otic.settings import JsonlSettings, Settings, WebSettings
 from otic.sinks.contract import Sink
 from otic.trial import load_tried_bundle
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from otic.arguments import (
+from otic.config.values import (
     DEFAULT_MODEL,
     LOG_DEFAULT,
     block,
@@ -105,7 +105,7 @@ def _add_settings(parser: Any, already: frozenset[str]) -> None:
     """Add a flag for each other setting, where the command has been chosen: there are many."""
 
     def add() -> None:
-        from otic.configuration import add_setting_options
+        from otic.config.load import add_setting_options
 
         add_setting_options(parser, already)
 

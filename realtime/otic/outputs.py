@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otic.bundle import Bundle
+from otic.config.settings import Settings
 from otic.errors import ConfigurationError
 from otic.monitor import Snapshot
-from otic.settings import Settings
 from otic.sinks.contract import Sink
 from otic.sinks.jsonl import JsonlSink
 from otic.sinks.text import TextSink

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from otic.bundle import Bundle
+from otic.config.settings import Settings
 from otic.inputs import OpenSource
-from otic.settings import Settings
 from otic.sinks.contract import Sink
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from otic.arguments import positive
+from otic.config.values import positive
 
 _HANDLERS = "otic.review.commands"
 _MIN_SECONDS = 2.5

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from otic.compiling import cache_problem
+from otic.config.settings import ReviewSettings
 from otic.control import Control
 from otic.errors import ParameterError, SourceError
 from otic.events import Event
@@ -19,7 +20,6 @@ from otic.monitor import Monitor, Snapshot
 from otic.outputs import open_outputs
 from otic.plan import Plan, Still
 from otic.runner import Runner
-from otic.settings import ReviewSettings
 from otic.sinks.contract import Sink
 from otic.sinks.text import event_text
 from otic.sources import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from otic.arguments import decibel_range, positive, seed, whole
+from otic.config.values import decibel_range, positive, seed, whole
 
 PRESETS = ("mfcc-mlp", "logmel-cnn", "tiny", "tutorial", "yamnet-head")
 DOWNLOADS = ("esc50", "urbansound8k")

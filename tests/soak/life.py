@@ -22,11 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.bundle import load_bundle
-from otic.conversion import Chunk, Converter, Lost
-from otic.events import Event, Gap, Item
-from otic.outputs import open_outputs
-from otic.runner import Runner
-from otic.settings import (
+from otic.config.settings import (
     CommandSettings,
     CsvSettings,
     JsonlSettings,
@@ -35,6 +31,10 @@ from otic.settings import (
     SqliteSettings,
     WebhookSettings,
 )
+from otic.conversion import Chunk, Converter, Lost
+from otic.events import Event, Gap, Item
+from otic.outputs import open_outputs
+from otic.runner import Runner
 from otic.sinks import courier, outbox
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.outbox import Outbox

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from otic.configuration import load_settings
+from otic.config.load import load_settings
 from otic.errors import SinkError
 from otic.review.export import OTHER_FOLDER, Exported, export
 from otic.review.folder import MARKS, ReviewFolder, review_path

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from otic.config.settings import ReviewSettings, Settings
 from otic.errors import ParameterError, SinkError
 from otic.review.mark import EventKey, Mark
 from otic.review.sound import (
@@ -26,7 +27,6 @@ from otic.review.sound import (
     wanted_sound,
     write_new,
 )
-from otic.settings import ReviewSettings, Settings
 from otic.sinks.clip_folder import Clip, stamp
 from otic.sinks.clips import file_name_part
 from otic.system.clock import iso, utc_now

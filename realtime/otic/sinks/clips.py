@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from otic.config.settings import ClipsSettings
 from otic.conversion import Chunk, Lost
 from otic.events import Event, Item
-from otic.settings import ClipsSettings
 from otic.sinks.clip_folder import Clip, ClipFolder, stamp
 from otic.sinks.clip_writer import ClipStatus, ClipWriter
 from otic.sinks.contract import StreamEnd, StreamStart

@@ -11,9 +11,9 @@ import signal
 import subprocess
 import time
 
-from otic.configuration import KEYS
+from otic.config.load import KEYS
+from otic.config.settings import CommandSettings
 from otic.errors import ParameterError
-from otic.settings import CommandSettings
 from otic.sinks.notices import Notice
 from otic.sinks.receiver import DeliveryError, RefusedError
 

@@ -11,8 +11,8 @@ import stat
 import unicodedata
 from pathlib import Path
 
+from otic.config.settings import CsvSettings
 from otic.errors import ParameterError
-from otic.settings import CsvSettings
 from otic.sinks.notices import Notice
 from otic.sinks.receiver import DeliveryError
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from otic.config.settings import MqttSettings
 from otic.errors import SinkError
-from otic.settings import MqttSettings
 from otic.sinks.homeassistant import (
     BIRTH_TOPIC,
     OFF,

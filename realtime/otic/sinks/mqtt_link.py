@@ -8,9 +8,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from otic.config.secrets import read_secret
+from otic.config.settings import MqttSettings
 from otic.errors import ParameterError, RuntimeMissingError
-from otic.secrets_file import read_secret
-from otic.settings import MqttSettings
 from otic.sinks.receiver import DeliveryError, RefusedError
 from otic.system.network import client_context
 

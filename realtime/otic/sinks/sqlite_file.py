@@ -9,8 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from otic.config.settings import SqliteSettings
 from otic.errors import ParameterError
-from otic.settings import SqliteSettings
 from otic.sinks.notices import Notice
 from otic.sinks.receiver import DeliveryError
 from otic.system.clock import iso, utc_now

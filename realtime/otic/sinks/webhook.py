@@ -18,9 +18,9 @@ from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 from otic import __version__
+from otic.config.secrets import read_secret
+from otic.config.settings import WebhookSettings
 from otic.errors import ParameterError
-from otic.secrets_file import read_secret
-from otic.settings import WebhookSettings
 from otic.sinks.notices import Notice
 from otic.sinks.receiver import DeliveryError, RefusedError
 from otic.system.network import client_context

@@ -18,10 +18,10 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from otic.config.settings import Settings
 from otic.desk import Desk
 from otic.errors import OticError
 from otic.review.folder import Mark
-from otic.settings import Settings
 from otic.web.audience import Message, Page
 from otic.web.clips import ClipFiles
 from otic.web.feed import Feed

@@ -8,9 +8,9 @@ import threading
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from otic.config.secrets import read_secret
+from otic.config.settings import Settings, WebSettings
 from otic.errors import ParameterError, RuntimeMissingError, SinkError
-from otic.secrets_file import read_secret
-from otic.settings import Settings, WebSettings
 from otic.system.addresses import (
     host_and_port,
     is_loopback,

@@ -11,8 +11,8 @@ from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from otic.config.settings import InputSettings, Settings
 from otic.errors import ConfigurationError
-from otic.settings import InputSettings, Settings
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 

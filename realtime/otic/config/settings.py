@@ -2,7 +2,7 @@
 
 A key is known by one name in three spellings: ``mqtt.host`` in the configuration file is
 ``--mqtt-host`` on the command line and ``OTIC_MQTT_HOST`` in the environment. How the three
-are read is in :mod:`otic.configuration`; what is here knows no file.
+are read is in :mod:`otic.config.load`; what is here knows no file.
 """
 
 from __future__ import annotations
