@@ -13,21 +13,21 @@ import numba
 import numpy as np
 import pytest
 
-from otic import compiling
-from otic.kernels import make_push
+from otic.features.kernels import jit as compiling
+from otic.features.kernels.log_mel import make_push
 from tests.conftest import ROOT
 from tests.helpers import one_line, otic
 
 # Says whether the kernel came from disk, and where it is kept.
 LOAD = """
-from otic import compiling
+from otic.features.kernels import jit as compiling
 from otic.probe import probe
 hits = sum(probe.stats.cache_hits.values())
 print(hits, compiling._state.folder, compiling.cache_problem(), sep="|")
 """
 # A kernel that is compiled in no time.
 PROBE = """
-from otic.compiling import entry
+from otic.features.kernels.jit import entry
 
 @entry("probe", "int64(int64)")
 def probe(n):
@@ -298,12 +298,14 @@ def test_no_two_kernels_may_share_a_name() -> None:
         compiling.inner(1, 2)(twice)
 
 
-COMPILE = "import sys; from otic.kernels import make_push; make_push(int(sys.argv[1]))"
+COMPILE = (
+    "import sys; from otic.features.kernels.log_mel import make_push; make_push(int(sys.argv[1]))"
+)
 BOTH = """
 import numpy as np
 from dataclasses import replace
 from otic import Frontend
-from otic.reference import reference_features
+from otic.features.reference import reference_features
 from tests.helpers import SMALL, noise
 
 for n_fft in (256, 512):

@@ -227,7 +227,7 @@ def test_the_bundled_model_and_the_cache() -> None:
 
 
 def test_a_cache_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    from otic import compiling
+    from otic.features.kernels import jit as compiling
 
     monkeypatch.setattr(compiling, "cache_folder", lambda: None)
     found = checks.cache_check()

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from otic import fft
-from otic.filters import fft_shape, fft_tables, hann_window
+from otic.features.kernels import fft
+from otic.features.tables import fft_shape, fft_tables, hann_window
 from tests.helpers import F32, noise
 
 SIZES = [256, 512, 1024, 2048, 4096]
@@ -27,7 +27,7 @@ def column_transforms(z: C128) -> C128:
 
 
 def reference_power(frame: NDArray[np.float64]) -> NDArray[np.float64]:
-    """|rfft(frame)|**2 in the four steps of otic.fft, in plain float64 NumPy."""
+    """|rfft(frame)|**2 in the four steps of otic.features.kernels.fft, in plain float64 NumPy."""
     n_fft = len(frame)
     rows, columns = fft_shape(n_fft)
     n = rows * columns

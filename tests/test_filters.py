@@ -11,7 +11,7 @@ import scipy.fft
 import scipy.signal
 
 from otic import FeatureParams
-from otic.filters import (
+from otic.features.tables import (
     dct_basis,
     fft_shape,
     fft_tables,

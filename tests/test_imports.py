@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from otic import compiling
+from otic.features.kernels import jit as compiling
 from tests.conftest import ROOT
 
 # Bottom to top; a module imports only modules above it in this list.
@@ -27,21 +27,21 @@ ORDER = [
     "otic.config.load",
     "otic.config.secrets",
     "otic.system.addresses",
-    "otic.params",
+    "otic.features.params",
     "otic.decision",
-    "otic.filters",
-    "otic.reference",
-    "otic.compiling",
-    "otic.simd",
-    "otic.fft",
-    "otic.kernels",
-    "otic.statistics",
+    "otic.features.tables",
+    "otic.features.reference",
+    "otic.features.kernels.jit",
+    "otic.features.kernels.simd",
+    "otic.features.kernels.fft",
+    "otic.features.kernels.log_mel",
+    "otic.features.kernels.mfcc_statistics",
     "otic.ringbuffer",
-    "otic.frames",
-    "otic.history",
-    "otic.waveform",
-    "otic.centered",
-    "otic.frontend",
+    "otic.features.frame_ring",
+    "otic.features.history",
+    "otic.features.waveform",
+    "otic.features.centered",
+    "otic.features.frontend",
     "otic.golden",
     "otic.attached",
     "otic.interface",
@@ -56,8 +56,8 @@ ORDER = [
     "otic.unknown",
     "otic.pipeline",
     "otic.control",
-    "otic.spectrogram",
-    "otic.picture",
+    "otic.features.spectrogram",
+    "otic.features.picture",
     "otic.verification",
     "otic.packing",
     "otic.packing.flatbuffer",
@@ -267,8 +267,8 @@ def test_modules_import_only_what_is_below_them() -> None:
 def test_numba_has_its_room() -> None:
     """Two modules import it; kernels are compiled through the first, and so are in its list."""
     users = {n for n, p in modules().items() if any(i.split(".")[0] == "numba" for i in imports(p))}
-    assert users == {"otic.compiling", "otic.simd"}
-    kernels = {n for n, p in modules().items() if imports(p) & {"otic.compiling.inner"}}
+    assert users == {"otic.features.kernels.jit", "otic.features.kernels.simd"}
+    kernels = {n for n, p in modules().items() if imports(p) & {"otic.features.kernels.jit.inner"}}
     sources = {f"otic.{name.removesuffix('.py')}" for name in compiling.SOURCES}
     assert sources >= users | kernels
     # All that a kernel is made of, constants too: a change in it must compile anew.

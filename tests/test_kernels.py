@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 
-from otic import Frontend, kernels
-from otic.filters import pack_rows
-from otic.simd import LANES
+from otic import Frontend
+from otic.features.kernels import log_mel as kernels
+from otic.features.kernels.simd import LANES
+from otic.features.tables import pack_rows
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, noise
 
 log_mel, product = kernels.log_mel, kernels.product

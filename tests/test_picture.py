@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from otic.filters import hann_window, mel_filterbank
-from otic.picture import COLUMN_SECONDS, LatestPicture
-from otic.spectrogram import levels_of
+from otic.features.picture import COLUMN_SECONDS, LatestPicture
+from otic.features.spectrogram import levels_of
+from otic.features.tables import hann_window, mel_filterbank
 from tests.helpers import F32, SMALL, cut, noise
 
 P = SMALL

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from otic import Event, Gap, Pipeline, Scores
 from otic.errors import ParameterError
 from otic.events import Item
-from otic.frontend import Frontend
+from otic.features.frontend import Frontend
 from otic.pipeline import MAX_AMPLITUDE, usable_runs
 from tests.helpers import F32, SMALL, FakeClassifier, bundled, cut, noise, small_bundle
 from tests.random_streams import check

@@ -13,9 +13,9 @@ import soundfile
 
 from otic import FeatureParams, load_bundle, save_bundle, verification
 from otic.events import Item, Scores
+from otic.features.reference import reference_features
 from otic.golden import SOUNDS, golden_sound
 from otic.pipeline import Pipeline
-from otic.reference import reference_features
 from tests.helpers import (
     F32,
     LIBROSA_DEFAULTS,

@@ -63,8 +63,8 @@ def compile_for(processor: str) -> None:
         return decorate
 
     numba.njit = njit_with_lines
-    from otic.kernels import make_push
-    from otic.statistics import make_rolling_statistics
+    from otic.features.kernels.log_mel import make_push
+    from otic.features.kernels.mfcc_statistics import make_rolling_statistics
 
     # These two hold every pass: 8 x 16 of radix 8 alone, and of 4 and 4; 32 x 64 of 4 and 8, and
     # of 8 and 8.

@@ -43,9 +43,9 @@ DOCS = Path(__file__).resolve().parent.parent
 ROOT = DOCS.parent
 MODULES = (
     "otic",
-    "otic.params",
-    "otic.frontend",
-    "otic.filters",
+    "otic.features.params",
+    "otic.features.frontend",
+    "otic.features.tables",
     "otic.bundle",
     "otic.classifier",
     "otic.decision",
@@ -65,7 +65,7 @@ MODULES = (
     "otic.sinks.contract",
     "otic.sinks.jsonl",
     "otic.sinks.courier",
-    "otic.spectrogram",
+    "otic.features.spectrogram",
     "otic.soundscape",
     "otic.errors",
 )

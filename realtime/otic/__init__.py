@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from otic.decision import DecisionParams
     from otic.errors import OticError
     from otic.events import Event, Gap, Item, Scores
-    from otic.frontend import Frontend
+    from otic.features.frontend import Frontend
+    from otic.features.params import FeatureParams
     from otic.loading import load_audio
-    from otic.params import FeatureParams
     from otic.pipeline import Pipeline
     from otic.runner import Runner
     from otic.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart
@@ -49,9 +49,9 @@ _HOME = {
     "Converter": "conversion",
     "DecisionParams": "decision",
     "Event": "events",
-    "FeatureParams": "params",
+    "FeatureParams": "features.params",
     "FileSource": "sources",
-    "Frontend": "frontend",
+    "Frontend": "features.frontend",
     "Gap": "events",
     "Item": "events",
     "JsonlSink": "sinks.jsonl",

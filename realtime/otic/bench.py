@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from otic.compiling import cache_problem
+from otic.features.kernels.jit import cache_problem
 from otic.machine import describe_machine, health
 from otic.measuring import (
     measure_decision,

@@ -28,10 +28,10 @@ from otic.attached import (
 )
 from otic.decision import DecisionParams
 from otic.errors import BundleError, ParameterError
+from otic.features.params import FeatureParams, check_keys, check_whole
 from otic.golden import GoldenCase, check_sizes, golden_cases_from
 from otic.groups import Groups, as_groups, check_groups
 from otic.interface import PLAIN, ModelInterface
-from otic.params import FeatureParams, check_keys, check_whole
 
 BUNDLE_FORMAT = 1
 FOREIGN_FORMAT = 2

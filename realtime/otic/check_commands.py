@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from otic.bundle import Bundle, bundled_names, load_bundle
 from otic.classifier import Classifier
-from otic.compiling import cache_folder, cache_problem
 from otic.conversion import Lost
 from otic.errors import SourceError
-from otic.frontend import Frontend
+from otic.features.frontend import Frontend
+from otic.features.kernels.jit import cache_folder, cache_problem
 from otic.runner import Runner
 from otic.sinks.jsonl import JsonlSink
 from otic.soundscape import synthesise

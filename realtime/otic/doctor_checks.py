@@ -198,7 +198,7 @@ def power_check(board: Board) -> Finding:
 
 def cache_check() -> Finding:
     """Compiled kernels are kept, so that a start is quick."""
-    from otic.compiling import cache_folder, cache_problem
+    from otic.features.kernels.jit import cache_folder, cache_problem
 
     name = "compiled kernels"
     folder, problem = cache_folder(), cache_problem()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.errors import ParameterError
-from otic.params import check_keys
+from otic.features.params import check_keys
 
 SOUNDS = ("noise", "sweep", "pulses")
 MAX_FEATURES = 512

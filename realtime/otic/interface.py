@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from otic.errors import ParameterError
-from otic.params import LOG_MEL, MFCC, FeatureParams, as_float, as_tuple, check_keys
+from otic.features.params import LOG_MEL, MFCC, FeatureParams, as_float, as_tuple, check_keys
 
 FRAMES_FIRST, BANDS_FIRST = "frames_first", "bands_first"
 ORDERS = (FRAMES_FIRST, BANDS_FIRST)

@@ -19,8 +19,8 @@ from otic.bundle import Bundle
 from otic.classifier import Classifier
 from otic.errors import OticError
 from otic.events import Began, Event, EventDetector
-from otic.frames import FrameRing
-from otic.frontend import Frontend
+from otic.features.frame_ring import FrameRing
+from otic.features.frontend import Frontend
 from otic.pipeline import Pipeline
 from otic.soundscape import synthesise
 from otic.stages import LOG, MEL, SPECTRUM, make_repeat

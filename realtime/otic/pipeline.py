@@ -16,8 +16,8 @@ from otic.bundle import Bundle
 from otic.classifier import Classifier
 from otic.errors import ParameterError
 from otic.events import Began, Event, EventDetector, Gap, Item, Scores
-from otic.frames import mono_samples
-from otic.frontend import Frontend
+from otic.features.frame_ring import mono_samples
+from otic.features.frontend import Frontend
 from otic.onsets import first_rise
 from otic.unknown import UNKNOWN, UnknownSounds
 

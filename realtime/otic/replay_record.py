@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from otic.bundle import Bundle
 from otic.events import Event, Gap, Item, Scores
+from otic.features.spectrogram import Spectrogram
 from otic.pipeline import usable_runs
-from otic.spectrogram import Spectrogram
 
 MAX_BUCKETS = 10_000
 MAX_LISTED = 10_000

@@ -18,10 +18,10 @@ from otic.bundle import Bundle
 from otic.conversion import Chunk, Lost
 from otic.errors import SinkError
 from otic.events import Item
+from otic.features.spectrogram import Spectrogram
 from otic.replay_record import ReplayRecord
 from otic.replay_section import Section
 from otic.sinks.contract import StreamEnd, StreamStart
-from otic.spectrogram import Spectrogram
 
 _TITLE = "What otic heard"
 

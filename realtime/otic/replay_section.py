@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.bundle import Bundle
+from otic.features.spectrogram import decibels, frequency_ticks, loudness_range, palette, png
 from otic.replay_record import MAX_LISTED, SCORE_UNITS, HeardEvent, ReplayRecord
 from otic.sinks.contract import StreamEnd
-from otic.spectrogram import decibels, frequency_ticks, loudness_range, palette, png
 
 MAX_LANES = 24
 _TILE_COLUMNS = 2048

@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from otic.compiling import cache_problem
 from otic.config.settings import ReviewSettings
 from otic.control import Control
 from otic.errors import ParameterError, SourceError
 from otic.events import Event
+from otic.features.kernels.jit import cache_problem
 from otic.inputs import OpenSource, open_all
 from otic.monitor import Monitor, Snapshot
 from otic.outputs import open_outputs

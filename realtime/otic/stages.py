@@ -6,15 +6,15 @@ from functools import cache
 
 import numpy as np
 
-from otic.compiling import Kernel, entry
-from otic.fft import (
+from otic.features.kernels.fft import (
     power_spectrum_256,
     power_spectrum_512,
     power_spectrum_1024,
     power_spectrum_2048,
     power_spectrum_4096,
 )
-from otic.kernels import (
+from otic.features.kernels.jit import Kernel, entry
+from otic.features.kernels.log_mel import (
     AUDIO,
     CAPACITY,
     ENERGIES,
@@ -32,14 +32,14 @@ from otic.kernels import (
     log_mel,
     product,
 )
-from otic.simd import LANES, section
+from otic.features.kernels.simd import LANES, section
 
 SPECTRUM, MEL, LOG = 0, 1, 2
 
 
 @cache
 def make_repeat(n_fft: int) -> Kernel:
-    """The kernel ``repeat(stage, times, state)``; ``state`` as in :mod:`otic.kernels`.
+    """The kernel ``repeat(stage, times, state)``; ``state`` as in :mod:`otic.features.kernels.log_mel`.
 
     The stages are windowing, FFT and power (SPECTRUM), the mel filterbank (MEL)
     and the logarithm (LOG). It spoils the ring's first row.

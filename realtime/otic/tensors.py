@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from otic.bundle import Bundle
 from otic.errors import BundleError
+from otic.features.params import LOG_MEL, FeatureParams
 from otic.interface import BANDS_FIRST, PLAIN, ModelInterface
-from otic.params import LOG_MEL, FeatureParams
 
 _INTEGERS = ("int8", "uint8", "int16")
 

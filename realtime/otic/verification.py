@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from otic.bundle import Bundle
 from otic.classifier import Classifier
 from otic.events import Item
-from otic.frontend import Frontend
+from otic.features.frontend import Frontend
+from otic.features.params import LOG_MEL, MFCC, FeatureParams
+from otic.features.reference import reference_features
 from otic.golden import SOUNDS, GoldenCase, golden_sound, kept_features
-from otic.params import LOG_MEL, MFCC, FeatureParams
 from otic.pipeline import Pipeline
-from otic.reference import reference_features
 
 FEATURE_LIMIT = 5e-4
 """Largest difference of any feature from the float64 batch result.

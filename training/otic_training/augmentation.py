@@ -9,8 +9,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from otic.frontend import Frontend
-from otic.params import LOG_MEL, FeatureParams
+from otic.features.frontend import Frontend
+from otic.features.params import LOG_MEL, FeatureParams
 from otic_training.surroundings import Surroundings, level
 from otic_training.teacher import Lesson, heard_at
 from otic_training.windows import MIN_ACTIVE_SHARE, active_part, sounding_part

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.frontend import Frontend
-from otic.params import FeatureParams
+from otic.features.frontend import Frontend
+from otic.features.params import FeatureParams
 
 _F32 = NDArray[np.float32]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from otic.bundle import Bundle
 from otic.classifier import Classifier
-from otic.frontend import Frontend
+from otic.features.frontend import Frontend
 from otic.golden import golden_sound
 
 _CALLS = 300

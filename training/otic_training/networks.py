@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.params import LOG_MEL, FeatureParams
+from otic.features.params import LOG_MEL, FeatureParams
 
 if TYPE_CHECKING:
     import keras

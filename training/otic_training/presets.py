@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 from otic.decision import DecisionParams
 from otic.errors import OticError
-from otic.params import FeatureParams
+from otic.features.params import FeatureParams
 from otic_training.augmentation import Augmentation
 from otic_training.networks import Build, embedding_head, logmel_cnn, mfcc_mlp, tiny, tutorial
 from otic_training.windows import Passes

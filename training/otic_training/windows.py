@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.conversion import Lost
-from otic.frontend import Frontend
-from otic.params import FeatureParams
+from otic.features.frontend import Frontend
+from otic.features.params import FeatureParams
 from otic.sources import FileSource
 from otic_training.datasets import Clip, DatasetError
 

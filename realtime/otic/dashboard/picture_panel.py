@@ -12,9 +12,9 @@ from otic.dashboard.canvas import Canvas, Rect
 from otic.dashboard.moment import Moment
 from otic.dashboard.theme import NOTHING, Theme
 from otic.dashboard.words import clock, fit_right
-from otic.params import FeatureParams
+from otic.features.params import FeatureParams
+from otic.features.spectrogram import frequency_ticks
 from otic.sinks.memory import StreamMemory
-from otic.spectrogram import frequency_ticks
 
 _AXIS_WIDTH = 5
 _LEAST_SECONDS = 8.0  # that the picture spans

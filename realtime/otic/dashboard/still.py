@@ -21,7 +21,7 @@ from otic.dashboard.looking import Looking
 from otic.dashboard.theme import Theme
 from otic.desk import Desk
 from otic.errors import SinkError
-from otic.spectrogram import png
+from otic.features.spectrogram import png
 
 _CHAR_HEIGHT = 20
 _CHAR_WIDTH = _CHAR_HEIGHT * 0.61  # rich's, as is the next

@@ -12,7 +12,7 @@ from rich.color import Color, ColorSystem
 from rich.console import Console
 from rich.style import Style
 
-from otic.spectrogram import palette
+from otic.features.spectrogram import palette
 
 RESET = "\x1b[0m"
 TRUE_COLOUR, MANY, SIXTEEN, NONE = "truecolor", "256", "standard", "none"

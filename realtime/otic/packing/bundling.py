@@ -11,12 +11,12 @@ from otic import __version__
 from otic.bundle import NOT_STATED, Bundle, load_bundle, save_bundle
 from otic.decision import DecisionParams
 from otic.errors import BundleError, UsageError
+from otic.features.params import MAX_WHOLE
 from otic.groups import Groups
 from otic.interface import ModelInterface
 from otic.packing.features import FeatureRequest, derive_features
 from otic.packing.metadata import ModelMetadata
 from otic.packing.model_file import ModelFile, TensorInfo
-from otic.params import MAX_WHOLE
 
 MAX_HOP_SECONDS = 1.0
 """The longest time between two predictions that is chosen for a person."""

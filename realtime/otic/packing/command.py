@@ -9,6 +9,7 @@ from typing import Any
 from otic.attached import JSON, read_files, read_model
 from otic.bundle import Bundle
 from otic.errors import BundleError, UsageError
+from otic.features.params import MAX_WINDOW_SAMPLES
 from otic.packing.bundling import PackRequest, check_servable, make_bundle, write
 from otic.packing.features import FeatureRequest
 from otic.packing.files import read_groups, read_numbers
@@ -16,7 +17,6 @@ from otic.packing.files import read_labels as read_label_file
 from otic.packing.metadata import ModelMetadata, read_labels, read_metadata
 from otic.packing.model_file import ModelFile, read_model_file
 from otic.packing.proof import prove
-from otic.params import MAX_WINDOW_SAMPLES
 from otic.system.log import say
 
 DEFAULT_THRESHOLD = 0.5

@@ -11,8 +11,8 @@ import numpy as np
 from otic.bundle import Bundle, bundle_bytes, parse_bundle, save_bundle
 from otic.classifier import Classifier
 from otic.errors import BundleError
+from otic.features.reference import reference_features
 from otic.golden import golden_sound
-from otic.reference import reference_features
 from otic.trial import try_out
 from otic.verification import golden_cases
 

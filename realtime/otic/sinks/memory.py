@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from otic.bundle import Bundle
 from otic.conversion import Chunk, Lost
 from otic.events import Event, Gap, Item, Scores
-from otic.picture import LatestPicture
+from otic.features.picture import LatestPicture
 from otic.pipeline import usable_runs
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.recent_audio import RecentAudio
@@ -132,7 +132,7 @@ class StreamMemory:
         return self._ended
 
     def columns(self, first: int, stop: int) -> NDArray[np.uint8]:
-        """Columns of the picture, see :meth:`otic.picture.LatestPicture.columns`."""
+        """Columns of the picture, see :meth:`otic.features.picture.LatestPicture.columns`."""
         with self._lock:
             return self._picture.columns(first, stop)
 

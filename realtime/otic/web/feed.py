@@ -12,7 +12,7 @@ from typing import Any
 from otic import __version__
 from otic.desk import Desk
 from otic.errors import OticError
-from otic.spectrogram import frequency_ticks, palette
+from otic.features.spectrogram import frequency_ticks, palette
 from otic.web.audience import Audience, Message, Page
 from otic.web.told import ToldStream
 

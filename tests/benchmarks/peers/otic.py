@@ -11,10 +11,9 @@ import numpy as np
 import scipy.fft
 
 from otic import Frontend
-from otic.compiling import FASTMATH
-from otic.filters import hann_window
-from otic.frames import FrameRing
-from otic.kernels import (
+from otic.features.frame_ring import FrameRing
+from otic.features.kernels.jit import FASTMATH
+from otic.features.kernels.log_mel import (
     ENERGIES,
     FRAMES,
     GROUPS,
@@ -26,9 +25,10 @@ from otic.kernels import (
     log_mel,
     product,
 )
-from otic.kernels import N_MELS as N_MELS_PLACE
-from otic.params import STATISTICS
-from otic.simd import LANES, section
+from otic.features.kernels.log_mel import N_MELS as N_MELS_PLACE
+from otic.features.kernels.simd import LANES, section
+from otic.features.params import STATISTICS
+from otic.features.tables import hann_window
 from tests.benchmarks.peers.common import (
     CLIP_FRAMES,
     CLIP_SAMPLES,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otic.frames import FrameRing, mono_samples
-from otic.history import SampleHistory
-from otic.params import FeatureParams
+from otic.features.frame_ring import FrameRing, mono_samples
+from otic.features.history import SampleHistory
+from otic.features.params import FeatureParams
 
 
 class WaveformFrames:
-    """A :class:`otic.frames.FrameRing` that keeps its window's samples too.
+    """A :class:`otic.features.frame_ring.FrameRing` that keeps its window's samples too.
 
-    For ``center=False``; :class:`otic.centered.CenteredFrames` has them anyway.
+    For ``center=False``; :class:`otic.features.centered.CenteredFrames` has them anyway.
 
     Not thread safe: one thread owns an instance at a time.
     """

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from otic.filters import dct_basis, hann_window, mel_filterbank
-from otic.params import LOG_MEL, MFCC, WAVEFORM, FeatureParams
+from otic.features.params import LOG_MEL, MFCC, WAVEFORM, FeatureParams
+from otic.features.tables import dct_basis, hann_window, mel_filterbank
 
 
 def reference_features(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otic import kernels
 from otic.errors import ParameterError
-from otic.filters import fft_tables, hann_window, mel_filterbank, pack_rows
-from otic.params import FeatureParams
-from otic.simd import LANES
+from otic.features.kernels import log_mel as kernels
+from otic.features.kernels.simd import LANES
+from otic.features.params import FeatureParams
+from otic.features.tables import fft_tables, hann_window, mel_filterbank, pack_rows
 
 _ALIGNMENT = 16  # floats: 64 bytes, a cache line and the widest vector
 _CAPACITY = 4  # frames that the audio buffer holds, so that it is seldom moved

@@ -8,9 +8,9 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.filters import mel_filterbank
-from otic.frames import FrameRing
-from otic.params import FeatureParams
+from otic.features.frame_ring import FrameRing
+from otic.features.params import FeatureParams
+from otic.features.tables import mel_filterbank
 
 MAX_COLUMNS = 4096
 _RING_FRAMES = 64  # computed between two looks at the ring

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.frames import FrameRing
-from otic.params import FeatureParams
-from otic.spectrogram import levels_of
+from otic.features.frame_ring import FrameRing
+from otic.features.params import FeatureParams
+from otic.features.spectrogram import levels_of
 
 COLUMN_SECONDS = 0.05
 """About: a whole number of hops."""
@@ -73,7 +73,7 @@ class LatestPicture:
         -------
         uint8 [stop - first, n_mels]
             The lowest band first. 0 where there is no frame (lost, or not kept any more), else
-            a level, see :func:`otic.spectrogram.decibels`.
+            a level, see :func:`otic.features.spectrogram.decibels`.
         """
         numbers = np.arange(first, stop)
         rows = numbers % len(self._levels)

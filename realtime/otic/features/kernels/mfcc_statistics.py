@@ -6,11 +6,11 @@ from functools import cache
 
 import numpy as np
 
-from otic.compiling import Kernel, entry, inner
-from otic.kernels import LOWS, N_MELS, PEAKS, RING, STALE, WINDOW_FRAMES, product
-from otic.simd import LANES, section
+from otic.features.kernels.jit import Kernel, entry, inner
+from otic.features.kernels.log_mel import LOWS, N_MELS, PEAKS, RING, STALE, WINDOW_FRAMES, product
+from otic.features.kernels.simd import LANES, section
 
-_at = np.uint64  # see otic.fft
+_at = np.uint64  # see otic.features.kernels.fft
 
 
 @inner()
@@ -113,7 +113,7 @@ def make_rolling_statistics() -> Kernel:
         Frames are added oldest first, so that the sums do not depend on where in
         the ring the window begins. Sums are float64.
 
-        state : as in `otic.kernels`.
+        state : as in `otic.features.kernels.log_mel`.
         oldest : the row of the oldest frame.
         dct : float64 [n_mels, n_mfcc].
         basis, groups : float32 and int64, its transpose from `filters.pack_rows`.

@@ -7,7 +7,7 @@ A call from Python costs 0.1 microseconds and 0.04 more for each array, so there
 are two: the samples, and ``state`` for everything else. It is int64, and begins
 with counters, sizes and places; read as float32 it is the arena in which the
 tables, the scratch space and the ring of frames have their places.
-:mod:`otic.frames` lays it out.
+:mod:`otic.features.frame_ring` lays it out.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from functools import cache
 
 import numpy as np
 
-from otic.compiling import Kernel, entry, inner, leaf
-from otic.fft import (
+from otic.features.kernels.fft import (
     power_spectrum_256,
     power_spectrum_512,
     power_spectrum_1024,
     power_spectrum_2048,
     power_spectrum_4096,
 )
-from otic.simd import LANES, eight_dots, section
+from otic.features.kernels.jit import Kernel, entry, inner, leaf
+from otic.features.kernels.simd import LANES, eight_dots, section
 
 # What is where in `state`: first what changes,
 START = 0  # of the next frame in the audio buffer
@@ -33,13 +33,13 @@ SKIP = 2  # samples to drop before the next frame (where hop_length > n_fft)
 FRAMES = 3  # computed so far
 # then sizes,
 HOP_LENGTH, N_MELS, WINDOW_FRAMES, CAPACITY = 4, 5, 6, 7
-# then where each part of the arena begins, in float32 numbers (see otic.frames),
+# then where each part of the arena begins, in float32 numbers (see otic.features.frame_ring),
 AUDIO, HALF_WINDOW, ROOTS, INNER_TURNS, OUTER_TURNS, WORK, POWER = 8, 9, 10, 11, 12, 13, 14
 MEL_WEIGHTS, ENERGIES, RING, PEAKS, LOWS, STALE = 15, 16, 17, 18, 19, 20
 # then the number of groups of mel bands, and where their weights are for (filters.pack_rows).
 N_GROUPS, GROUPS = 21, 22
 
-_at = np.uint64  # see otic.fft
+_at = np.uint64  # see otic.features.kernels.fft
 
 # Float32 numbers that are not negative have the order of their bits read as integers.
 _AMIN_BITS = np.float32(1e-10).view(np.int32)  # librosa.power_to_db's floor, -100 dB
@@ -80,7 +80,7 @@ def _decibels(bits):  # type: ignore[no-untyped-def]
 
 @inner()
 def product(weights, groups, n_groups, x, out):  # type: ignore[no-untyped-def]
-    """``out = matrix @ x`` for a matrix from :func:`otic.filters.pack_rows`.
+    """``out = matrix @ x`` for a matrix from :func:`otic.features.tables.pack_rows`.
 
     x : float32, at least as many numbers as the packed matrix reaches over.
     out : float32 [n_groups * LANES].

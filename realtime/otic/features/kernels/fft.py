@@ -25,7 +25,7 @@ parts. Places and sizes are compile-time constants, which is what lets LLVM see
 that the reads and writes of a pass do not overlap; so the kernels are made for
 one size each.
 
-The tables are built in :mod:`otic.filters`; tests/test_fft.py has the plain
+The tables are built in :mod:`otic.features.tables`; tests/test_fft.py has the plain
 reference implementation.
 """
 
@@ -33,9 +33,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from otic.compiling import Kernel, inner, leaf
-from otic.filters import fft_shape
-from otic.simd import LANES, transpose_block
+from otic.features.kernels.jit import Kernel, inner, leaf
+from otic.features.kernels.simd import LANES, transpose_block
+from otic.features.tables import fft_shape
 
 _SQRT_HALF = np.float32(np.sqrt(0.5))
 
@@ -235,7 +235,7 @@ def _make_power_spectrum(n_fft: int) -> Kernel:
     """The kernel ``power = |rfft(y[start : start + n_fft] * window)|**2`` for one ``n_fft``.
 
     half_window : float32 [n_fft], half the window: its even samples, then its odd ones.
-    roots, inner_turns, outer_turns : from :func:`otic.filters.fft_tables`.
+    roots, inner_turns, outer_turns : from :func:`otic.features.tables.fft_tables`.
     work : float32 [2 * n_fft], scratch.
     power : float32 [n_fft / 2 + 1], the result.
     """

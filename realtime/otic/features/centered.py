@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otic.frames import FrameRing, mono_samples
-from otic.history import SampleHistory
-from otic.params import FeatureParams
+from otic.features.frame_ring import FrameRing, mono_samples
+from otic.features.history import SampleHistory
+from otic.features.params import FeatureParams
 
 
 class CenteredFrames:

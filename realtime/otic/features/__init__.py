@@ -1,0 +1,1 @@
+"""From samples to features: log-mel frames and their statistics."""

@@ -1,0 +1,1 @@
+"""The compiled inner loops; the only room that imports numba."""
