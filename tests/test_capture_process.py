@@ -154,7 +154,7 @@ def test_text_that_nobody_reads_does_not_stop_the_stream(tmp_path: Path) -> None
     code = (
         "import sys\n"
         "from otic.sinks.contract import StreamEnd, StreamStart\n"
-        "from otic.events import Gap\n"
+        "from otic.detection.detector import Gap\n"
         "from otic.sinks.text import TextSink\n"
         "sink = TextSink(sys.stderr)\n"
         "start = StreamStart('1', 'm', '0', 'a', 8000, 1.0, 0.1, ('x',))\n"

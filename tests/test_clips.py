@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from otic.config.settings import ClipsSettings
 from otic.conversion import Chunk, Lost
+from otic.detection.detector import Event, Gap, Scores
 from otic.errors import SinkError
-from otic.events import Event, Gap, Scores
 from otic.sinks import clip_folder, clip_writer
 from otic.sinks.clip_folder import ClipFolder
 from otic.sinks.clips import ClipSink, file_name_part

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otic.events import Event, EventDetector
+from otic.detection.detector import Event, EventDetector
 from tests.helpers import decision
 
 SR = 1000

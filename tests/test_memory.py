@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from otic.conversion import Lost
-from otic.events import Event, Gap, Scores
+from otic.detection.detector import Event, Gap, Scores
 from otic.sinks.contract import AudioSink, StreamEnd, StreamStart
 from otic.sinks.memory import (
     MOST_ENDED,

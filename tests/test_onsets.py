@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from otic import Frontend
-from otic.onsets import first_rise
+from otic.detection.onset import first_rise
 from otic_training.presets import preset
 from tests.helpers import F32, noise
 

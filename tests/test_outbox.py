@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from otic.events import Event, Gap, Scores
+from otic.detection.detector import Event, Gap, Scores
 from otic.sinks.contract import Sink, StreamEnd, StreamStart
 from otic.sinks.courier import Courier
 from otic.sinks.notices import Notice

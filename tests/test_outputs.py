@@ -23,7 +23,7 @@ from otic.config.settings import (
     SpoolSettings,
     WebhookSettings,
 )
-from otic.events import Event
+from otic.detection.detector import Event
 from otic.outputs import open_outputs
 from otic.sinks import clip_writer
 from otic.sinks.contract import AudioSink, Sink, StreamStart

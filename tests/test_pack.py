@@ -13,8 +13,8 @@ import pytest
 
 from otic import Classifier, Frontend, Pipeline, load_bundle
 from otic.cli import main
+from otic.detection.detector import Scores
 from otic.errors import BundleError, OticError
-from otic.events import Scores
 from otic.interface import BANDS_FIRST, FRAMES_FIRST, ModelInterface
 from otic.packing.features import FeatureRequest, derive_features
 from otic.packing.metadata import read_metadata

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otic.config.settings import ClipsSettings, ReviewSettings, Settings
+from otic.detection.detector import Event
 from otic.errors import ParameterError, SinkError
-from otic.events import Event
 from otic.review.folder import Mark, ReviewFolder, open_review, review_path, wanted_sound
 from otic.sinks.clips import ClipSink
 from otic.sinks.contract import StreamEnd, StreamStart

@@ -14,8 +14,8 @@ import pytest
 from otic import Event, Gap, Scores
 from otic.control import Control
 from otic.conversion import Chunk, Lost
+from otic.detection.detector import Item
 from otic.errors import SinkError, SourceError
-from otic.events import Item
 from otic.runner import Runner
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.soundscape import synthesise

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from otic import Event, Gap, Scores
+from otic.detection.detector import Item
 from otic.errors import SinkError
-from otic.events import Item
 from otic.sinks.contract import Sink, StreamEnd, StreamStart
 from otic.sinks.jsonl import JsonlSink
 from otic.sinks.text import TextSink

@@ -11,8 +11,8 @@ import soundfile
 
 from otic import Event, Pipeline
 from otic.bundle import save_bundle
+from otic.detection.unknown import UnknownSounds
 from otic.errors import ParameterError
-from otic.unknown import UnknownSounds
 from otic_training.listening import at_threshold
 from tests.helpers import (
     F32,

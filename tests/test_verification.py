@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from otic import FeatureParams, load_bundle, save_bundle, verification
-from otic.events import Item, Scores
+from otic.detection.detector import Item, Scores
 from otic.features.reference import reference_features
 from otic.golden import SOUNDS, golden_sound
 from otic.pipeline import Pipeline

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from otic.bundle import Bundle, load_bundle, save_bundle
     from otic.classifier import Classifier
     from otic.conversion import Chunk, Converter, Lost
-    from otic.decision import DecisionParams
+    from otic.detection.detector import Event, Gap, Item, Scores
+    from otic.detection.thresholds import DecisionParams
     from otic.errors import OticError
-    from otic.events import Event, Gap, Item, Scores
     from otic.features.frontend import Frontend
     from otic.features.params import FeatureParams
     from otic.loading import load_audio
@@ -47,19 +47,19 @@ _HOME = {
     "Chunk": "conversion",
     "Classifier": "classifier",
     "Converter": "conversion",
-    "DecisionParams": "decision",
-    "Event": "events",
+    "DecisionParams": "detection.thresholds",
+    "Event": "detection.detector",
     "FeatureParams": "features.params",
     "FileSource": "sources",
     "Frontend": "features.frontend",
-    "Gap": "events",
-    "Item": "events",
+    "Gap": "detection.detector",
+    "Item": "detection.detector",
     "JsonlSink": "sinks.jsonl",
     "Lost": "conversion",
     "OticError": "errors",
     "Pipeline": "pipeline",
     "Runner": "runner",
-    "Scores": "events",
+    "Scores": "detection.detector",
     "Sink": "sinks.contract",
     "Source": "sources",
     "SourceHealth": "sources",

@@ -26,7 +26,7 @@ from otic.attached import (
     read_json,
     read_model,
 )
-from otic.decision import DecisionParams
+from otic.detection.thresholds import DecisionParams
 from otic.errors import BundleError, ParameterError
 from otic.features.params import FeatureParams, check_keys, check_whole
 from otic.golden import GoldenCase, check_sizes, golden_cases_from

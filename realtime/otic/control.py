@@ -7,7 +7,7 @@ import select
 import threading
 from collections.abc import Mapping
 
-from otic.decision import DecisionParams
+from otic.detection.thresholds import DecisionParams
 from otic.errors import ParameterError
 from otic.stopping import Stop
 

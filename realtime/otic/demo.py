@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from otic.events import Event, Item
+from otic.detection.detector import Event, Item
 from otic.live_commands import block_size, log_settings
 from otic.plan import Plan
 from otic.session import run_plan

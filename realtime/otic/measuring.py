@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from otic.bundle import Bundle
 from otic.classifier import Classifier
+from otic.detection.detector import Began, Event, EventDetector
 from otic.errors import OticError
-from otic.events import Began, Event, EventDetector
 from otic.features.frame_ring import FrameRing
 from otic.features.frontend import Frontend
 from otic.pipeline import Pipeline

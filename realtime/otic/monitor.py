@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from otic.bundle import Bundle
 from otic.conversion import Chunk, Lost
-from otic.events import Event, Gap, Item, Scores
+from otic.detection.detector import Event, Gap, Item, Scores
 from otic.pipeline import Predictor
 from otic.sources import Source
 

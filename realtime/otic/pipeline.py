@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from otic.bundle import Bundle
 from otic.classifier import Classifier
+from otic.detection.detector import Began, Event, EventDetector, Gap, Item, Scores
+from otic.detection.onset import first_rise
+from otic.detection.unknown import UNKNOWN, UnknownSounds
 from otic.errors import ParameterError
-from otic.events import Began, Event, EventDetector, Gap, Item, Scores
 from otic.features.frame_ring import mono_samples
 from otic.features.frontend import Frontend
-from otic.onsets import first_rise
-from otic.unknown import UNKNOWN, UnknownSounds
 
 MAX_AMPLITUDE = 1e6
 """120 dB above full scale: no audio, but a file that is damaged or not scaled."""
@@ -33,7 +33,7 @@ class Predictor(Protocol):
 
 
 class Detector(Protocol):
-    """Whatever turns scores into events; :class:`otic.events.EventDetector` does."""
+    """Whatever turns scores into events; :class:`otic.detection.detector.EventDetector` does."""
 
     @property
     def on(self) -> bool: ...
@@ -68,10 +68,10 @@ class Pipeline:
     classifier : Predictor, optional
         Used in place of a new :class:`otic.classifier.Classifier`.
     detector : Detector, optional
-        Used in place of a new :class:`otic.events.EventDetector`.
+        Used in place of a new :class:`otic.detection.detector.EventDetector`.
     unknown : bool
         Also report sounds that stand out from the background and are given to no label, as
-        events of the label ``unknown``; see :mod:`otic.unknown`.
+        events of the label ``unknown``; see :mod:`otic.detection.unknown`.
 
     Raises
     ------

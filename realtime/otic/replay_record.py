@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.bundle import Bundle
-from otic.events import Event, Gap, Item, Scores
+from otic.detection.detector import Event, Gap, Item, Scores
 from otic.features.spectrogram import Spectrogram
 from otic.pipeline import usable_runs
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from otic.bundle import Bundle
 from otic.conversion import Chunk, Lost
+from otic.detection.detector import Item
 from otic.errors import SinkError
-from otic.events import Item
 from otic.features.spectrogram import Spectrogram
 from otic.replay_record import ReplayRecord
 from otic.replay_section import Section

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from otic.config.settings import ReviewSettings
 from otic.control import Control
+from otic.detection.detector import Event
 from otic.errors import ParameterError, SourceError
-from otic.events import Event
 from otic.features.kernels.jit import cache_problem
 from otic.inputs import OpenSource, open_all
 from otic.monitor import Monitor, Snapshot

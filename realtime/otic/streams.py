@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from otic import __version__
 from otic.conversion import Chunk, Lost
-from otic.events import Item
+from otic.detection.detector import Item
 from otic.monitor import Monitor
 from otic.pipeline import Pipeline
 from otic.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart

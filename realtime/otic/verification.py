@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from otic.bundle import Bundle
 from otic.classifier import Classifier
-from otic.events import Item
+from otic.detection.detector import Item
 from otic.features.frontend import Frontend
 from otic.features.params import LOG_MEL, MFCC, FeatureParams
 from otic.features.reference import reference_features

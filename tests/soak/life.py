@@ -32,7 +32,7 @@ from otic.config.settings import (
     WebhookSettings,
 )
 from otic.conversion import Chunk, Converter, Lost
-from otic.events import Event, Gap, Item
+from otic.detection.detector import Event, Gap, Item
 from otic.outputs import open_outputs
 from otic.runner import Runner
 from otic.sinks import courier, outbox

@@ -11,8 +11,8 @@ import json
 import numpy as np
 
 from otic.bundle import Bundle, load_bundle
+from otic.detection.detector import Scores
 from otic.errors import OticError
-from otic.events import Scores
 from otic.pipeline import Pipeline
 from otic.system.log import say
 from otic_training.cost import cost_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from otic.decision import DecisionParams
+from otic.detection.thresholds import DecisionParams
 from otic.errors import OticError
 from otic.features.params import FeatureParams
 from otic_training.augmentation import Augmentation

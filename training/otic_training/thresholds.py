@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.decision import DecisionParams
+from otic.detection.thresholds import DecisionParams
 from otic_training.listening import Heard, at_thresholds, decide
 
 _F64 = NDArray[np.float64]

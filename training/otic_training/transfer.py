@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from otic.attached import read_model
 from otic.bundle import Bundle, bundled_names, load_bundle
 from otic.classifier import Classifier
-from otic.decision import DecisionParams
+from otic.detection.thresholds import DecisionParams
 from otic.errors import BundleError, OticError
 from otic.interface import ModelInterface
 from otic.system.log import hushed_libraries

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import otic_models
 from otic.bundle import Bundle, load_bundle, save_bundle
 from otic.classifier import Classifier
-from otic.decision import DecisionParams
+from otic.detection.thresholds import DecisionParams
 from otic.errors import OticError
 from otic.system.log import say
 from otic_training.detections import Judged, event_figures

@@ -9,7 +9,7 @@ from typing import Any
 
 from otic import __version__
 from otic.bundle import NOT_STATED, Bundle, load_bundle, save_bundle
-from otic.decision import DecisionParams
+from otic.detection.thresholds import DecisionParams
 from otic.errors import BundleError, UsageError
 from otic.features.params import MAX_WHOLE
 from otic.groups import Groups

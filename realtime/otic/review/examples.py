@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from otic.detection.unknown import UNKNOWN
 from otic.errors import SinkError
 from otic.review.mark import RIGHT, Mark
 from otic.review.recordings import recordings, stretch
 from otic.review.sound import length_of
-from otic.unknown import UNKNOWN
 
 
 @dataclass(frozen=True)

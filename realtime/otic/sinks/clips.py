@@ -14,7 +14,7 @@ from typing import Any
 
 from otic.config.settings import ClipsSettings
 from otic.conversion import Chunk, Lost
-from otic.events import Event, Item
+from otic.detection.detector import Event, Item
 from otic.sinks.clip_folder import Clip, ClipFolder, stamp
 from otic.sinks.clip_writer import ClipStatus, ClipWriter
 from otic.sinks.contract import StreamEnd, StreamStart

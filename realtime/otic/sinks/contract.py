@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from otic.conversion import Chunk
-from otic.events import Item
+from otic.detection.detector import Item
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from otic.detection.detector import Event, Gap, Item, Scores
+from otic.detection.unknown import UNKNOWN
 from otic.errors import SinkError
-from otic.events import Event, Gap, Item, Scores
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.log_file import LogFile
 from otic.system.log import say as say_on_stderr
-from otic.unknown import UNKNOWN
 
 JSONL_FORMAT = 1
 

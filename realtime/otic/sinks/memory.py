@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from otic.bundle import Bundle
 from otic.conversion import Chunk, Lost
-from otic.events import Event, Gap, Item, Scores
+from otic.detection.detector import Event, Gap, Item, Scores
 from otic.features.picture import LatestPicture
 from otic.pipeline import usable_runs
 from otic.sinks.contract import StreamEnd, StreamStart

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from otic.events import Event, Item
+from otic.detection.detector import Event, Item
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.courier import Courier, CourierStatus
 from otic.sinks.notices import Notice

@@ -6,7 +6,7 @@ import select
 from contextlib import suppress
 from typing import TextIO
 
-from otic.events import Event, Gap, Item
+from otic.detection.detector import Event, Gap, Item
 from otic.sinks.contract import StreamEnd, StreamStart
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from otic.decision import DecisionParams
-from otic.events import Began, Event, EventDetector
+from otic.detection.detector import Began, Event, EventDetector
+from otic.detection.thresholds import DecisionParams
 
 UNKNOWN = "unknown"
 """The label of such events."""

@@ -34,7 +34,7 @@ class DecisionParams:
     lag_seconds : float
         How long after the end of a sound, typically, the smoothed score falls below
         the threshold. Offsets are dated back by it. Onsets need no such number: see
-        :mod:`otic.onsets`.
+        :mod:`otic.detection.onset`.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.decision import DecisionParams
+from otic.detection.thresholds import DecisionParams
 from otic.errors import ParameterError
 
 
