@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from otic.bundle import Bundle
-from otic.classifier import Classifier
 from otic.control import Control
 from otic.conversion import Chunk, Lost
 from otic.desk import Desk
+from otic.model.bundle import Bundle
+from otic.model.classifier import Classifier
 from otic.monitor import Monitor, TimedClassifier
 from otic.pipeline import Pipeline, Predictor
 from otic.review.folder import ReviewFolder

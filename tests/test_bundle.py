@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from otic import Bundle, load_bundle, save_bundle
-from otic.bundle import bundle_bytes, bundled_names, parse_bundle
 from otic.errors import BundleError, ParameterError
-from otic.golden import GoldenCase
-from otic.interface import ModelInterface
+from otic.model.bundle import bundle_bytes, bundled_names, parse_bundle
+from otic.model.golden import GoldenCase
+from otic.model.interface import ModelInterface
 from tests.helpers import bundled, decision, small_bundle
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from otic import Classifier
 from otic.errors import BundleError, RuntimeMissingError
-from otic.interface import ModelInterface
-from otic.tensors import input_shape
+from otic.model.interface import ModelInterface
+from otic.model.tensors import input_shape
 from tests.helpers import bundled, decision
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from otic import FeatureParams, Frontend, load_bundle, save_bundle, verification
 from otic.features.reference import reference_features
-from otic.golden import MAX_FEATURES, SOUNDS, GoldenCase, golden_sound
+from otic.model.golden import MAX_FEATURES, SOUNDS, GoldenCase, golden_sound
 from otic_training.layouts import load_dataset
 from otic_training.windows import read_clip
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, cut, noise, small_bundle

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from otic.bundle import Bundle, load_bundle
 from otic.config.settings import (
     ClipsSettings,
     CsvSettings,
@@ -24,6 +23,7 @@ from otic.config.settings import (
     WebhookSettings,
 )
 from otic.detection.detector import Event
+from otic.model.bundle import Bundle, load_bundle
 from otic.outputs import open_outputs
 from otic.sinks import clip_writer
 from otic.sinks.contract import AudioSink, Sink, StreamStart

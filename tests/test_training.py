@@ -12,9 +12,9 @@ import soundfile
 import soxr
 
 from otic import Bundle, Frontend, load_bundle
-from otic.classifier import Classifier
 from otic.errors import OticError
-from otic.golden import SOUNDS, golden_sound
+from otic.model.classifier import Classifier
+from otic.model.golden import SOUNDS, golden_sound
 from otic_training.datasets import DatasetError
 from otic_training.layouts import load_dataset
 from otic_training.presets import PRESETS, preset

@@ -12,7 +12,7 @@ import pytest
 from otic import Classifier, Frontend, load_bundle
 from otic.cli import main
 from otic.errors import OticError
-from otic.golden import SOUNDS, golden_sound
+from otic.model.golden import SOUNDS, golden_sound
 from otic_training.layouts import load_dataset
 from otic_training.others import license_on
 from otic_training.preparation import prepare

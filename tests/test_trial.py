@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from otic import trial
-from otic.bundle import load_bundle, save_bundle
 from otic.errors import BundleError
-from otic.trial import load_tried_bundle
+from otic.model import sandbox as trial
+from otic.model.bundle import load_bundle, save_bundle
+from otic.model.sandbox import load_tried_bundle
 from tests.helpers import bundled, one_line, otic
 
 

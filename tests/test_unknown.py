@@ -10,9 +10,9 @@ import pytest
 import soundfile
 
 from otic import Event, Pipeline
-from otic.bundle import save_bundle
 from otic.detection.unknown import UnknownSounds
 from otic.errors import ParameterError
+from otic.model.bundle import save_bundle
 from otic_training.listening import at_threshold
 from tests.helpers import (
     F32,

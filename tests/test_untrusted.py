@@ -24,10 +24,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from otic import Bundle, Classifier, attached, bundle, load_bundle, save_bundle
-from otic.bundle import bundle_bytes, parse_bundle
+from otic import Bundle, Classifier, load_bundle, save_bundle
 from otic.errors import BundleError, ParameterError, SourceError
-from otic.golden import GoldenCase
+from otic.model import archive as attached
+from otic.model import bundle
+from otic.model.bundle import bundle_bytes, parse_bundle
+from otic.model.golden import GoldenCase
 from otic.sources import MAX_CHANNELS, FileSource
 from tests.fuzzing import audio_target, bundle_target
 from tests.fuzzing.bundle_target import Files, put_together

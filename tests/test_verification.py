@@ -14,7 +14,7 @@ import soundfile
 from otic import FeatureParams, load_bundle, save_bundle, verification
 from otic.detection.detector import Item, Scores
 from otic.features.reference import reference_features
-from otic.golden import SOUNDS, golden_sound
+from otic.model.golden import SOUNDS, golden_sound
 from otic.pipeline import Pipeline
 from tests.helpers import (
     F32,

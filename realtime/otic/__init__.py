@@ -24,8 +24,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from otic.bundle import Bundle, load_bundle, save_bundle
-    from otic.classifier import Classifier
     from otic.conversion import Chunk, Converter, Lost
     from otic.detection.detector import Event, Gap, Item, Scores
     from otic.detection.thresholds import DecisionParams
@@ -33,6 +31,8 @@ if TYPE_CHECKING:
     from otic.features.frontend import Frontend
     from otic.features.params import FeatureParams
     from otic.loading import load_audio
+    from otic.model.bundle import Bundle, load_bundle, save_bundle
+    from otic.model.classifier import Classifier
     from otic.pipeline import Pipeline
     from otic.runner import Runner
     from otic.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 _HOME = {
     "ArraySource": "sources",
     "AudioSink": "sinks.contract",
-    "Bundle": "bundle",
+    "Bundle": "model.bundle",
     "Chunk": "conversion",
-    "Classifier": "classifier",
+    "Classifier": "model.classifier",
     "Converter": "conversion",
     "DecisionParams": "detection.thresholds",
     "Event": "detection.detector",
@@ -67,8 +67,8 @@ _HOME = {
     "StreamEnd": "sinks.contract",
     "StreamStart": "sinks.contract",
     "load_audio": "loading",
-    "load_bundle": "bundle",
-    "save_bundle": "bundle",
+    "load_bundle": "model.bundle",
+    "save_bundle": "model.bundle",
     "stop_on_signals": "stopping",
 }
 

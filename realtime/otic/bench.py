@@ -16,8 +16,8 @@ from otic.measuring import (
     measure_stages,
     measure_start,
 )
+from otic.model.sandbox import load_tried_bundle
 from otic.system.log import say
-from otic.trial import load_tried_bundle
 
 
 def bench(args: argparse.Namespace) -> int:

@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.bundle import Bundle, bundled_names, load_bundle
-from otic.classifier import Classifier
 from otic.conversion import Lost
 from otic.errors import SourceError
 from otic.features.frontend import Frontend
 from otic.features.kernels.jit import cache_folder, cache_problem
+from otic.model.bundle import Bundle, bundled_names, load_bundle
+from otic.model.classifier import Classifier
+from otic.model.sandbox import load_tried_bundle
 from otic.runner import Runner
 from otic.sinks.jsonl import JsonlSink
 from otic.soundscape import synthesise
 from otic.sources import ArraySource, FileSource
 from otic.stopping import Stop
 from otic.system.log import say
-from otic.trial import load_tried_bundle
 from otic.verification import (
     Check,
     check_block_sizes,

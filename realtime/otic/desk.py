@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from otic.bundle import Bundle
 from otic.config.settings import Settings
 from otic.control import Control
 from otic.errors import OticError
 from otic.health import Health, judge
+from otic.model.bundle import Bundle
 from otic.monitor import Monitor, Snapshot
 from otic.review.folder import Mark, ReviewFolder, open_review, wanted_sound
 from otic.sinks.clip_folder import Clip, stamp

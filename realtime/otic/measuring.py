@@ -15,12 +15,12 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from otic.bundle import Bundle
-from otic.classifier import Classifier
 from otic.detection.detector import Began, Event, EventDetector
 from otic.errors import OticError
 from otic.features.frame_ring import FrameRing
 from otic.features.frontend import Frontend
+from otic.model.bundle import Bundle
+from otic.model.classifier import Classifier
 from otic.pipeline import Pipeline
 from otic.soundscape import synthesise
 from otic.stages import LOG, MEL, SPECTRUM, make_repeat

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.bundle import Bundle
 from otic.conversion import Chunk, Lost
 from otic.detection.detector import Event, Gap, Item, Scores
+from otic.model.bundle import Bundle
 from otic.pipeline import Predictor
 from otic.sources import Source
 

@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otic.bundle import Bundle
 from otic.config.settings import Settings
 from otic.errors import ConfigurationError
+from otic.model.bundle import Bundle
 from otic.monitor import Snapshot
 from otic.sinks.contract import Sink
 from otic.sinks.jsonl import JsonlSink

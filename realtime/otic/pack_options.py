@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from otic.config.values import positive, whole
 
-# As otic.packing.features and otic.interface have them, which a parser should not load.
+# As otic.packing.features and otic.model.interface have them, which a parser should not load.
 _INPUTS = ("waveform", "log-mel", "mfcc", "mean-mfcc", "statistics")
 _ORDERS = ("frames-first", "bands-first")
 _ACTIVATIONS = ("none", "softmax", "sigmoid")

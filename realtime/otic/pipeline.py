@@ -12,21 +12,21 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otic.bundle import Bundle
-from otic.classifier import Classifier
 from otic.detection.detector import Began, Event, EventDetector, Gap, Item, Scores
 from otic.detection.onset import first_rise
 from otic.detection.unknown import UNKNOWN, UnknownSounds
 from otic.errors import ParameterError
 from otic.features.frame_ring import mono_samples
 from otic.features.frontend import Frontend
+from otic.model.bundle import Bundle
+from otic.model.classifier import Classifier
 
 MAX_AMPLITUDE = 1e6
 """120 dB above full scale: no audio, but a file that is damaged or not scaled."""
 
 
 class Predictor(Protocol):
-    """Whatever turns features into scores; :class:`otic.classifier.Classifier` does."""
+    """Whatever turns features into scores; :class:`otic.model.classifier.Classifier` does."""
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [n_features] to float32 [n_labels]."""
@@ -66,7 +66,7 @@ class Pipeline:
     bundle : Bundle
         The model to serve.
     classifier : Predictor, optional
-        Used in place of a new :class:`otic.classifier.Classifier`.
+        Used in place of a new :class:`otic.model.classifier.Classifier`.
     detector : Detector, optional
         Used in place of a new :class:`otic.detection.detector.EventDetector`.
     unknown : bool
@@ -80,7 +80,7 @@ class Pipeline:
 
     Examples
     --------
-    >>> from otic.bundle import load_bundle
+    >>> from otic.model.bundle import load_bundle
     >>> from otic.soundscape import synthesise
     >>> pipe = Pipeline(load_bundle("esc10-logmel-cnn"))
     >>> y, plan = synthesise(pipe.bundle.features.sr)

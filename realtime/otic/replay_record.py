@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.bundle import Bundle
 from otic.detection.detector import Event, Gap, Item, Scores
 from otic.features.spectrogram import Spectrogram
+from otic.model.bundle import Bundle
 from otic.pipeline import usable_runs
 
 MAX_BUCKETS = 10_000

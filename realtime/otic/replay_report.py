@@ -14,11 +14,11 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-from otic.bundle import Bundle
 from otic.conversion import Chunk, Lost
 from otic.detection.detector import Item
 from otic.errors import SinkError
 from otic.features.spectrogram import Spectrogram
+from otic.model.bundle import Bundle
 from otic.replay_record import ReplayRecord
 from otic.replay_section import Section
 from otic.sinks.contract import StreamEnd, StreamStart

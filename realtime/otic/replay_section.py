@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.bundle import Bundle
 from otic.features.spectrogram import decibels, frequency_ticks, loudness_range, palette, png
+from otic.model.bundle import Bundle
 from otic.replay_record import MAX_LISTED, SCORE_UNITS, HeardEvent, ReplayRecord
 from otic.sinks.contract import StreamEnd
 

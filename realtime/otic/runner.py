@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from otic.bundle import Bundle
-from otic.classifier import Classifier
 from otic.control import Control
 from otic.errors import SourceError
+from otic.model.bundle import Bundle
+from otic.model.classifier import Classifier
 from otic.monitor import Monitor, TimedClassifier
 from otic.pipeline import Pipeline
 from otic.sinks.contract import Sink

@@ -6,10 +6,10 @@ import argparse
 import json
 from typing import Any
 
-from otic.bundle import Bundle, bundled_names, load_bundle
-from otic.classifier import Classifier
+from otic.model.bundle import Bundle, bundled_names, load_bundle
+from otic.model.classifier import Classifier
+from otic.model.sandbox import load_tried_bundle
 from otic.system.log import say
-from otic.trial import load_tried_bundle
 
 
 def devices(args: argparse.Namespace) -> int:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.bundle import Bundle
-from otic.classifier import Classifier
 from otic.detection.detector import Item
 from otic.features.frontend import Frontend
 from otic.features.params import LOG_MEL, MFCC, FeatureParams
 from otic.features.reference import reference_features
-from otic.golden import SOUNDS, GoldenCase, golden_sound, kept_features
+from otic.model.bundle import Bundle
+from otic.model.classifier import Classifier
+from otic.model.golden import SOUNDS, GoldenCase, golden_sound, kept_features
 from otic.pipeline import Pipeline
 
 FEATURE_LIMIT = 5e-4

@@ -12,10 +12,10 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
-from otic.bundle import Bundle, bundle_bytes, parse_bundle
 from otic.errors import OticError
-from otic.golden import GoldenCase
-from otic.interface import ModelInterface
+from otic.model.bundle import Bundle, bundle_bytes, parse_bundle
+from otic.model.golden import GoldenCase
+from otic.model.interface import ModelInterface
 from tests.fuzzing.damage import check_message, damage, put_number
 from tests.helpers import SMALL, bundled, decision, small_bundle
 

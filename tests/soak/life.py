@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.bundle import load_bundle
 from otic.config.settings import (
     CommandSettings,
     CsvSettings,
@@ -33,6 +32,7 @@ from otic.config.settings import (
 )
 from otic.conversion import Chunk, Converter, Lost
 from otic.detection.detector import Event, Gap, Item
+from otic.model.bundle import load_bundle
 from otic.outputs import open_outputs
 from otic.runner import Runner
 from otic.sinks import courier, outbox

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from otic.bundle import Bundle
 from otic.errors import OticError
+from otic.model.bundle import Bundle
 from otic_training.cost import Cost, cost_of
 from otic_training.export import INT8_SUFFIX
 from otic_training.presets import Preset, preset

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from otic.bundle import Bundle
-from otic.classifier import Classifier
 from otic.features.frontend import Frontend
-from otic.golden import golden_sound
+from otic.model.bundle import Bundle
+from otic.model.classifier import Classifier
+from otic.model.golden import golden_sound
 
 _CALLS = 300
 

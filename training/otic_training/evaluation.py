@@ -10,9 +10,9 @@ import json
 
 import numpy as np
 
-from otic.bundle import Bundle, load_bundle
 from otic.detection.detector import Scores
 from otic.errors import OticError
+from otic.model.bundle import Bundle, load_bundle
 from otic.pipeline import Pipeline
 from otic.system.log import say
 from otic_training.cost import cost_of

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from otic.bundle import MAX_LABELS
 from otic.errors import OticError
+from otic.model.bundle import MAX_LABELS
 
 _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.bundle import Bundle
 from otic.detection.detector import Began, Event, EventDetector
 from otic.detection.thresholds import DecisionParams
+from otic.model.bundle import Bundle
 from otic.pipeline import Pipeline, Predictor
 
 _F32 = NDArray[np.float32]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from otic.bundle import NOT_STATED
+from otic.model.bundle import NOT_STATED
 from otic_training.datasets import Clip, DatasetError
 from otic_training.layouts import AUDIO_SUFFIXES, ESC50, URBAN, known_layout, listed_recording
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from otic.bundle import Bundle
-from otic.interface import ModelInterface
+from otic.model.bundle import Bundle
+from otic.model.interface import ModelInterface
 from otic.system.log import say
 from otic_training.datasets import Dataset, DatasetError, same_data
 from otic_training.metrics import Tested, figures

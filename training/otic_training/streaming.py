@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.bundle import Bundle
-from otic.classifier import Classifier
 from otic.errors import OticError, RuntimeMissingError
+from otic.model.bundle import Bundle
+from otic.model.classifier import Classifier
 from otic.system.log import say
 from otic_training.datasets import Clip, Dataset
 from otic_training.detections import (

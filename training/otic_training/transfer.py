@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.attached import read_model
-from otic.bundle import Bundle, bundled_names, load_bundle
-from otic.classifier import Classifier
 from otic.detection.thresholds import DecisionParams
 from otic.errors import BundleError, OticError
-from otic.interface import ModelInterface
+from otic.model.archive import read_model
+from otic.model.bundle import Bundle, bundled_names, load_bundle
+from otic.model.classifier import Classifier
+from otic.model.interface import ModelInterface
+from otic.model.tensors import ModelInput
 from otic.system.log import hushed_libraries
-from otic.tensors import ModelInput
 from otic_training.grafting import GraftError, cut, find_embedding, graft, has_8_bit_weights
 from otic_training.presets import YAMNET, YAMNET_HOP_FRAMES, Preset
 from otic_training.store import key_of

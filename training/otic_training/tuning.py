@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import otic_models
-from otic.bundle import Bundle, load_bundle, save_bundle
-from otic.classifier import Classifier
 from otic.detection.thresholds import DecisionParams
 from otic.errors import OticError
+from otic.model.bundle import Bundle, load_bundle, save_bundle
+from otic.model.classifier import Classifier
 from otic.system.log import say
 from otic_training.detections import Judged, event_figures
 from otic_training.evaluation import folds_to_test

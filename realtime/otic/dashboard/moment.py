@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.bundle import Bundle
 from otic.desk import View
+from otic.model.bundle import Bundle
 from otic.monitor import SILENCE_DBFS, Snapshot, dbfs
 from otic.sinks.memory import Heard, StreamMemory
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from otic import __version__
-from otic.bundle import NOT_STATED, Bundle, load_bundle, save_bundle
 from otic.detection.thresholds import DecisionParams
 from otic.errors import BundleError, UsageError
 from otic.features.params import MAX_WHOLE
-from otic.groups import Groups
-from otic.interface import ModelInterface
+from otic.model.bundle import NOT_STATED, Bundle, load_bundle, save_bundle
+from otic.model.groups import Groups
+from otic.model.interface import ModelInterface
 from otic.packing.features import FeatureRequest, derive_features
 from otic.packing.metadata import ModelMetadata
 from otic.packing.model_file import ModelFile, TensorInfo
@@ -40,7 +40,7 @@ class PackRequest:
         Of the model's outputs, in their order.
     features : FeatureRequest
     interface : dict
-        What is not the default of :class:`otic.interface.ModelInterface`.
+        What is not the default of :class:`otic.model.interface.ModelInterface`.
     output : int or None
         Which output is the scores; None for the first that has as many numbers as labels.
     hop_seconds : float or None

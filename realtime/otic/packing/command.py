@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from otic.attached import JSON, read_files, read_model
-from otic.bundle import Bundle
 from otic.errors import BundleError, UsageError
 from otic.features.params import MAX_WINDOW_SAMPLES
+from otic.model.archive import JSON, read_files, read_model
+from otic.model.bundle import Bundle
 from otic.packing.bundling import PackRequest, check_servable, make_bundle, write
 from otic.packing.features import FeatureRequest
 from otic.packing.files import read_groups, read_numbers

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 from otic.errors import OticError
-from otic.groups import as_groups
+from otic.model.groups import as_groups
 
 _MAX_BYTES = 2**22
 _LABEL_COLUMNS = ("display_name", "label", "name", "class", "category")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from otic.attached import read_files
 from otic.errors import BundleError
+from otic.model.archive import read_files
 from otic.packing.flatbuffer import Table, root
 
 _IDENTIFIER = b"M001"

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.bundle import Bundle
 from otic.conversion import Chunk, Lost
 from otic.detection.detector import Event, Gap, Item, Scores
 from otic.features.picture import LatestPicture
+from otic.model.bundle import Bundle
 from otic.pipeline import usable_runs
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.recent_audio import RecentAudio

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.bundle import Bundle
 from otic.errors import BundleError
 from otic.features.params import LOG_MEL, FeatureParams
-from otic.interface import BANDS_FIRST, PLAIN, ModelInterface
+from otic.model.bundle import Bundle
+from otic.model.interface import BANDS_FIRST, PLAIN, ModelInterface
 
 _INTEGERS = ("int8", "uint8", "int16")
 

@@ -12,9 +12,9 @@ import sys
 
 import numpy as np
 
-from otic.bundle import Bundle, bundled_names, load_bundle
-from otic.classifier import Classifier
 from otic.errors import BundleError, OticError
+from otic.model.bundle import Bundle, bundled_names, load_bundle
+from otic.model.classifier import Classifier
 from otic.system.subprocesses import child_command, child_environment
 
 _TRIAL_SECONDS = 60.0
@@ -29,7 +29,7 @@ def load_tried_bundle(name: str) -> Bundle:
     Raises
     ------
     BundleError
-        As :func:`otic.bundle.load_bundle`, and where the trial crashes or hangs.
+        As :func:`otic.model.bundle.load_bundle`, and where the trial crashes or hangs.
     """
     bundle = load_bundle(name)
     if name not in bundled_names():
@@ -49,7 +49,7 @@ def try_out(path: str, shown: str) -> None:
     """
     try:
         ended = subprocess.run(
-            child_command("otic.trial", path),
+            child_command("otic.model.sandbox", path),
             env=child_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

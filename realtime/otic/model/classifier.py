@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.bundle import Bundle
 from otic.errors import BundleError, RuntimeMissingError
+from otic.model.bundle import Bundle
+from otic.model.tensors import ModelInput, ModelOutput
 from otic.system.log import hushed_libraries
-from otic.tensors import ModelInput, ModelOutput
 
 RUNTIME_VARIABLE = "OTIC_RUNTIME"
 _RUNTIMES = ("litert", "tflite-runtime")

@@ -16,7 +16,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from otic.attached import (
+from otic.detection.thresholds import DecisionParams
+from otic.errors import BundleError, ParameterError
+from otic.features.params import FeatureParams, check_keys, check_whole
+from otic.model.archive import (
     GOLDEN,
     JSON,
     LABELS,
@@ -26,12 +29,9 @@ from otic.attached import (
     read_json,
     read_model,
 )
-from otic.detection.thresholds import DecisionParams
-from otic.errors import BundleError, ParameterError
-from otic.features.params import FeatureParams, check_keys, check_whole
-from otic.golden import GoldenCase, check_sizes, golden_cases_from
-from otic.groups import Groups, as_groups, check_groups
-from otic.interface import PLAIN, ModelInterface
+from otic.model.golden import GoldenCase, check_sizes, golden_cases_from
+from otic.model.groups import Groups, as_groups, check_groups
+from otic.model.interface import PLAIN, ModelInterface
 
 BUNDLE_FORMAT = 1
 FOREIGN_FORMAT = 2
