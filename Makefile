@@ -60,7 +60,7 @@ golden: $(VENV)/.dev
 # The README's pictures, from the synthetic soundscape.
 pictures: $(VENV)/.base
 	mkdir -p build
-	$(BIN)/python -c "import soundfile; from otic.soundscape import synthesise; \
+	$(BIN)/python -c "import soundfile; from otic.audio.soundscape import synthesise; \
 	  soundfile.write('build/soundscape.wav', synthesise(44100)[0], 44100, subtype='PCM_24')"
 	for size in 80x24 120x40 200x60; do $(BIN)/otic replay build/soundscape.wav \
 	  --screenshot docs/pictures/dashboard-$$size.svg --at 27 --size $$size || exit 1; done

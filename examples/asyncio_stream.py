@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 from otic import Event, Item, Pipeline, load_audio, load_bundle
-from otic.soundscape import synthesise
+from otic.audio.soundscape import synthesise
 
 
 async def listen(reader: asyncio.StreamReader, pipe: Pipeline) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic import Event, Item, Pipeline, load_audio, load_bundle
-from otic.soundscape import synthesise
+from otic.audio.soundscape import synthesise
 
 
 def blocks(y: NDArray[np.float32], longest: int = 5000) -> Iterator[NDArray[np.float32]]:

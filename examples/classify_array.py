@@ -8,7 +8,7 @@ Without a file it takes otic's synthetic soundscape.
 import sys
 
 from otic import Event, Pipeline, Scores, load_audio, load_bundle
-from otic.soundscape import synthesise
+from otic.audio.soundscape import synthesise
 
 
 def main(path: str | None = None) -> None:

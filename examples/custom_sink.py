@@ -10,8 +10,8 @@ import sys
 from collections import Counter, defaultdict
 
 from otic import ArraySource, Event, FileSource, Item, Runner, Source, Stop, load_bundle
+from otic.audio.soundscape import synthesise
 from otic.sinks.contract import StreamEnd, StreamStart
-from otic.soundscape import synthesise
 
 BLOCK = 512  # samples a read
 

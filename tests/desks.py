@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from otic.audio.converter import Chunk, Lost
+from otic.audio.sources import ArraySource
 from otic.control import Control
-from otic.conversion import Chunk, Lost
 from otic.desk import Desk
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
@@ -17,7 +18,6 @@ from otic.monitor import Monitor, TimedClassifier
 from otic.pipeline import Pipeline, Predictor
 from otic.review.folder import ReviewFolder
 from otic.sinks.memory import MemorySink
-from otic.sources import ArraySource
 from otic.streams import Stream
 from tests.helpers import F32, bundled, decision
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from otic import capture, devices
-from otic.capture import HEADER, Capture
+from otic.audio import capture_worker as capture
+from otic.audio import devices
+from otic.audio.capture_worker import HEADER, Capture
 from otic.errors import DeviceError
 from tests.fake_portaudio import SR, FakePortAudio
 from tests.helpers import F32, noise

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from otic import capture_process
-from otic.capture_process import CaptureProcess
+from otic.audio import capture_process
+from otic.audio.capture_process import CaptureProcess
 from otic.errors import DeviceError
 from otic.system.subprocesses import child_command, child_environment
 from tests.conftest import ROOT
@@ -108,7 +108,7 @@ def test_files_in_the_current_folder_are_not_imported(
 ) -> None:
     (tmp_path / "struct.py").write_text("import sys; sys.exit('taken')\n")
     monkeypatch.chdir(tmp_path)
-    command = child_command("otic.capture", "0", json.dumps(OPTIONS))
+    command = child_command("otic.audio.capture_worker", "0", json.dumps(OPTIONS))
     done = subprocess.run(
         command, env=child_environment(), capture_output=True, check=False, timeout=60
     )

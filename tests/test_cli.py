@@ -315,7 +315,7 @@ def test_debug_shows_the_traceback() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_close_events_and_complete_the_log(tmp_path: Path, number: signal.Signals) -> None:
-    from otic.soundscape import synthesise
+    from otic.audio.soundscape import synthesise
 
     y, _ = synthesise(SR)
     soundfile.write(tmp_path / "a.wav", y[: 22 * SR], SR)

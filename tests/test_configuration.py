@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from otic.audio.open import input_settings
+from otic.audio.soundscape import synthesise
 from otic.config.load import KEYS, add_setting_options, load_settings
 from otic.config.settings import InputSettings, MqttSettings, Settings, WebhookSettings
 from otic.errors import ConfigurationError, UsageError
-from otic.inputs import input_settings
-from otic.soundscape import synthesise
 from tests.helpers import one_line, otic
 
 EVERYTHING = """

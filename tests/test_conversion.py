@@ -6,7 +6,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otic.conversion import Converter, Lost
+from otic.audio.converter import Converter, Lost
 from otic.errors import SourceError
 from tests.helpers import cut, noise
 

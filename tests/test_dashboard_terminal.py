@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from otic.audio.soundscape import synthesise
 from otic.dashboard.panels import HELP
-from otic.soundscape import synthesise
 from tests import stalls
 from tests.conftest import ROOT
 from tests.terminal import Terminal

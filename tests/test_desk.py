@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from otic.audio.converter import Lost
+from otic.audio.soundscape import synthesise
 from otic.config.settings import ClipsSettings, ReviewSettings, Settings
 from otic.control import Control
-from otic.conversion import Lost
 from otic.desk import SAVED_SECONDS, Desk, open_desk, recording_of
 from otic.errors import OticError, ParameterError
 from otic.health import ALARM, OK, WARNING, judge
 from otic.monitor import Snapshot
-from otic.soundscape import synthesise
 from otic.stopping import Stop
 from tests.desks import Running
 from tests.helpers import bundled, decision, noise

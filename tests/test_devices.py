@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from otic import devices
-from otic.devices import find_device, input_devices, stable_ids
+from otic.audio import devices
+from otic.audio.devices import find_device, input_devices, stable_ids
 from otic.errors import DeviceError
 from tests.fake_portaudio import FakePortAudio
 

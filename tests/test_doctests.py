@@ -15,17 +15,17 @@ from tests.conftest import ROOT
 # Each has at least one example.
 MODULES = (
     "otic",
-    "otic.conversion",
+    "otic.audio.converter",
     "otic.detection.thresholds",
     "otic.detection.detector",
     "otic.features.tables",
     "otic.features.frontend",
-    "otic.loading",
+    "otic.audio.loading",
     "otic.detection.onset",
     "otic.features.params",
     "otic.pipeline",
-    "otic.ringbuffer",
-    "otic.soundscape",
+    "otic.audio.ring_buffer",
+    "otic.audio.soundscape",
 )
 
 

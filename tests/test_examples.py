@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from otic.soundscape import synthesise
+from otic.audio.soundscape import synthesise
 from tests.conftest import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import soundfile
 
-from otic.soundscape import synthesise
+from otic.audio.soundscape import synthesise
 from tests.conftest import ROOT
 from tests.helpers import otic, records
 

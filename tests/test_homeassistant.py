@@ -18,6 +18,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from otic.audio.sources import STATES
 from otic.sinks.homeassistant import (
     Topics,
     discovery_payload,
@@ -25,7 +26,6 @@ from otic.sinks.homeassistant import (
     removal_payload,
     slug,
 )
-from otic.sources import STATES
 
 Check = Callable[[Any], bool]
 

@@ -10,8 +10,8 @@ import soundfile
 import soxr
 
 from otic import Gap, Pipeline, load_audio, load_bundle
+from otic.audio.sources import FileSource
 from otic.errors import SourceError
-from otic.sources import FileSource
 from tests.helpers import noise
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from otic.conversion import Lost
+from otic.audio.converter import Lost
 from otic.detection.detector import Event, Gap, Scores
 from otic.sinks.contract import AudioSink, StreamEnd, StreamStart
 from otic.sinks.memory import (

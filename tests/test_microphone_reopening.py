@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from otic import microphone
-from otic.capture_process import Heard
-from otic.conversion import Chunk, Lost
+from otic.audio import microphone
+from otic.audio.capture_process import Heard
+from otic.audio.converter import Chunk, Lost
+from otic.audio.microphone import Microphone
 from otic.errors import DeviceError
-from otic.microphone import Microphone
 from otic.system import backoff
 from tests.helpers import F32, noise
 

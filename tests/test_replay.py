@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import soxr
 
-from otic.soundscape import synthesise
+from otic.audio.soundscape import synthesise
 from otic_training.layouts import load_dataset
 from tests.helpers import F32, noise, of_type, otic, records
 

@@ -21,14 +21,14 @@ import soundfile
 from numpy.typing import NDArray
 
 from otic import Event, FeatureParams, Frontend, Gap, Pipeline, Scores
-from otic.conversion import Lost
+from otic.audio.converter import Lost
+from otic.audio.soundscape import synthesise
 from otic.errors import SinkError
 from otic.features.spectrogram import Spectrogram, frequency_ticks, loudness_range, palette, png
 from otic.replay_record import ReplayRecord, ScoreHistory
 from otic.replay_report import ReplayReport
 from otic.replay_section import MAX_LANES
 from otic.sinks.contract import StreamEnd, StreamStart
-from otic.soundscape import synthesise
 from tests.helpers import (
     F32,
     LIBROSA_DEFAULTS,

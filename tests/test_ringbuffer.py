@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otic.audio.ring_buffer import RingBuffer
 from otic.errors import ParameterError
-from otic.ringbuffer import RingBuffer
 
 
 def ramp(start: int, n: int, channels: int = 1) -> np.ndarray:

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from otic import Event, Gap, Scores
+from otic.audio.converter import Chunk, Lost
+from otic.audio.soundscape import synthesise
+from otic.audio.sources import ArraySource
 from otic.control import Control
-from otic.conversion import Chunk, Lost
 from otic.detection.detector import Item
 from otic.errors import SinkError, SourceError
 from otic.runner import Runner
 from otic.sinks.contract import StreamEnd, StreamStart
-from otic.soundscape import synthesise
-from otic.sources import ArraySource
 from otic.stopping import Stop, stop_on_signals
 from tests.helpers import F32, bundled
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import soundfile
 
-from otic.soundscape import synthesise
+from otic.audio.soundscape import synthesise
 from tests import debian, mosquitto, virtual_microphone
 from tests.soak.hour import Pace, soak
 from tests.soak.simulated import Simulation

@@ -25,12 +25,12 @@ import pytest
 import soundfile
 
 from otic import Bundle, Classifier, load_bundle, save_bundle
+from otic.audio.sources import MAX_CHANNELS, FileSource
 from otic.errors import BundleError, ParameterError, SourceError
 from otic.model import archive as attached
 from otic.model import bundle
 from otic.model.bundle import bundle_bytes, parse_bundle
 from otic.model.golden import GoldenCase
-from otic.sources import MAX_CHANNELS, FileSource
 from tests.fuzzing import audio_target, bundle_target
 from tests.fuzzing.bundle_target import Files, put_together
 from tests.fuzzing.damage import check_message

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from otic.sources import FileSource
+from otic.audio.sources import FileSource
 from tests.conftest import DATA
 from tests.helpers import F32, of_type, otic, records
 

@@ -23,9 +23,10 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from otic.audio.converter import Chunk, Lost
+from otic.audio.sources import SourceHealth
 from otic.config.settings import ClipsSettings, Settings, SqliteSettings, WebSettings
 from otic.control import Control
-from otic.conversion import Chunk, Lost
 from otic.desk import Desk
 from otic.monitor import Monitor, TimedClassifier
 from otic.pipeline import Pipeline
@@ -33,7 +34,6 @@ from otic.review.folder import ReviewFolder
 from otic.sinks.clips import ClipSink
 from otic.sinks.contract import Sink
 from otic.sinks.memory import MemorySink
-from otic.sources import SourceHealth
 from otic.streams import Stream
 from otic.web.server import WebServer
 from tests.helpers import F32, FakeClassifier, decision, noise, small_bundle

@@ -24,49 +24,49 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from otic.conversion import Chunk, Converter, Lost
+    from otic.audio.converter import Chunk, Converter, Lost
+    from otic.audio.loading import load_audio
+    from otic.audio.sources import ArraySource, FileSource, Source, SourceHealth
     from otic.detection.detector import Event, Gap, Item, Scores
     from otic.detection.thresholds import DecisionParams
     from otic.errors import OticError
     from otic.features.frontend import Frontend
     from otic.features.params import FeatureParams
-    from otic.loading import load_audio
     from otic.model.bundle import Bundle, load_bundle, save_bundle
     from otic.model.classifier import Classifier
     from otic.pipeline import Pipeline
     from otic.runner import Runner
     from otic.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart
     from otic.sinks.jsonl import JsonlSink
-    from otic.sources import ArraySource, FileSource, Source, SourceHealth
     from otic.stopping import Stop, stop_on_signals
 
 _HOME = {
-    "ArraySource": "sources",
+    "ArraySource": "audio.sources",
     "AudioSink": "sinks.contract",
     "Bundle": "model.bundle",
-    "Chunk": "conversion",
+    "Chunk": "audio.converter",
     "Classifier": "model.classifier",
-    "Converter": "conversion",
+    "Converter": "audio.converter",
     "DecisionParams": "detection.thresholds",
     "Event": "detection.detector",
     "FeatureParams": "features.params",
-    "FileSource": "sources",
+    "FileSource": "audio.sources",
     "Frontend": "features.frontend",
     "Gap": "detection.detector",
     "Item": "detection.detector",
     "JsonlSink": "sinks.jsonl",
-    "Lost": "conversion",
+    "Lost": "audio.converter",
     "OticError": "errors",
     "Pipeline": "pipeline",
     "Runner": "runner",
     "Scores": "detection.detector",
     "Sink": "sinks.contract",
-    "Source": "sources",
-    "SourceHealth": "sources",
+    "Source": "audio.sources",
+    "SourceHealth": "audio.sources",
     "Stop": "stopping",
     "StreamEnd": "sinks.contract",
     "StreamStart": "sinks.contract",
-    "load_audio": "loading",
+    "load_audio": "audio.loading",
     "load_bundle": "model.bundle",
     "save_bundle": "model.bundle",
     "stop_on_signals": "stopping",

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.conversion import Lost
+from otic.audio.converter import Lost
+from otic.audio.soundscape import synthesise
+from otic.audio.sources import ArraySource, FileSource
 from otic.errors import SourceError
 from otic.features.frontend import Frontend
 from otic.features.kernels.jit import cache_folder, cache_problem
@@ -21,8 +23,6 @@ from otic.model.classifier import Classifier
 from otic.model.sandbox import load_tried_bundle
 from otic.runner import Runner
 from otic.sinks.jsonl import JsonlSink
-from otic.soundscape import synthesise
-from otic.sources import ArraySource, FileSource
 from otic.stopping import Stop
 from otic.system.log import say
 from otic.verification import (

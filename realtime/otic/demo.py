@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
+from otic.audio.soundscape import PlannedSound, synthesise
+from otic.audio.sources import ArraySource
 from otic.detection.detector import Event, Item
 from otic.live_commands import block_size, log_settings
 from otic.model.sandbox import load_tried_bundle
 from otic.plan import Plan
 from otic.session import run_plan
 from otic.sinks.contract import StreamEnd, StreamStart
-from otic.soundscape import PlannedSound, synthesise
-from otic.sources import ArraySource
 
 
 class _Heard:

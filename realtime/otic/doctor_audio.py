@@ -48,7 +48,7 @@ def list_devices() -> Devices:
     DeviceError
         If PortAudio is missing or can't start.
     """
-    from otic.devices import input_devices
+    from otic.audio.devices import input_devices
 
     return input_devices()
 
@@ -63,8 +63,8 @@ def record(wanted: str | None, channel: int | None = None) -> Recording:
     """
     import numpy as np
 
-    from otic.conversion import Lost
-    from otic.microphone import Microphone
+    from otic.audio.converter import Lost
+    from otic.audio.microphone import Microphone
 
     rate = _RATE
     lost, blocks, heard = 0, [], 0

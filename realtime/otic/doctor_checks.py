@@ -271,8 +271,8 @@ def model_check(model: str) -> Finding:
     """The model computes here what it promises; the same proofs as ``otic verify``."""
     import numpy as np
 
+    from otic.audio.soundscape import synthesise
     from otic.model.sandbox import load_tried_bundle
-    from otic.soundscape import synthesise
     from otic.verification import check_golden_cases, check_streaming_is_batch
 
     bundle = load_tried_bundle(model)

@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from otic.audio.soundscape import synthesise
 from otic.detection.detector import Began, Event, EventDetector
 from otic.errors import OticError
 from otic.features.frame_ring import FrameRing
@@ -22,7 +23,6 @@ from otic.features.frontend import Frontend
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
 from otic.pipeline import Pipeline
-from otic.soundscape import synthesise
 from otic.stages import LOG, MEL, SPECTRUM, make_repeat
 
 HOPS_A_CALL = (1, 8, 64)

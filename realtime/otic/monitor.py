@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.conversion import Chunk, Lost
+from otic.audio.converter import Chunk, Lost
+from otic.audio.sources import Source
 from otic.detection.detector import Event, Gap, Item, Scores
 from otic.model.bundle import Bundle
 from otic.pipeline import Predictor
-from otic.sources import Source
 
 SILENCE_DBFS = -120.0
 _HOLD_SECONDS = 2.0
@@ -32,7 +32,7 @@ class Snapshot:
     mono signal at the model's rate;
     ``real_time_factor`` is seconds of audio by seconds of computing. ``queue_fill``, ``state``,
     ``overruns`` and ``reopenings`` are the source's, see
-    :class:`otic.sources.SourceHealth`. ``event_counts`` says how often each label went on.
+    :class:`otic.audio.sources.SourceHealth`. ``event_counts`` says how often each label went on.
     ``lost_samples`` are those that nobody wanted to lose, ``lost_at`` is the second of the
     stream behind the latest of them; ``skipped_samples`` came while a person had paused it.
     """

@@ -81,7 +81,7 @@ class Pipeline:
     Examples
     --------
     >>> from otic.model.bundle import load_bundle
-    >>> from otic.soundscape import synthesise
+    >>> from otic.audio.soundscape import synthesise
     >>> pipe = Pipeline(load_bundle("esc10-logmel-cnn"))
     >>> y, plan = synthesise(pipe.bundle.features.sr)
     >>> [(e.label, e.state) for e in pipe.process(y[:150_000]) if isinstance(e, Event)]

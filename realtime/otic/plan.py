@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from otic.audio.open import OpenSource
 from otic.config.settings import Settings
-from otic.inputs import OpenSource
 from otic.model.bundle import Bundle
 from otic.sinks.contract import Sink
 

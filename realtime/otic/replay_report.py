@@ -14,7 +14,7 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-from otic.conversion import Chunk, Lost
+from otic.audio.converter import Chunk, Lost
 from otic.detection.detector import Item
 from otic.errors import SinkError
 from otic.features.spectrogram import Spectrogram

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from otic.audio.sources import Source
 from otic.control import Control
 from otic.errors import SourceError
 from otic.model.bundle import Bundle
@@ -15,7 +16,6 @@ from otic.model.classifier import Classifier
 from otic.monitor import Monitor, TimedClassifier
 from otic.pipeline import Pipeline
 from otic.sinks.contract import Sink
-from otic.sources import Source
 from otic.stopping import Stop
 from otic.streams import Stream
 

@@ -10,19 +10,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from otic.audio.open import OpenSource, open_all
+from otic.audio.sources import Source
 from otic.config.settings import ReviewSettings
 from otic.control import Control
 from otic.detection.detector import Event
 from otic.errors import ParameterError, SourceError
 from otic.features.kernels.jit import cache_problem
-from otic.inputs import OpenSource, open_all
 from otic.monitor import Monitor, Snapshot
 from otic.outputs import open_outputs
 from otic.plan import Plan, Still
 from otic.runner import Runner
 from otic.sinks.contract import Sink
 from otic.sinks.text import event_text
-from otic.sources import Source
 from otic.stopping import Stop, stop_on_signals
 from otic.system.log import as_message, held_messages, say
 from otic.system.sd_notify import Notifier

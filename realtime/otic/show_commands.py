@@ -14,7 +14,7 @@ from otic.system.log import say
 
 def devices(args: argparse.Namespace) -> int:
     """List the input devices."""
-    from otic.devices import input_devices
+    from otic.audio.devices import input_devices
 
     found = input_devices()
     if not found:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 
 from otic import __version__
-from otic.conversion import Chunk, Lost
+from otic.audio.converter import Chunk, Lost
+from otic.audio.sources import Source
 from otic.detection.detector import Item
 from otic.monitor import Monitor
 from otic.pipeline import Pipeline
 from otic.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart
-from otic.sources import Source
 from otic.system.clock import iso, utc_now
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from otic.soundscape import synthesise
+from otic.audio.soundscape import synthesise
 
 SECONDS = 30
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from otic.soundscape import synthesise
+from otic.audio.soundscape import synthesise
 
 OTIC = [sys.executable, "-m", "otic"]
 ROUNDS = 9

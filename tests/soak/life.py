@@ -21,6 +21,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from otic.audio.converter import Chunk, Converter, Lost
+from otic.audio.soundscape import synthesise
+from otic.audio.sources import SourceHealth
 from otic.config.settings import (
     CommandSettings,
     CsvSettings,
@@ -30,7 +33,6 @@ from otic.config.settings import (
     SqliteSettings,
     WebhookSettings,
 )
-from otic.conversion import Chunk, Converter, Lost
 from otic.detection.detector import Event, Gap, Item
 from otic.model.bundle import load_bundle
 from otic.outputs import open_outputs
@@ -38,8 +40,6 @@ from otic.runner import Runner
 from otic.sinks import courier, outbox
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.outbox import Outbox
-from otic.soundscape import synthesise
-from otic.sources import SourceHealth
 from otic.stopping import stop_on_signals
 
 SR = 22050

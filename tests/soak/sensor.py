@@ -117,7 +117,7 @@ class Sensor:
         """A capture process that outlives its sensor is a problem."""
         now = time.monotonic()
         for deadline, pid in self._must_go:
-            if now > deadline and b"otic.capture" in _command_line(pid):
+            if now > deadline and b"otic.audio.capture_worker" in _command_line(pid):
                 self.problems.append(f"capture process {pid} outlived its sensor")
         self._must_go = [(deadline, pid) for deadline, pid in self._must_go if now <= deadline]
 
@@ -135,7 +135,7 @@ class Sensor:
     def _captures(self) -> list[int]:
         assert self._process is not None
         pids = children(self._process.pid)
-        return [pid for pid in pids if b"otic.capture" in _command_line(pid)]
+        return [pid for pid in pids if b"otic.audio.capture_worker" in _command_line(pid)]
 
 
 def _command_line(pid: int) -> bytes:

@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from otic.audio.converter import Chunk, Lost
+from otic.audio.recent_audio import RecentAudio
 from otic.config.settings import ClipsSettings
-from otic.conversion import Chunk, Lost
 from otic.detection.detector import Event, Item
 from otic.sinks.clip_folder import Clip, ClipFolder, stamp
 from otic.sinks.clip_writer import ClipStatus, ClipWriter
 from otic.sinks.contract import StreamEnd, StreamStart
-from otic.sinks.recent_audio import RecentAudio
 from otic.system.clock import iso, utc_now
 from otic.system.log import say as say_on_stderr
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from otic.conversion import Chunk
+from otic.audio.converter import Chunk
 from otic.detection.detector import Item
 
 

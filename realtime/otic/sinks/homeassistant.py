@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from otic import __version__
-from otic.sources import STATES
+from otic.audio.sources import STATES
 
 ONLINE, OFFLINE = "online", "offline"
 ON, OFF = "ON", "OFF"

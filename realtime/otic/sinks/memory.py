@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.conversion import Chunk, Lost
+from otic.audio.converter import Chunk, Lost
+from otic.audio.recent_audio import RecentAudio
 from otic.detection.detector import Event, Gap, Item, Scores
 from otic.features.picture import LatestPicture
 from otic.model.bundle import Bundle
 from otic.pipeline import usable_runs
 from otic.sinks.contract import StreamEnd, StreamStart
-from otic.sinks.recent_audio import RecentAudio
 from otic.system.clock import utc_now
 
 PICTURE_SECONDS = 600.0

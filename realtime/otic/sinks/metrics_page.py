@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from otic import __version__
-from otic.sources import STATES
+from otic.audio.sources import STATES
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

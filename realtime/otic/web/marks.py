@@ -17,7 +17,7 @@ from otic.web.history import History, Row
 _SAME_SECONDS = 2.0  # the same onset by the wall clock, as two sinks have seen it
 _SAME_ONSET_SECONDS = 1e-5
 _FILE = re.compile(r"\.(?:wav|w64|rf64|flac|ogg|opus|mp3|aiff?|au|caf)(?: \d+)?$", re.IGNORECASE)
-"""So ends the name of a source that is a file, see otic.inputs."""
+"""So ends the name of a source that is a file, see otic.audio.open."""
 
 
 class Marker:

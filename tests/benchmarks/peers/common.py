@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic import FeatureParams
-from otic.soundscape import synthesise
+from otic.audio.soundscape import synthesise
 
 SR, N_FFT, HOP, N_MELS, N_MFCC, TOP_DB = 22050, 2048, 512, 128, 40, 80.0
 CLIP_FRAMES = 169  # 4 s

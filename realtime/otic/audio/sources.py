@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.conversion import Chunk, Converter
+from otic.audio.converter import Chunk, Converter
 from otic.errors import SourceError
 from otic.pipeline import MAX_AMPLITUDE
 from otic.system.log import hushed_libraries

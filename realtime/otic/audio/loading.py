@@ -7,8 +7,8 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.conversion import Lost
-from otic.sources import FileSource
+from otic.audio.converter import Lost
+from otic.audio.sources import FileSource
 
 _BLOCK_FRAMES = 65536  # of one read; the samples are the same with any
 
@@ -17,7 +17,7 @@ def load_audio(path: str | os.PathLike[str], sr: int) -> NDArray[np.float32]:
     """Read a file as the pipeline would hear it: mono, at the model's rate.
 
     These are the samples that ``otic replay`` classifies, bit for bit. Long files are better
-    read piece by piece, with :class:`otic.sources.FileSource`.
+    read piece by piece, with :class:`otic.audio.sources.FileSource`.
 
     Parameters
     ----------

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from otic.conversion import Chunk, Converter
+from otic.audio.converter import Chunk, Converter
+from otic.audio.sources import Unbuffered
 from otic.errors import SourceError
-from otic.sources import Unbuffered
 
 _WAIT_SECONDS = 0.1
 

@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from otic.audio.microphone import Microphone
+from otic.audio.pcm import PcmSource
+from otic.audio.sources import FileSource, Source
 from otic.config.settings import InputSettings, Settings
 from otic.errors import UsageError
-from otic.microphone import Microphone
-from otic.pcm import PcmSource
-from otic.sources import FileSource, Source
 from otic.system.log import say
 
 _STDIN = 0

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.devices import check_channel, find_device, negotiate, portaudio
+from otic.audio.devices import check_channel, find_device, negotiate, portaudio
+from otic.audio.ring_buffer import RingBuffer
 from otic.errors import DeviceError
-from otic.ringbuffer import RingBuffer
 from otic.system.log import hushed_libraries
 
 HEADER = struct.Struct("<IIfdI")
@@ -48,7 +48,7 @@ class Capture:
     Parameters
     ----------
     wanted : str or None
-        See :func:`otic.devices.find_device`.
+        See :func:`otic.audio.devices.find_device`.
     sr : int
         The model's rate in Hz, for a device that opens at no usual one.
     block_seconds : float

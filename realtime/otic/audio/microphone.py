@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from otic.capture_process import CaptureProcess, Heard
-from otic.conversion import Chunk, Converter, Lost
+from otic.audio.capture_process import CaptureProcess, Heard
+from otic.audio.converter import Chunk, Converter, Lost
+from otic.audio.sources import SourceHealth, unusable_warning
 from otic.errors import DeviceError
-from otic.sources import SourceHealth, unusable_warning
 from otic.system.backoff import Backoff
 
 _OPEN_SECONDS = 15.0  # a sound server that hangs would take for ever
@@ -36,7 +36,7 @@ class Microphone:
     Parameters
     ----------
     wanted : str or None
-        See :func:`otic.devices.find_device`.
+        See :func:`otic.audio.devices.find_device`.
     sr : int
         The model's rate in Hz.
     block : int

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.capture import HEADER
+from otic.audio.capture_worker import HEADER
 from otic.errors import DeviceError
 from otic.system.subprocesses import child_command, child_environment
 
@@ -46,19 +46,19 @@ class Heard:
 
 
 class CaptureProcess:
-    """A running :mod:`otic.capture`, read without waiting.
+    """A running :mod:`otic.audio.capture_worker`, read without waiting.
 
     Parameters
     ----------
     wanted, sr, block_seconds, channel
-        See :class:`otic.capture.Capture`.
+        See :class:`otic.audio.capture_worker.Capture`.
     """
 
     def __init__(self, **options: Any) -> None:
         arguments = (str(os.getpid()), json.dumps(options))
         try:
             self._process = subprocess.Popen(
-                child_command("otic.capture", *arguments),
+                child_command("otic.audio.capture_worker", *arguments),
                 env=child_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
