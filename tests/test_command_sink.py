@@ -20,9 +20,9 @@ import pytest
 
 from otic.config.settings import CommandSettings, Settings
 from otic.errors import ParameterError
-from otic.sinks.command import CommandReceiver
-from otic.sinks.notices import Notice
-from otic.sinks.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.receivers.command import CommandReceiver
 from tests.conftest import ROOT
 
 ON = Notice(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from otic.sinks.courier import Courier, CourierStatus
-from otic.sinks.notices import Notice
-from otic.sinks.receiver import DeliveryError, Receiver, RefusedError
-from otic.sinks.spool import Spool
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.delivery.spool import Spool
+from otic.sinks.delivery.worker import Courier, CourierStatus
 from tests.test_spool import notice, wait_for
 
 

@@ -17,9 +17,9 @@ import pytest
 
 from otic.config.settings import CsvSettings
 from otic.errors import ParameterError
-from otic.sinks.csv_file import COLUMNS, TAIL_BYTES, CsvReceiver
-from otic.sinks.notices import Notice
-from otic.sinks.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.receivers.csv import COLUMNS, TAIL_BYTES, CsvReceiver
 from tests.conftest import ROOT
 
 OFF = Notice(

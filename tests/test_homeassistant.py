@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otic.audio.sources import STATES
-from otic.sinks.homeassistant import (
+from otic.sinks.receivers.homeassistant import (
     Topics,
     discovery_payload,
     discovery_topic,

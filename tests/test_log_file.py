@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from otic import Event, Gap, Scores
 from otic.errors import SinkError
-from otic.sinks import log_file
+from otic.sinks import append_file as log_file
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.jsonl import JsonlSink
 from tests.conftest import ROOT

@@ -49,7 +49,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class CourierStatus:
-    """As of :mod:`otic.sinks.courier`."""
+    """As of :mod:`otic.sinks.delivery.worker`."""
 
     name: str = "mqtt"
     connected: bool = True

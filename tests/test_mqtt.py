@@ -20,11 +20,11 @@ import pytest
 
 from otic.config.settings import MqttSettings
 from otic.errors import OticError, RuntimeMissingError, SinkError
-from otic.sinks.homeassistant import Topics, discovery_topic, slug
-from otic.sinks.mqtt import MqttReceiver
-from otic.sinks.mqtt_link import MqttLink
-from otic.sinks.notices import Notice
-from otic.sinks.receiver import DeliveryError
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.receiver import DeliveryError
+from otic.sinks.receivers.homeassistant import Topics, discovery_topic, slug
+from otic.sinks.receivers.mqtt import MqttReceiver
+from otic.sinks.receivers.mqtt_client import MqttLink
 from tests import debian, mosquitto
 from tests.mosquitto import PASSWORD, Broker, Listener
 
@@ -250,7 +250,7 @@ def test_rubbish_at_the_discovery_topic_does_no_harm(broker: Broker) -> None:
 def test_health_is_told_while_idle_and_while_busy(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("otic.sinks.mqtt.HEALTH_SECONDS", 0.04)
+    monkeypatch.setattr("otic.sinks.receivers.mqtt.HEALTH_SECONDS", 0.04)
     with Listener(broker.port) as listener, opened(broker.port) as made:
         for _ in range(8):
             made.idle()

@@ -13,11 +13,11 @@ import pytest
 
 from otic.detection.detector import Event, Gap, Scores
 from otic.sinks.contract import Sink, StreamEnd, StreamStart
-from otic.sinks.courier import Courier
-from otic.sinks.notices import Notice
-from otic.sinks.outbox import Outbox, random_id
-from otic.sinks.receiver import DeliveryError, RefusedError
-from otic.sinks.spool import Spool
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.outbox import Outbox, random_id
+from otic.sinks.delivery.receiver import DeliveryError, RefusedError
+from otic.sinks.delivery.spool import Spool
+from otic.sinks.delivery.worker import Courier
 from tests.conftest import ROOT
 from tests.test_courier import Inbox, raising
 
@@ -143,7 +143,7 @@ def test_the_defaults_are_now_and_unique() -> None:
 
 KILLED = """
 import os, signal, sys
-from otic.sinks.spool import Spool
+from otic.sinks.delivery.spool import Spool
 from tests.test_outbox import BACK, FRONT, drain, off, on, outbox
 
 spool = Spool(sys.argv[1], ["inbox"], 100)

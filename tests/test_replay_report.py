@@ -25,10 +25,10 @@ from otic.audio.converter import Lost
 from otic.audio.soundscape import synthesise
 from otic.errors import SinkError
 from otic.features.spectrogram import Spectrogram, frequency_ticks, loudness_range, palette, png
-from otic.replay_record import ReplayRecord, ScoreHistory
-from otic.replay_report import ReplayReport
-from otic.replay_section import MAX_LANES
 from otic.sinks.contract import StreamEnd, StreamStart
+from otic.sinks.html_report import ReplayReport
+from otic.sinks.report_record import ReplayRecord, ScoreHistory
+from otic.sinks.report_section import MAX_LANES
 from tests.helpers import (
     F32,
     LIBROSA_DEFAULTS,
@@ -192,7 +192,7 @@ def test_scores_are_bounded_and_keep_their_extremes() -> None:
 
 
 def test_very_many_events_and_gaps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("otic.replay_record.MAX_LISTED", 3)
+    monkeypatch.setattr("otic.sinks.report_record.MAX_LISTED", 3)
     record = ReplayRecord(small_bundle(), Spectrogram(SMALL))
     for i in range(5):
         record.add(Event("on", "loud", float(i), i + 0.2, score=0.9))

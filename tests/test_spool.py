@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from otic.errors import SinkError
-from otic.sinks import spool_store
-from otic.sinks.notices import Notice
-from otic.sinks.spool import Spool
-from otic.sinks.spool_journal import SpoolJournal
+from otic.sinks.delivery import spool_store
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.spool import Spool
+from otic.sinks.delivery.spool_journal import SpoolJournal
 from tests.conftest import ROOT
 
 
@@ -184,9 +184,10 @@ TestAgainstModel.settings = settings(max_examples=20, stateful_step_count=20)
 APPENDER = """
 import os, sys
 from pathlib import Path
-from otic.sinks import spool_journal, spool_store
-from otic.sinks.courier import Courier
-from otic.sinks.spool import Spool
+from otic.sinks.delivery import spool_journal
+from otic.sinks.delivery import spool_store
+from otic.sinks.delivery.worker import Courier
+from otic.sinks.delivery.spool import Spool
 from tests.test_spool import notice
 
 spool_store._CHECKPOINT_WRITES = 20  # often in the middle of one
@@ -682,7 +683,7 @@ def refusal(path: Path) -> str:
 def test_a_file_that_another_otic_uses(tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
     code = (
-        "import sys; from otic.sinks.spool import Spool;"
+        "import sys; from otic.sinks.delivery.spool import Spool;"
         "s = Spool(sys.argv[1], ['a'], 10); print('open', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(path)]

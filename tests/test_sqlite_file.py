@@ -20,10 +20,10 @@ import pytest
 
 from otic.config.settings import SqliteSettings
 from otic.errors import ParameterError
-from otic.sinks import sqlite_file
-from otic.sinks.notices import Notice
-from otic.sinks.receiver import DeliveryError, Receiver, RefusedError
-from otic.sinks.sqlite_file import SqliteReceiver
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.receivers import sqlite as sqlite_file
+from otic.sinks.receivers.sqlite import SqliteReceiver
 from otic.system.clock import iso
 from tests.conftest import ROOT
 

@@ -20,8 +20,8 @@ import soundfile
 
 from otic.config.settings import Settings, SqliteSettings, WebSettings
 from otic.errors import ParameterError, RuntimeMissingError, SinkError
-from otic.sinks.notices import Notice
-from otic.sinks.sqlite_file import SqliteReceiver
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.receivers.sqlite import SqliteReceiver
 from otic.system.clock import iso
 from otic.web import audience
 from otic.web import server as web_server

@@ -21,9 +21,9 @@ import pytest
 from otic.config.secrets import read_secret
 from otic.config.settings import WebhookSettings
 from otic.errors import ParameterError
-from otic.sinks.notices import Notice
-from otic.sinks.receiver import DeliveryError, Receiver, RefusedError
-from otic.sinks.webhook import WebhookReceiver, _Post
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.receivers.webhook import WebhookReceiver, _Post
 from tests.conftest import ROOT
 
 NOTICE = Notice(

@@ -64,7 +64,7 @@ MODULES = (
     "otic.stopping",
     "otic.sinks.contract",
     "otic.sinks.jsonl",
-    "otic.sinks.courier",
+    "otic.sinks.delivery.worker",
     "otic.features.spectrogram",
     "otic.audio.soundscape",
     "otic.errors",

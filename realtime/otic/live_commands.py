@@ -67,7 +67,7 @@ def replay(args: argparse.Namespace) -> int:
     bundle = _with_thresholds(load_tried_bundle(args.model), settings)
     extra_sinks: list[Sink] = []
     if args.report is not None:
-        from otic.replay_report import ReplayReport
+        from otic.sinks.html_report import ReplayReport
 
         extra_sinks.append(ReplayReport(args.report, bundle))
     return run_plan(

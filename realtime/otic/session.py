@@ -18,10 +18,10 @@ from otic.detection.detector import Event
 from otic.errors import ParameterError, SourceError
 from otic.features.kernels.jit import cache_problem
 from otic.monitor import Monitor, Snapshot
-from otic.outputs import open_outputs
 from otic.plan import Plan, Still
 from otic.runner import Runner
 from otic.sinks.contract import Sink
+from otic.sinks.open import open_outputs
 from otic.sinks.text import event_text
 from otic.stopping import Stop, stop_on_signals
 from otic.system.log import as_message, held_messages, say

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from otic.detection.detector import Event, Gap, Item, Scores
 from otic.detection.unknown import UNKNOWN
 from otic.errors import SinkError
+from otic.sinks.append_file import LogFile
 from otic.sinks.contract import StreamEnd, StreamStart
-from otic.sinks.log_file import LogFile
 from otic.system.log import say as say_on_stderr
 
 JSONL_FORMAT = 1
@@ -38,7 +38,7 @@ class JsonlSink:
         Told, on one line, where a permanent log can't be written and where it can again.
     permanent : bool
         Whether the path is appended to, and a disk that is full costs lines, counted, and no
-        more; see :class:`otic.sinks.log_file.LogFile`. Only opening it raises then.
+        more; see :class:`otic.sinks.append_file.LogFile`. Only opening it raises then.
 
     Raises
     ------

@@ -43,7 +43,7 @@ class Health(Protocol):
 
 
 class Delivery(Protocol):
-    """What is shown of a receiver; :class:`otic.sinks.courier.CourierStatus` is one."""
+    """What is shown of a receiver; :class:`otic.sinks.delivery.worker.CourierStatus` is one."""
 
     @property
     def name(self) -> str: ...

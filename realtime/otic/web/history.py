@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from otic.errors import SinkError
-from otic.sinks.sqlite_file import APPLICATION_ID, BUSY_SECONDS, SCHEMA_VERSION
+from otic.sinks.receivers.sqlite import APPLICATION_ID, BUSY_SECONDS, SCHEMA_VERSION
 
 PAGE_EVENTS = 50
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from otic.config.settings import CsvSettings
 from otic.errors import ParameterError
-from otic.sinks.notices import Notice
-from otic.sinks.receiver import DeliveryError
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.receiver import DeliveryError
 
 COLUMNS = (
     "event",

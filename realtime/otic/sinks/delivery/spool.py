@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from otic.sinks.backlog import Backlog
-from otic.sinks.notices import Notice
-from otic.sinks.spool_journal import SpoolJournal
+from otic.sinks.delivery.backlog import Backlog
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.spool_journal import SpoolJournal
 
 _APPEND_PATIENCE_SECONDS = 0.002
 _CLOSE_PATIENCE_SECONDS = 0.5

@@ -21,8 +21,8 @@ from otic import __version__
 from otic.config.secrets import read_secret
 from otic.config.settings import WebhookSettings
 from otic.errors import ParameterError
-from otic.sinks.notices import Notice
-from otic.sinks.receiver import DeliveryError, RefusedError
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.receiver import DeliveryError, RefusedError
 from otic.system.network import client_context
 
 _MAX_BODY_BYTES = 65536  # of an answer

@@ -19,9 +19,9 @@ from otic.detection.detector import Item
 from otic.errors import SinkError
 from otic.features.spectrogram import Spectrogram
 from otic.model.bundle import Bundle
-from otic.replay_record import ReplayRecord
-from otic.replay_section import Section
 from otic.sinks.contract import StreamEnd, StreamStart
+from otic.sinks.report_record import ReplayRecord
+from otic.sinks.report_section import Section
 
 _TITLE = "What otic heard"
 

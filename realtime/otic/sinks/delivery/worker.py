@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from otic.sinks.receiver import DeliveryError, Receiver, RefusedError
-from otic.sinks.spool import Spool
+from otic.sinks.delivery.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.delivery.spool import Spool
 
 _LONGEST_ERROR = 300
 _LAST_RETRY_SECONDS = 0.1  # between tries once it is to end

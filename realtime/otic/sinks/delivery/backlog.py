@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from otic.errors import SinkError
-from otic.sinks.spool_store import SpoolStore, is_damage
+from otic.sinks.delivery.spool_store import SpoolStore, is_damage
 
 _RETRY_SECONDS = 0.25
 _BATCH = 100
@@ -36,7 +36,7 @@ class Place:
 
 
 class Backlog:
-    """Everything that :class:`otic.sinks.spool.Spool` knows, for one thread at a time.
+    """Everything that :class:`otic.sinks.delivery.spool.Spool` knows, for one thread at a time.
 
     What is in memory is the truth; :meth:`settle` makes the file equal to it. No method but
     the constructor raises for a disk that is full or fails: that is tried again four times a

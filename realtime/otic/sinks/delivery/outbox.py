@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from otic.detection.detector import Event, Item
 from otic.sinks.contract import StreamEnd, StreamStart
-from otic.sinks.courier import Courier, CourierStatus
-from otic.sinks.notices import Notice
-from otic.sinks.spool import Spool
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.spool import Spool
+from otic.sinks.delivery.worker import Courier, CourierStatus
 from otic.system.clock import iso, utc_now
 
 _LOOK_SECONDS = 0.05  # how soon a shorter patience is noticed

@@ -21,8 +21,8 @@ from otic.system.log import say
 
 if TYPE_CHECKING:
     from otic.sinks.clips import ClipSink
+    from otic.sinks.delivery.outbox import Outbox
     from otic.sinks.metrics import MetricsServer
-    from otic.sinks.outbox import Outbox
 
 Health = Callable[[], Mapping[str, Snapshot]]
 
@@ -166,34 +166,34 @@ def _outbox(
     kept: bool,
 ) -> Outbox | None:
     """What hands events to the receivers; None where there are none."""
-    from otic.sinks.receiver import Receiver
+    from otic.sinks.delivery.receiver import Receiver
 
     receivers: list[Receiver] = []
     if settings.csv.path is not None:
-        from otic.sinks.csv_file import CsvReceiver
+        from otic.sinks.receivers.csv import CsvReceiver
 
         receivers.append(CsvReceiver(settings.csv))
     if settings.sqlite.path is not None:
-        from otic.sinks.sqlite_file import SqliteReceiver
+        from otic.sinks.receivers.sqlite import SqliteReceiver
 
         receivers.append(SqliteReceiver(settings.sqlite))
     if settings.command.argv:
-        from otic.sinks.command import CommandReceiver
+        from otic.sinks.receivers.command import CommandReceiver
 
         receivers.append(CommandReceiver(settings.command))
     if settings.webhook.url is not None:
-        from otic.sinks.webhook import WebhookReceiver
+        from otic.sinks.receivers.webhook import WebhookReceiver
 
         receivers.append(WebhookReceiver(settings.webhook))
     if settings.mqtt.host is not None:
-        from otic.sinks.mqtt import MqttReceiver
+        from otic.sinks.receivers.mqtt import MqttReceiver
 
         receivers.append(MqttReceiver(settings.mqtt, sensor, sources, bundle.labels, health))
     if not receivers:
         return None
-    from otic.sinks.courier import Courier
-    from otic.sinks.outbox import Outbox
-    from otic.sinks.spool import Spool
+    from otic.sinks.delivery.outbox import Outbox
+    from otic.sinks.delivery.spool import Spool
+    from otic.sinks.delivery.worker import Courier
 
     names = [receiver.name for receiver in receivers]
     file = spool_file(settings, os.environ) if kept else None

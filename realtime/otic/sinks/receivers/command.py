@@ -14,8 +14,8 @@ import time
 from otic.config.load import KEYS
 from otic.config.settings import CommandSettings
 from otic.errors import ParameterError
-from otic.sinks.notices import Notice
-from otic.sinks.receiver import DeliveryError, RefusedError
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.receiver import DeliveryError, RefusedError
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL in sysexits.h
 _ENDED_FROM_OUTSIDE = {signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from otic.config.settings import SqliteSettings
 from otic.errors import ParameterError
-from otic.sinks.notices import Notice
-from otic.sinks.receiver import DeliveryError
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.receiver import DeliveryError
 from otic.system.clock import iso, utc_now
 
 APPLICATION_ID = 0x6F746963  # "otic", in the file's header

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 from otic.config.settings import MqttSettings
 from otic.errors import SinkError
-from otic.sinks.homeassistant import (
+from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.receiver import DeliveryError
+from otic.sinks.receivers.homeassistant import (
     BIRTH_TOPIC,
     OFF,
     OFFLINE,
@@ -21,9 +23,7 @@ from otic.sinks.homeassistant import (
     removal_payload,
     slug,
 )
-from otic.sinks.mqtt_link import MqttLink, require_paho
-from otic.sinks.notices import Notice
-from otic.sinks.receiver import DeliveryError
+from otic.sinks.receivers.mqtt_client import MqttLink, require_paho
 
 HEALTH_SECONDS = 10.0
 _SERVE_SECONDS = 0.05

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from otic.errors import OticError
-from otic.sinks.notices import Notice
+from otic.sinks.delivery.notification import Notice
 
 
 class DeliveryError(OticError):

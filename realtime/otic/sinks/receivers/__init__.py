@@ -1,0 +1,1 @@
+"""Who notifications are delivered to."""
