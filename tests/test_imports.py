@@ -61,7 +61,7 @@ ORDER = [
     "otic.verification",
     "otic.packing",
     "otic.packing.flatbuffer",
-    "otic.packing.model_file",
+    "otic.packing.tflite_file",
     "otic.packing.metadata",
     "otic.packing.features",
     "otic.packing.files",

@@ -16,7 +16,7 @@ from otic.model.groups import Groups
 from otic.model.interface import ModelInterface
 from otic.packing.features import FeatureRequest, derive_features
 from otic.packing.metadata import ModelMetadata
-from otic.packing.model_file import ModelFile, TensorInfo
+from otic.packing.tflite_file import ModelFile, TensorInfo
 
 MAX_HOP_SECONDS = 1.0
 """The longest time between two predictions that is chosen for a person."""

@@ -15,8 +15,8 @@ from otic.packing.features import FeatureRequest
 from otic.packing.files import read_groups, read_numbers
 from otic.packing.files import read_labels as read_label_file
 from otic.packing.metadata import ModelMetadata, read_labels, read_metadata
-from otic.packing.model_file import ModelFile, read_model_file
 from otic.packing.proof import prove
+from otic.packing.tflite_file import ModelFile, read_model_file
 from otic.system.log import say
 
 DEFAULT_THRESHOLD = 0.5

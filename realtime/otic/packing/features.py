@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from otic.errors import BundleError, UsageError
 from otic.features.params import LOG_MEL, MAX_N_FFT, MFCC, MIN_N_FFT, WAVEFORM, FeatureParams
 from otic.model.interface import BANDS_FIRST, FRAMES_FIRST
-from otic.packing.model_file import TensorInfo
+from otic.packing.tflite_file import TensorInfo
 
 INPUTS = ("waveform", "log-mel", "mfcc", "mean-mfcc", "statistics")
 """What a model may look at."""
