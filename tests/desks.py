@@ -10,15 +10,15 @@ import numpy as np
 
 from otic.audio.converter import Chunk, Lost
 from otic.audio.sources import ArraySource
-from otic.control import Control
-from otic.desk import Desk
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
-from otic.monitor import Monitor, TimedClassifier
 from otic.pipeline import Pipeline, Predictor
 from otic.review.folder import ReviewFolder
-from otic.sinks.memory import MemorySink
-from otic.streams import Stream
+from otic.streaming.control import Control
+from otic.streaming.monitor import Monitor, TimedClassifier
+from otic.streaming.recent import MemorySink
+from otic.streaming.session_view import Desk
+from otic.streaming.stream import Stream
 from tests.helpers import F32, bundled, decision
 
 

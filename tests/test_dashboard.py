@@ -24,7 +24,7 @@ from otic.dashboard.screen import Screen
 from otic.dashboard.still import lines as segments_of
 from otic.dashboard.theme import DEPTHS, NONE, TRUE_COLOUR, Theme
 from otic.dashboard.words import cells, clean, clock, duration, fit
-from otic.health import judge
+from otic.streaming.health import judge
 from tests.desks import ManyScores, Running, many_labels
 from tests.helpers import noise
 from tests.terminal import screen_of

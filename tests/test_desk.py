@@ -15,12 +15,12 @@ import soundfile
 from otic.audio.converter import Lost
 from otic.audio.soundscape import synthesise
 from otic.config.settings import ClipsSettings, ReviewSettings, Settings
-from otic.control import Control
-from otic.desk import SAVED_SECONDS, Desk, open_desk, recording_of
 from otic.errors import OticError, ParameterError
-from otic.health import ALARM, OK, WARNING, judge
-from otic.monitor import Snapshot
-from otic.stopping import Stop
+from otic.streaming.control import Control
+from otic.streaming.health import ALARM, OK, WARNING, judge
+from otic.streaming.monitor import Snapshot
+from otic.streaming.session_view import SAVED_SECONDS, Desk, open_desk, recording_of
+from otic.streaming.stop import Stop
 from tests.desks import Running
 from tests.helpers import bundled, decision, noise
 

@@ -11,7 +11,7 @@ import pytest
 from otic.audio.converter import Lost
 from otic.detection.detector import Event, Gap, Scores
 from otic.sinks.contract import AudioSink, StreamEnd, StreamStart
-from otic.sinks.memory import (
+from otic.streaming.recent import (
     MOST_ENDED,
     MOST_EVENTS,
     MOST_SCORES,

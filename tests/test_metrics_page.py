@@ -31,7 +31,7 @@ from tests.conftest import ROOT
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is read of :class:`otic.monitor.Snapshot`."""
+    """What is read of :class:`otic.streaming.monitor.Snapshot`."""
 
     state: str = "listening"
     seconds: float = 12.5

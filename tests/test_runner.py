@@ -15,12 +15,12 @@ from otic import Event, Gap, Scores
 from otic.audio.converter import Chunk, Lost
 from otic.audio.soundscape import synthesise
 from otic.audio.sources import ArraySource
-from otic.control import Control
 from otic.detection.detector import Item
 from otic.errors import SinkError, SourceError
-from otic.runner import Runner
 from otic.sinks.contract import StreamEnd, StreamStart
-from otic.stopping import Stop, stop_on_signals
+from otic.streaming.control import Control
+from otic.streaming.runner import Runner
+from otic.streaming.stop import Stop, stop_on_signals
 from tests.helpers import F32, bundled
 
 SR = 22050
@@ -180,7 +180,7 @@ def write_for_ever(fd: int) -> None:
 def test_a_quit_that_a_stalled_reader_holds_up_is_broken_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("otic.stopping._PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("otic.streaming.stop._PATIENCE_SECONDS", 0.1)
     control = Control(bundled().labels, bundled().decision)
     reader, writer = os.pipe()
     quitting = threading.Timer(0.1, control.quit)

@@ -26,15 +26,15 @@ from websockets.sync.client import connect
 from otic.audio.converter import Chunk, Lost
 from otic.audio.sources import SourceHealth
 from otic.config.settings import ClipsSettings, Settings, SqliteSettings, WebSettings
-from otic.control import Control
-from otic.desk import Desk
-from otic.monitor import Monitor, TimedClassifier
 from otic.pipeline import Pipeline
 from otic.review.folder import ReviewFolder
 from otic.sinks.clips import ClipSink
 from otic.sinks.contract import Sink
-from otic.sinks.memory import MemorySink
-from otic.streams import Stream
+from otic.streaming.control import Control
+from otic.streaming.monitor import Monitor, TimedClassifier
+from otic.streaming.recent import MemorySink
+from otic.streaming.session_view import Desk
+from otic.streaming.stream import Stream
 from otic.web.server import WebServer
 from tests.helpers import F32, FakeClassifier, decision, noise, small_bundle
 

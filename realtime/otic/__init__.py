@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from otic.model.bundle import Bundle, load_bundle, save_bundle
     from otic.model.classifier import Classifier
     from otic.pipeline import Pipeline
-    from otic.runner import Runner
     from otic.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart
     from otic.sinks.jsonl import JsonlSink
-    from otic.stopping import Stop, stop_on_signals
+    from otic.streaming.runner import Runner
+    from otic.streaming.stop import Stop, stop_on_signals
 
 _HOME = {
     "ArraySource": "audio.sources",
@@ -58,18 +58,18 @@ _HOME = {
     "Lost": "audio.converter",
     "OticError": "errors",
     "Pipeline": "pipeline",
-    "Runner": "runner",
+    "Runner": "streaming.runner",
     "Scores": "detection.detector",
     "Sink": "sinks.contract",
     "Source": "audio.sources",
     "SourceHealth": "audio.sources",
-    "Stop": "stopping",
+    "Stop": "streaming.stop",
     "StreamEnd": "sinks.contract",
     "StreamStart": "sinks.contract",
     "load_audio": "audio.loading",
     "load_bundle": "model.bundle",
     "save_bundle": "model.bundle",
-    "stop_on_signals": "stopping",
+    "stop_on_signals": "streaming.stop",
 }
 
 __all__ = [

@@ -21,9 +21,9 @@ from otic.features.kernels.jit import cache_folder, cache_problem
 from otic.model.bundle import Bundle, bundled_names, load_bundle
 from otic.model.classifier import Classifier
 from otic.model.sandbox import load_tried_bundle
-from otic.runner import Runner
 from otic.sinks.jsonl import JsonlSink
-from otic.stopping import Stop
+from otic.streaming.runner import Runner
+from otic.streaming.stop import Stop
 from otic.system.log import say
 from otic.verification import (
     Check,

@@ -38,7 +38,7 @@ class Plan:
     extra_sinks : sequence of Sink
         Beside those of the settings.
     speed : float or None
-        See :meth:`otic.runner.Runner.run`.
+        See :meth:`otic.streaming.runner.Runner.run`.
     duration_seconds : float or None
         Likewise.
     at_once : bool

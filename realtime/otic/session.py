@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING
 from otic.audio.open import OpenSource, open_all
 from otic.audio.sources import Source
 from otic.config.settings import ReviewSettings
-from otic.control import Control
 from otic.detection.detector import Event
 from otic.errors import ParameterError, SourceError
 from otic.features.kernels.jit import cache_problem
-from otic.monitor import Monitor, Snapshot
 from otic.plan import Plan, Still
-from otic.runner import Runner
 from otic.sinks.contract import Sink
 from otic.sinks.open import open_outputs
 from otic.sinks.text import event_text
-from otic.stopping import Stop, stop_on_signals
+from otic.streaming.control import Control
+from otic.streaming.monitor import Monitor, Snapshot
+from otic.streaming.runner import Runner
+from otic.streaming.stop import Stop, stop_on_signals
 from otic.system.log import as_message, held_messages, say
 from otic.system.sd_notify import Notifier
 
 if TYPE_CHECKING:
-    from otic.desk import Desk
+    from otic.streaming.session_view import Desk
 
 _STOP_SECONDS, _REPLAY_STOP_SECONDS = 0.3, 10.0  # for receivers, at the end
 _STATUS_SECONDS = 1.0
@@ -167,7 +167,7 @@ class _Session:
         if not shown and settings.web.listen is None and self._still is None:
             yield None
             return
-        from otic.desk import open_desk
+        from otic.streaming.session_view import open_desk
 
         if self._still is not None:  # nobody's marks shall be in it
             settings = replace(settings, review=ReviewSettings(enabled=False))

@@ -35,13 +35,13 @@ from otic.config.settings import (
 )
 from otic.detection.detector import Event, Gap, Item
 from otic.model.bundle import load_bundle
-from otic.runner import Runner
 from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.delivery import outbox
 from otic.sinks.delivery import worker as courier
 from otic.sinks.delivery.outbox import Outbox
 from otic.sinks.open import open_outputs
-from otic.stopping import stop_on_signals
+from otic.streaming.runner import Runner
+from otic.streaming.stop import stop_on_signals
 
 SR = 22050
 WEBHOOK_SECONDS = 1.0

@@ -24,11 +24,11 @@ from otic.dashboard.ranking import Ranking
 from otic.dashboard.tables import draw_events, draw_scores
 from otic.dashboard.theme import Theme
 from otic.dashboard.wave_panel import WavePanel
-from otic.desk import Desk, View
 from otic.errors import OticError
-from otic.health import Health
-from otic.monitor import Monitor, Snapshot
-from otic.sinks.memory import Heard
+from otic.streaming.health import Health
+from otic.streaming.monitor import Monitor, Snapshot
+from otic.streaming.recent import Heard
+from otic.streaming.session_view import Desk, View
 
 _CALM_SECONDS = 1.0  # figures and marks are looked up anew after this
 

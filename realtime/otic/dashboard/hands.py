@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from otic.control import HIGHEST_THRESHOLD, LOWEST_THRESHOLD
 from otic.dashboard.frame import chosen_event
 from otic.dashboard.looking import Looking
 from otic.dashboard.moment import heard_by
 from otic.dashboard.words import clock
-from otic.desk import Desk, View
 from otic.errors import OticError
-from otic.sinks.memory import PICTURE_SECONDS, Heard
+from otic.streaming.control import HIGHEST_THRESHOLD, LOWEST_THRESHOLD
+from otic.streaming.recent import PICTURE_SECONDS, Heard
+from otic.streaming.session_view import Desk, View
 
 _STEP_SECONDS, _LEAP_SECONDS = 1.0, 10.0
 _THRESHOLD_STEP = 0.05

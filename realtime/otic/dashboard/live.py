@@ -19,7 +19,7 @@ from otic.dashboard.looking import Looking
 from otic.dashboard.screen import Screen
 from otic.dashboard.terminal import Terminal
 from otic.dashboard.theme import Theme
-from otic.desk import Desk
+from otic.streaming.session_view import Desk
 from otic.system.log import say
 
 FRAMES_A_SECOND = 8

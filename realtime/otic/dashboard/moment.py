@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.desk import View
 from otic.model.bundle import Bundle
-from otic.monitor import SILENCE_DBFS, Snapshot, dbfs
-from otic.sinks.memory import Heard, StreamMemory
+from otic.streaming.monitor import SILENCE_DBFS, Snapshot, dbfs
+from otic.streaming.recent import Heard, StreamMemory
+from otic.streaming.session_view import View
 
 HISTORY_SECONDS = 15.0
 _LEVEL_SECONDS, _PEAK_SECONDS = 0.1, 2.0

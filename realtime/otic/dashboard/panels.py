@@ -10,8 +10,8 @@ from otic.dashboard.looking import Looking
 from otic.dashboard.moment import Moment
 from otic.dashboard.tables import bar
 from otic.dashboard.words import cells, clock, decibels, fit, fit_right, wall_clock
-from otic.health import ALARM, OK, RECENT_SECONDS, Health
-from otic.monitor import Snapshot
+from otic.streaming.health import ALARM, OK, RECENT_SECONDS, Health
+from otic.streaming.monitor import Snapshot
 
 _CLOCK_WIDTH = 10
 _FLOOR_DBFS = -60.0  # left end of the level bar

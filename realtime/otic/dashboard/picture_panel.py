@@ -14,7 +14,7 @@ from otic.dashboard.theme import NOTHING, Theme
 from otic.dashboard.words import clock, fit_right
 from otic.features.params import FeatureParams
 from otic.features.spectrogram import frequency_ticks
-from otic.sinks.memory import StreamMemory
+from otic.streaming.recent import StreamMemory
 
 _AXIS_WIDTH = 5
 _LEAST_SECONDS = 8.0  # that the picture spans

@@ -19,9 +19,9 @@ from otic.dashboard.canvas import PictureRow, Piece
 from otic.dashboard.frame import Frame
 from otic.dashboard.looking import Looking
 from otic.dashboard.theme import Theme
-from otic.desk import Desk
 from otic.errors import SinkError
 from otic.features.spectrogram import png
+from otic.streaming.session_view import Desk
 
 _CHAR_HEIGHT = 20
 _CHAR_WIDTH = _CHAR_HEIGHT * 0.61  # rich's, as is the next

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from otic.dashboard.canvas import Canvas, Rect, Run
 from otic.dashboard.moment import HISTORY_SECONDS, Moment
 from otic.dashboard.words import cells, clock, duration, fit, fit_right, wall_clock
-from otic.sinks.memory import Heard
+from otic.streaming.recent import Heard
 
 _SPARKS = " ▁▂▃▄▅▆▇█"
 _MOST_SPARKS = 30

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from otic.dashboard.canvas import Canvas, Rect
 from otic.dashboard.moment import Moment
 from otic.dashboard.words import clock, duration
-from otic.sinks.memory import Heard, StreamMemory
+from otic.streaming.recent import Heard, StreamMemory
 
 _MARGIN_SECONDS = 0.25
 _LONGEST_SECONDS = 20.0

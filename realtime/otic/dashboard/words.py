@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from rich.cells import cell_len, set_cell_size
 
-from otic.monitor import SILENCE_DBFS
+from otic.streaming.monitor import SILENCE_DBFS
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Mn", "Me"}
 _STAND_IN = "�"  # for what a terminal could take as a command, or gives no certain width

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from otic.config.settings import Settings
 from otic.errors import ConfigurationError
 from otic.model.bundle import Bundle
-from otic.monitor import Snapshot
 from otic.sinks.contract import Sink
 from otic.sinks.jsonl import JsonlSink
 from otic.sinks.text import TextSink
+from otic.streaming.monitor import Snapshot
 from otic.system.log import say
 
 if TYPE_CHECKING:

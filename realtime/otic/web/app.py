@@ -19,9 +19,9 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from otic.config.settings import Settings
-from otic.desk import Desk
 from otic.errors import OticError
 from otic.review.folder import Mark
+from otic.streaming.session_view import Desk
 from otic.web.audience import Message, Page
 from otic.web.clips import ClipFiles
 from otic.web.feed import Feed

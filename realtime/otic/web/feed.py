@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from otic import __version__
-from otic.desk import Desk
 from otic.errors import OticError
 from otic.features.spectrogram import frequency_ticks, palette
+from otic.streaming.session_view import Desk
 from otic.web.audience import Audience, Message, Page
 from otic.web.told import ToldStream
 

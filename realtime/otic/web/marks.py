@@ -6,10 +6,10 @@ import re
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from otic.desk import Desk, recording_of
 from otic.errors import OticError
 from otic.review.folder import Mark
-from otic.sinks.memory import Heard, StreamMemory
+from otic.streaming.recent import Heard, StreamMemory
+from otic.streaming.session_view import Desk, recording_of
 from otic.system.clock import iso
 from otic.web.clips import ClipFiles, facts_of
 from otic.web.history import History, Row

@@ -21,7 +21,7 @@ from otic.system.addresses import (
 from otic.system.log import say
 
 if TYPE_CHECKING:
-    from otic.desk import Desk
+    from otic.streaming.session_view import Desk
 
 _STOP_SECONDS = 1.0
 _MOST_UNSENT_BYTES = 131072  # of each connection, in the kernel

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from otic.desk import View, recording_of
-from otic.health import Health
-from otic.monitor import Snapshot
 from otic.review.folder import Mark
 from otic.review.mark import EventKey
-from otic.sinks.memory import Heard, StreamMemory
+from otic.streaming.health import Health
+from otic.streaming.monitor import Snapshot
+from otic.streaming.recent import Heard, StreamMemory
+from otic.streaming.session_view import View, recording_of
 from otic.system.clock import iso
 
 MOST_COLUMNS = 2400

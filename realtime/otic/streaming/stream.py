@@ -9,9 +9,9 @@ from otic import __version__
 from otic.audio.converter import Chunk, Lost
 from otic.audio.sources import Source
 from otic.detection.detector import Item
-from otic.monitor import Monitor
 from otic.pipeline import Pipeline
 from otic.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart
+from otic.streaming.monitor import Monitor
 from otic.system.clock import iso, utc_now
 
 

@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from otic.audio.sources import Source
-from otic.control import Control
 from otic.errors import SourceError
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
-from otic.monitor import Monitor, TimedClassifier
 from otic.pipeline import Pipeline
 from otic.sinks.contract import Sink
-from otic.stopping import Stop
-from otic.streams import Stream
+from otic.streaming.control import Control
+from otic.streaming.monitor import Monitor, TimedClassifier
+from otic.streaming.stop import Stop
+from otic.streaming.stream import Stream
 
 _LONGEST_SLEEP_SECONDS = 0.05  # how soon a signal is noticed while a file is paced
 _LONGEST_WAIT_SECONDS = 0.25  # without anything from a device

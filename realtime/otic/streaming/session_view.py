@@ -12,16 +12,16 @@ from datetime import datetime
 from pathlib import Path
 
 from otic.config.settings import Settings
-from otic.control import Control
 from otic.errors import OticError
-from otic.health import Health, judge
 from otic.model.bundle import Bundle
-from otic.monitor import Monitor, Snapshot
 from otic.review.folder import Mark, ReviewFolder, open_review, wanted_sound
 from otic.sinks.clip_folder import Clip, stamp
 from otic.sinks.clip_writer import write_sound
 from otic.sinks.clips import file_name_part
-from otic.sinks.memory import SOUND_SECONDS, Heard, MemorySink, StreamMemory
+from otic.streaming.control import Control
+from otic.streaming.health import Health, judge
+from otic.streaming.monitor import Monitor, Snapshot
+from otic.streaming.recent import SOUND_SECONDS, Heard, MemorySink, StreamMemory
 from otic.system.clock import iso, utc_now
 
 SAVED_SECONDS = 10.0
@@ -114,7 +114,7 @@ class Desk:
         ----------
         source : str
         number : int
-            See :class:`otic.sinks.memory.Heard`.
+            See :class:`otic.streaming.recent.Heard`.
         verdict : str
         true_label : str, optional
             With ``wrong``: what it was.

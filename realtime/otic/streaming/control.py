@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from otic.detection.thresholds import DecisionParams
 from otic.errors import ParameterError
-from otic.stopping import Stop
+from otic.streaming.stop import Stop
 
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.01, 1.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from otic.monitor import SILENCE_DBFS, Snapshot
+from otic.streaming.monitor import SILENCE_DBFS, Snapshot
 
 OK, WARNING, ALARM = "ok", "warning", "alarm"
 

@@ -1,0 +1,1 @@
+"""Sources on their way through pipelines into sinks, and what can be seen of them."""
