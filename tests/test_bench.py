@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from otic import machine
-from otic.bench import _report
+from otic.diagnostics import machine
+from otic.diagnostics.bench import _report
 from tests.helpers import otic
 
 pytestmark = pytest.mark.xdist_group("bench")  # its fixtures take half a minute each time

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from otic import doctor_checks as checks
 from otic.config.settings import (
     ClipsSettings,
     InputSettings,
@@ -27,8 +26,9 @@ from otic.config.settings import (
     SpoolSettings,
     WebhookSettings,
 )
-from otic.doctor import checks_of, doctor, look, plain_lines, table
-from otic.doctor_checks import FAIL, OK, WARN, Check, Finding
+from otic.diagnostics import machine_checks as checks
+from otic.diagnostics.doctor import checks_of, doctor, look, plain_lines, table
+from otic.diagnostics.machine_checks import FAIL, OK, WARN, Check, Finding
 from otic.errors import OticError
 from otic.system.machine import Board, conditions
 
@@ -299,7 +299,7 @@ def _same(finding: Finding) -> Finding:
 
 def made(monkeypatch: pytest.MonkeyPatch, *findings: Finding) -> None:
     made_checks = [Check(finding.name, partial(_same, finding)) for finding in findings]
-    monkeypatch.setattr("otic.doctor.checks_of", lambda *_, **__: made_checks)
+    monkeypatch.setattr("otic.diagnostics.doctor.checks_of", lambda *_, **__: made_checks)
 
 
 LONG = "do this, and then that, " * 20 + "and it is mended"

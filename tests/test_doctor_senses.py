@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from otic import doctor_audio, doctor_receivers
-from otic.doctor_checks import FAIL, OK, WARN, Finding
+from otic.diagnostics import audio_checks as doctor_audio
+from otic.diagnostics import receiver_checks as doctor_receivers
+from otic.diagnostics.machine_checks import FAIL, OK, WARN, Finding
 from otic.errors import DeviceError
 from tests.test_doctor import board, sane
 
@@ -254,7 +255,7 @@ def test_a_microphone_is_really_heard(tmp_path: Path) -> None:
 
     script = (
         "from otic import doctor_audio\n"
-        "from otic.doctor_audio import level_check, portaudio_check\n"
+        "from otic.diagnostics.audio_checks import level_check, portaudio_check\n"
         "doctor_audio.LEVEL_SECONDS = 1.5\n"
         "for found in (portaudio_check(), level_check(None)): print(found)\n"
     )

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otic import FeatureParams, Frontend, load_bundle, save_bundle, verification
+from otic import FeatureParams, Frontend, load_bundle, save_bundle
+from otic.diagnostics import verify as verification
 from otic.features.reference import reference_features
 from otic.model.golden import MAX_FEATURES, SOUNDS, GoldenCase, golden_sound
 from otic_training.layouts import load_dataset

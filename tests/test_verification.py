@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from otic import FeatureParams, load_bundle, save_bundle, verification
+from otic import FeatureParams, load_bundle, save_bundle
 from otic.detection.detector import Item, Scores
+from otic.diagnostics import verify as verification
 from otic.features.reference import reference_features
 from otic.model.golden import SOUNDS, golden_sound
 from otic.pipeline import Pipeline

@@ -15,6 +15,12 @@ from numpy.typing import NDArray
 from otic.audio.converter import Lost
 from otic.audio.soundscape import synthesise
 from otic.audio.sources import ArraySource, FileSource
+from otic.diagnostics.verify import (
+    Check,
+    check_block_sizes,
+    check_golden_cases,
+    check_streaming_is_batch,
+)
 from otic.errors import SourceError
 from otic.features.frontend import Frontend
 from otic.features.kernels.jit import cache_folder, cache_problem
@@ -25,12 +31,6 @@ from otic.sinks.jsonl import JsonlSink
 from otic.streaming.runner import Runner
 from otic.streaming.stop import Stop
 from otic.system.log import say
-from otic.verification import (
-    Check,
-    check_block_sizes,
-    check_golden_cases,
-    check_streaming_is_batch,
-)
 
 _MAX_SECONDS = 600.0  # of --audio that are looked at
 _MIN_HOPS = 20  # inference hops behind the first window, for a model with a long one

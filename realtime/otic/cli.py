@@ -200,7 +200,7 @@ def _add_check_commands(command: Callable[..., argparse.ArgumentParser]) -> None
 
     bench = command(
         "bench",
-        "otic.bench:bench",
+        "otic.diagnostics.bench:bench",
         "measure speed and memory on this machine",
         "otic bench --json",
     )

@@ -12,7 +12,7 @@ def add_sensor_commands(command: Callable[..., argparse.ArgumentParser]) -> None
     """Add ``doctor`` and ``service``."""
     doctor = command(
         "doctor",
-        "otic.doctor:doctor",
+        "otic.diagnostics.doctor:doctor",
         "look for what keeps otic from working here, and say what to do",
         f"otic doctor --config {_CONFIG}",
     )

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from otic.diagnostics.verify import golden_cases
 from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle, save_bundle
 from otic.model.classifier import Classifier
-from otic.verification import golden_cases
 from otic_training.tflite import served, to_float, to_int8
 
 if TYPE_CHECKING:

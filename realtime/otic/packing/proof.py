@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from otic.diagnostics.verify import golden_cases
 from otic.errors import BundleError
 from otic.features.reference import reference_features
 from otic.model.bundle import Bundle, bundle_bytes, parse_bundle, save_bundle
 from otic.model.classifier import Classifier
 from otic.model.golden import golden_sound
 from otic.model.sandbox import try_out
-from otic.verification import golden_cases
 
 _STATE_LIMIT = 1e-4  # rounding may differ; what a model remembers shows more
 _RANGE_LIMIT = 1e-3  # rounding, and an int8 output's last step

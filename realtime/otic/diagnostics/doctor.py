@@ -18,7 +18,7 @@ from typing import TextIO
 from otic.config.load import load_settings
 from otic.config.settings import Settings
 from otic.config.values import DEFAULT_MODEL
-from otic.doctor_checks import (
+from otic.diagnostics.machine_checks import (
     FAIL,
     OK,
     WARN,
@@ -87,7 +87,7 @@ def checks_of(
     checks.append(Check("model", lambda: model_check(model), _MODEL_SECONDS))
     checks.append(Check("compiled kernels", cache_check, 60.0))  # once the model had to compile
     if settings is not None:
-        from otic.doctor_receivers import receiver_checks
+        from otic.diagnostics.receiver_checks import receiver_checks
 
         checks += receiver_checks(settings)
     return checks
@@ -129,7 +129,7 @@ def _guarded(check: Check) -> Finding:
 
 
 def _audio_checks(settings: Settings | None, board: Board, device: str | None) -> list[Check]:
-    from otic import doctor_audio as audio
+    from otic.diagnostics import audio_checks as audio
 
     checks = [
         Check("permissions", lambda: audio.permissions_check(board)),
@@ -143,7 +143,7 @@ def _audio_checks(settings: Settings | None, board: Board, device: str | None) -
 
 
 def _level_check(device: str | None, channel: int | None) -> Check:
-    from otic.doctor_audio import level_check
+    from otic.diagnostics.audio_checks import level_check
 
     return Check("level", lambda: level_check(device, channel), _LEVEL_SECONDS)
 

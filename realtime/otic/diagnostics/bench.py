@@ -6,9 +6,8 @@ import argparse
 import json
 from typing import Any
 
-from otic.features.kernels.jit import cache_problem
-from otic.machine import describe_machine, health
-from otic.measuring import (
+from otic.diagnostics.machine import describe_machine, health
+from otic.diagnostics.measuring import (
     measure_decision,
     measure_inference,
     measure_pipeline,
@@ -16,6 +15,7 @@ from otic.measuring import (
     measure_stages,
     measure_start,
 )
+from otic.features.kernels.jit import cache_problem
 from otic.model.sandbox import load_tried_bundle
 from otic.system.log import say
 

@@ -1,7 +1,7 @@
 """What ``otic doctor`` looks at on the machine itself. Each check gives one finding.
 
-Sound is in :mod:`otic.doctor_audio`, receivers and folders in
-:mod:`otic.doctor_receivers`.
+Sound is in :mod:`otic.diagnostics.audio_checks`, receivers and folders in
+:mod:`otic.diagnostics.receiver_checks`.
 """
 
 from __future__ import annotations
@@ -272,8 +272,8 @@ def model_check(model: str) -> Finding:
     import numpy as np
 
     from otic.audio.soundscape import synthesise
+    from otic.diagnostics.verify import check_golden_cases, check_streaming_is_batch
     from otic.model.sandbox import load_tried_bundle
-    from otic.verification import check_golden_cases, check_streaming_is_batch
 
     bundle = load_tried_bundle(model)
     sound = synthesise(bundle.features.sr)[0]

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from otic.audio.soundscape import synthesise
 from otic.detection.detector import Began, Event, EventDetector
+from otic.diagnostics.stages import LOG, MEL, SPECTRUM, make_repeat
 from otic.errors import OticError
 from otic.features.frame_ring import FrameRing
 from otic.features.frontend import Frontend
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
 from otic.pipeline import Pipeline
-from otic.stages import LOG, MEL, SPECTRUM, make_repeat
 
 HOPS_A_CALL = (1, 8, 64)
 _ROUNDS = 15
