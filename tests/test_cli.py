@@ -396,7 +396,7 @@ def test_train_without_its_extra(tmp_path: Path) -> None:
         "import importlib.util as u, sys\n"
         "find = u.find_spec\n"
         "u.find_spec = lambda name, *a: None if name == 'tensorflow' else find(name, *a)\n"
-        "from otic.cli import main\n"
+        "from otic.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     for command in (["train", "data", "--out", "m.tflite"], ["crossval", "data"]):

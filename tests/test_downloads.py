@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from otic import OticError
-from otic.cli import main
+from otic.cli.main import main
 from otic_training import downloads
 from otic_training.downloads import MIRROR, ORIGINALS, Original, content_hash
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from otic.cli import main
+from otic.cli.main import main
 from otic_training.explore import is_clipped, measure, silent_share
 from otic_training.layouts import load_dataset
 from tests.helpers import noise

@@ -67,7 +67,7 @@ ORDER = [
     "otic.packing.files",
     "otic.packing.bundling",
     "otic.packing.proof",
-    "otic.packing.command",
+    "otic.cli.pack",
     "otic.audio.converter",
     "otic.audio.sources",
     "otic.audio.loading",
@@ -96,7 +96,7 @@ ORDER = [
     "otic.review.recordings",
     "otic.review.examples",
     "otic.review.export",
-    "otic.review.commands",
+    "otic.cli.review",
     "otic.sinks.delivery.notification",
     "otic.sinks.delivery.receiver",
     "otic.sinks.receivers.webhook",
@@ -152,10 +152,10 @@ ORDER = [
     "otic.streaming.stream",
     "otic.streaming.runner",
     "otic.audio.soundscape",
-    "otic.plan",
+    "otic.cli.plan",
     "otic.session",
-    "otic.live_commands",
-    "otic.demo",
+    "otic.cli.live",
+    "otic.cli.demo",
     "otic.system.machine",
     "otic.system.systemd",
     "otic.service",
@@ -163,18 +163,18 @@ ORDER = [
     "otic.diagnostics.audio_checks",
     "otic.diagnostics.receiver_checks",
     "otic.diagnostics.doctor",
-    "otic.show_commands",
-    "otic.check_commands",
+    "otic.cli.models",
+    "otic.cli.verify",
     "otic.diagnostics.stages",
     "otic.diagnostics.measuring",
     "otic.diagnostics.machine",
     "otic.diagnostics.bench",
-    "otic.live_options",
-    "otic.sensor_options",
-    "otic.pack_options",
-    "otic.review_options",
-    "otic.training_options",
-    "otic.cli",
+    "otic.cli.live_options",
+    "otic.cli.sensor_options",
+    "otic.cli.pack_options",
+    "otic.cli.review_options",
+    "otic.cli.training_options",
+    "otic.cli.main",
     "otic.__main__",
     "otic",
     "otic_models",
@@ -312,7 +312,7 @@ def test_files_have_one_subject() -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["import otic", "from otic.cli import main", "import otic; otic.OticError"],
+    ["import otic", "from otic.cli.main import main", "import otic; otic.OticError"],
 )
 def test_import_is_light(code: str) -> None:
     loaded = f"{code}; import sys; print(' '.join(sys.modules))"
@@ -340,7 +340,7 @@ def test_help_answers_at_once() -> None:
 def test_a_live_command_does_not_load_scipy() -> None:
     """Neither itself nor through numba, which would where it is installed."""
     code = (
-        "import sys; from otic.cli import main; main(['warmup']);"
+        "import sys; from otic.cli.main import main; main(['warmup']);"
         "print(*(name for name in sys.modules if name.split('.')[0] == 'scipy'))"
     )
     out = subprocess.run(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from otic import Classifier, Frontend, Pipeline, load_bundle
-from otic.cli import main
+from otic.cli.main import main
 from otic.detection.detector import Scores
 from otic.diagnostics.verify import check_golden_cases, check_streaming_is_batch
 from otic.errors import BundleError, OticError

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from otic import load_bundle
-from otic.cli import main
+from otic.cli.main import main
 from otic.model.bundle import bundled_names
 from tests.conftest import ROOT
 from tests.helpers import noise

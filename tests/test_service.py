@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from otic.service import reading_problem, service, unit_text
+from otic.cli.service import reading_problem, service, unit_text
 from otic.system import systemd
 from otic.system.systemd import Outcome, ServiceError, System, run_systemctl
 

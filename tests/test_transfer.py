@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from otic import Classifier, Frontend, load_bundle
-from otic.cli import main
+from otic.cli.main import main
 from otic.errors import OticError
 from otic.model.golden import SOUNDS, golden_sound
 from otic_training.layouts import load_dataset

@@ -1,6 +1,6 @@
 """``python -m otic`` is ``otic``."""
 
-from otic.cli import console
+from otic.cli.main import console
 
 if __name__ == "__main__":
     console()

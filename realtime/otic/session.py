@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from otic.audio.open import OpenSource, open_all
 from otic.audio.sources import Source
+from otic.cli.plan import Plan, Still
 from otic.config.settings import ReviewSettings
 from otic.detection.detector import Event
 from otic.errors import ParameterError, SourceError
 from otic.features.kernels.jit import cache_problem
-from otic.plan import Plan, Still
 from otic.sinks.contract import Sink
 from otic.sinks.open import open_outputs
 from otic.sinks.text import event_text

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from otic import __version__
+from otic.cli.live_options import add_live_commands
+from otic.cli.pack_options import add_pack_command
+from otic.cli.review_options import add_review_commands
+from otic.cli.sensor_options import add_sensor_commands
+from otic.cli.training_options import add_training_commands
 from otic.config.values import DEFAULT_MODEL
 from otic.errors import OticError
-from otic.live_options import add_live_commands
-from otic.pack_options import add_pack_command
-from otic.review_options import add_review_commands
-from otic.sensor_options import add_sensor_commands
 from otic.system.log import say
-from otic.training_options import add_training_commands
 
 
 class _Parser(argparse.ArgumentParser):
@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(handler=handler)
         return added
 
-    show = "otic.show_commands"
+    show = "otic.cli.models"
 
     add_live_commands(command)
     add_sensor_commands(command)
@@ -169,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_check_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    check = "otic.check_commands"
+    check = "otic.cli.verify"
     verify = command(
         "verify",
         f"{check}:verify",

@@ -25,7 +25,7 @@ def add_sensor_commands(command: Callable[..., argparse.ArgumentParser]) -> None
 
     service = command(
         "service",
-        "otic.service:service",
+        "otic.cli.service:service",
         "have systemd run a permanent sensor",
         "sudo otic service install",
     )

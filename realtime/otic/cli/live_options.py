@@ -18,7 +18,7 @@ from otic.config.values import (
 
 _LEAST_COLUMNS, _MOST_COLUMNS = 20, 400
 _LEAST_ROWS, _MOST_ROWS = 5, 200
-_LIVE = "otic.live_commands"
+_LIVE = "otic.cli.live"
 # Of the settings, what every live command has a flag for.
 _LIVE_SETTINGS = frozenset({"model", "log", "block", "jsonl.path", "web.listen"})
 
@@ -27,7 +27,7 @@ def add_live_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add ``demo``, ``listen``, ``run`` and ``replay``."""
     demo = command(
         "demo",
-        "otic.demo:demo",
+        "otic.cli.demo:demo",
         "synthesise a short soundscape and classify it as if live",
         "otic demo --speed max",
     )

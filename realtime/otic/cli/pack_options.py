@@ -17,7 +17,7 @@ def add_pack_command(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add ``pack``."""
     pack = command(
         "pack",
-        "otic.packing.command:pack",
+        "otic.cli.pack:pack",
         "make a bundle of any TFLite audio model, to be served like otic's own",
         "otic pack yamnet.tflite --labels yamnet_class_map.csv --sr 16000 --out my-yamnet.tflite",
     )

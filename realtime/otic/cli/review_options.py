@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from otic.config.values import positive
 
-_HANDLERS = "otic.review.commands"
+_HANDLERS = "otic.cli.review"
 _MIN_SECONDS = 2.5
 _DIRECTORY_HELP = (
     "the review folder (default: $OTIC_REVIEW_DIRECTORY, else the service's state folder, "

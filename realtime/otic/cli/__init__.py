@@ -1,0 +1,1 @@
+"""The ``otic`` command."""
