@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from otic import Frontend
-from otic_training.augmentation import Augmentation, DrawnWindows, fitted, mixed
-from otic_training.background import background, background_features, hum, shaped
-from otic_training.background import noise as coloured
-from otic_training.surroundings import Surroundings, level
+from otic_training.data.augmentation import Augmentation, DrawnWindows, fitted, mixed
+from otic_training.data.background import background, background_features, hum, shaped
+from otic_training.data.background import noise as coloured
+from otic_training.data.surroundings import Surroundings, level
 from otic_training.teacher import Lesson, heard_at, lessons
 from tests.helpers import F32, SMALL, noise
 

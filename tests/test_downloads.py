@@ -21,8 +21,8 @@ import pytest
 
 from otic import OticError
 from otic.cli.main import main
-from otic_training import downloads
-from otic_training.downloads import MIRROR, ORIGINALS, Original, content_hash
+from otic_training.data import download as downloads
+from otic_training.data.download import MIRROR, ORIGINALS, Original, content_hash
 
 NAMES = [f"{fold}-{10 * fold + label}-A-{label}.wav" for fold in (1, 2) for label in (0, 1)]
 HEADER = "filename,fold,target,category,esc10,src_file,take\n"

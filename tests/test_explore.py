@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from otic.cli.main import main
+from otic_training.data.layouts import load_dataset
 from otic_training.explore import is_clipped, measure, silent_share
-from otic_training.layouts import load_dataset
 from tests.helpers import noise
 from tests.test_pages import Checker
 

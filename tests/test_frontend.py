@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from otic import FeatureParams, Frontend
 from otic.errors import ParameterError
-from otic_training.datasets import Clip
-from otic_training.layouts import load_dataset
-from otic_training.windows import read_clip
+from otic_training.data.dataset import Clip
+from otic_training.data.layouts import load_dataset
+from otic_training.data.windows import read_clip
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, cut, noise
 
 TOLERANCE = 5e-4

@@ -10,9 +10,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otic_training.datasets import Dataset, DatasetError
-from otic_training.layouts import _make_folds, load_dataset
-from otic_training.others import other_clips
+from otic_training.data.dataset import Dataset, DatasetError
+from otic_training.data.layouts import _make_folds, load_dataset
+from otic_training.data.negatives import other_clips
 from tests.conftest import DATA
 from tests.helpers import noise
 

@@ -15,8 +15,8 @@ from otic import FeatureParams, Frontend, load_bundle, save_bundle
 from otic.diagnostics import verify as verification
 from otic.features.reference import reference_features
 from otic.model.golden import MAX_FEATURES, SOUNDS, GoldenCase, golden_sound
-from otic_training.layouts import load_dataset
-from otic_training.windows import read_clip
+from otic_training.data.layouts import load_dataset
+from otic_training.data.windows import read_clip
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, cut, noise, small_bundle
 
 PATCH = replace(LIBROSA_DEFAULTS, n_mels=64, window_frames=83, statistics=("log_mel",))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import soundfile
 
-from otic_training.layouts import load_dataset
+from otic_training.data.layouts import load_dataset
 from tests import debian, stalls, virtual_microphone
 from tests.helpers import of_type, one_line, otic, records, so_far
 from tests.replugging import replug

@@ -15,7 +15,7 @@ import soundfile
 import soxr
 
 from otic.audio.soundscape import synthesise
-from otic_training.layouts import load_dataset
+from otic_training.data.layouts import load_dataset
 from tests.helpers import F32, noise, of_type, otic, records
 
 SR = 22050

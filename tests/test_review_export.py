@@ -23,14 +23,14 @@ from otic.review.export import CONTEXT_SECONDS, MIN_SECONDS, cut_out, export
 from otic.review.folder import Mark, ReviewFolder, wanted_sound
 from otic.review.recordings import PAUSE_SECONDS, recordings, stretch
 from otic.system.clock import iso
-from otic_training.datasets import Clip
+from otic_training.data.cache import Store
+from otic_training.data.dataset import Clip
+from otic_training.data.layouts import _make_folds, load_dataset
+from otic_training.data.negatives import OTHER_LABEL, other_clips
+from otic_training.data.windows import read_clip
 from otic_training.fitting import trained_on
-from otic_training.layouts import _make_folds, load_dataset
-from otic_training.others import OTHER_LABEL, other_clips
 from otic_training.preparation import prepare
 from otic_training.presets import preset
-from otic_training.store import Store
-from otic_training.windows import read_clip
 from tests.conftest import ROOT
 from tests.helpers import one_line, otic
 from tests.review_marks import SR, STARTED, live_mark, mark_of, sound

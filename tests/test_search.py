@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from otic_training import article
-from otic_training.datasets import DatasetError
+from otic_training.data.dataset import DatasetError
 from tests.helpers import noise, one_line, otic
 
 

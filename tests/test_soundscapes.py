@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from otic import Event, Pipeline, load_bundle
-from otic_training.datasets import DatasetError
+from otic_training.data.dataset import DatasetError
+from otic_training.data.layouts import load_dataset
+from otic_training.data.noises import noises
+from otic_training.data.soundscapes import SOUNDSCAPE_SECONDS, Sound, Truth, as_sound, mix
+from otic_training.data.windows import read_clip, sounding_part
 from otic_training.detections import Judged, delays, event_figures, psds, segment_figures
-from otic_training.layouts import load_dataset
 from otic_training.listening import (
     Detection,
     Heard,
@@ -22,9 +25,6 @@ from otic_training.listening import (
     naive,
     paired,
 )
-from otic_training.mixer import SOUNDSCAPE_SECONDS, Sound, Truth, as_sound, mix
-from otic_training.noises import noises
-from otic_training.windows import read_clip, sounding_part
 from tests.helpers import FakeClassifier, decision, noise, small_bundle
 
 SR = 8000

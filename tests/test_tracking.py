@@ -13,7 +13,7 @@ import soundfile
 
 from otic.errors import RuntimeMissingError
 from otic_training import tracking
-from otic_training.datasets import Clip, Dataset
+from otic_training.data.dataset import Clip, Dataset
 from otic_training.metrics import Tested as Outcome
 from otic_training.metrics import figures
 from otic_training.tracking import Tracker, start_tracker

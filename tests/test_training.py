@@ -15,10 +15,10 @@ from otic import Bundle, Frontend, load_bundle
 from otic.errors import OticError
 from otic.model.classifier import Classifier
 from otic.model.golden import SOUNDS, golden_sound
-from otic_training.datasets import DatasetError
-from otic_training.layouts import load_dataset
+from otic_training.data.dataset import DatasetError
+from otic_training.data.layouts import load_dataset
+from otic_training.data.windows import active_part, clip_windows, read_clip
 from otic_training.presets import PRESETS, preset
-from otic_training.windows import active_part, clip_windows, read_clip
 from tests.conftest import ROOT
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, noise, one_line, otic, write_dataset
 

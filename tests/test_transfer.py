@@ -13,16 +13,16 @@ from otic import Classifier, Frontend, load_bundle
 from otic.cli.main import main
 from otic.errors import OticError
 from otic.model.golden import SOUNDS, golden_sound
-from otic_training.layouts import load_dataset
-from otic_training.others import license_on
+from otic_training.data.cache import Store
+from otic_training.data.layouts import load_dataset
+from otic_training.data.negatives import license_on
+from otic_training.data.windows import read_clip
 from otic_training.preparation import prepare
 from otic_training.presets import YAMNET, preset
 from otic_training.protocols import reservations
 from otic_training.requests import begin
-from otic_training.store import Store
 from otic_training.transfer import Base, recipe_on
 from otic_training.validation import typical
-from otic_training.windows import read_clip
 from tests.helpers import F32, noise, of_type, one_line, otic, write_dataset
 
 SMALL_BASE = "esc10-tiny"

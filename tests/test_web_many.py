@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from otic_training.layouts import load_dataset
+from otic_training.data.layouts import load_dataset
 from tests import debian, stalls, virtual_microphone
 from tests.helpers import of_type, so_far
 from tests.web_pages import OpenPage

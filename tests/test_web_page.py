@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from otic.review.folder import ReviewFolder
-from otic_training.layouts import load_dataset
+from otic_training.data.layouts import load_dataset
 from tests import chromium, debian, stalls
 from tests.mosquitto import free_port
 from tests.web_pages import Room, served

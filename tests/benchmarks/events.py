@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from otic_training.noises import noises
+from otic_training.data.noises import noises
 
 SR = 22050
 _AIR, _ENGINE, _CHILDREN, _MUSIC = 0, 5, 2, 9

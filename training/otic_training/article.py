@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from otic.errors import OticError
 from otic.system.log import say
 from otic_training import fitting
-from otic_training.augmentation import Batch
-from otic_training.datasets import DatasetError
+from otic_training.data.augmentation import Batch
+from otic_training.data.dataset import DatasetError
 from otic_training.presets import preset
 from otic_training.requests import load_tensorflow
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from otic.errors import OticError
 from otic.system.log import say
 from otic_training.card import int8_path, write_card
+from otic_training.data.cache import Store, default_store
 from otic_training.metrics import Tested, accuracy_line, figures
 from otic_training.pages import report_folder
 from otic_training.presets import Preset
@@ -27,7 +28,6 @@ from otic_training.protocols import (
     write_report,
 )
 from otic_training.requests import begin, listed, load_tensorflow, some_folds
-from otic_training.store import Store, default_store
 from otic_training.tracking import start_tracker
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otic.system.log import say
-from otic_training.datasets import Dataset
+from otic_training.data.cache import Store, default_store
+from otic_training.data.dataset import Dataset
+from otic_training.data.negatives import OTHER_FOLD
 from otic_training.metrics import Tested, accuracy_line, confusion_lines, figures
-from otic_training.others import OTHER_FOLD
 from otic_training.pages import report_folder
 from otic_training.presets import Preset
 from otic_training.protocols import (
@@ -29,7 +30,6 @@ from otic_training.protocols import (
     write_report,
 )
 from otic_training.requests import begin, listed, load_tensorflow
-from otic_training.store import Store, default_store
 
 if TYPE_CHECKING:
     from otic_training.preparation import Prepared

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from otic_training.data.soundscapes import Truth
 from otic_training.listening import Detection
-from otic_training.mixer import Truth
 
 COLLARS_SECONDS = (0.5, 1.0, 2.0)
 """How far an onset may be off. Offsets are not judged by events, only by segments."""

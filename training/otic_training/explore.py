@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import hushed_libraries, say
-from otic_training.datasets import Clip, Dataset, DatasetError
-from otic_training.layouts import load_dataset
+from otic_training.data.dataset import Clip, Dataset, DatasetError
+from otic_training.data.layouts import load_dataset
+from otic_training.data.windows import ACTIVE_DB, read_clip
 from otic_training.pages import Cell, Page, drawing, report_folder
 from otic_training.progress import progress
-from otic_training.windows import ACTIVE_DB, read_clip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from otic_training.augmentation import Batch, DrawnWindows
-from otic_training.background import background_features
-from otic_training.datasets import DatasetError
-from otic_training.others import OTHER_FOLD
+from otic_training.data.augmentation import Batch, DrawnWindows
+from otic_training.data.background import background_features
+from otic_training.data.dataset import DatasetError
+from otic_training.data.negatives import OTHER_FOLD
+from otic_training.data.surroundings import Surroundings
+from otic_training.data.windows import Passes
 from otic_training.preparation import Prepared
 from otic_training.presets import Preset
 from otic_training.progress import progress
-from otic_training.surroundings import Surroundings
 from otic_training.teacher import Lesson, lessons
-from otic_training.windows import Passes
 
 if TYPE_CHECKING:
     import keras

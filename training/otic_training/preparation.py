@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.errors import OticError
-from otic_training.datasets import Clip, Dataset, DatasetError
-from otic_training.others import OTHER_FOLD, OTHER_LABEL
+from otic_training.data.cache import Store, feature_code, key_of
+from otic_training.data.dataset import Clip, Dataset, DatasetError
+from otic_training.data.negatives import OTHER_FOLD, OTHER_LABEL
+from otic_training.data.windows import Passes, Windows, clip_windows, read_clip, with_room
 from otic_training.presets import Preset
 from otic_training.progress import progress
-from otic_training.store import Store, feature_code, key_of
 from otic_training.teacher import Teacher
 from otic_training.transfer import Base
-from otic_training.windows import Passes, Windows, clip_windows, read_clip, with_room
 
 _F32 = NDArray[np.float32]
 _I64 = NDArray[np.int64]
@@ -88,7 +88,7 @@ def prepare(
 ) -> Prepared:
     """Read all clips and take their windows; what has to be left out is told, clip by clip.
 
-    ``others`` are recordings without a label, from :func:`otic_training.others.other_clips`.
+    ``others`` are recordings without a label, from :func:`otic_training.data.negatives.other_clips`.
 
     Raises
     ------

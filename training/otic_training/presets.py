@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields, replace
 from otic.detection.thresholds import DecisionParams
 from otic.errors import OticError
 from otic.features.params import FeatureParams
-from otic_training.augmentation import Augmentation
+from otic_training.data.augmentation import Augmentation
+from otic_training.data.windows import Passes
 from otic_training.networks import Build, embedding_head, logmel_cnn, mfcc_mlp, tiny, tutorial
-from otic_training.windows import Passes
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import numpy as np
 from otic.model.bundle import Bundle
 from otic.model.interface import ModelInterface
 from otic.system.log import say
-from otic_training.datasets import Dataset, DatasetError, same_data
+from otic_training.data.cache import Store
+from otic_training.data.dataset import Dataset, DatasetError, same_data
+from otic_training.data.negatives import described_others, license_on, license_with, other_clips
 from otic_training.metrics import Tested, figures
-from otic_training.others import described_others, license_on, license_with, other_clips
 from otic_training.pages import report_folder
 from otic_training.presets import Preset, preset
 from otic_training.requests import base_of, teacher_of
-from otic_training.store import Store
 
 if TYPE_CHECKING:
     from otic_training.preparation import Prepared

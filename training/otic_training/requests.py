@@ -10,8 +10,8 @@ from importlib.util import find_spec
 
 from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import hushed_libraries, say
-from otic_training.datasets import Dataset
-from otic_training.layouts import load_dataset
+from otic_training.data.dataset import Dataset
+from otic_training.data.layouts import load_dataset
 from otic_training.presets import Preset, preset
 from otic_training.teacher import Teacher
 from otic_training.transfer import Base, recipe_on

@@ -17,11 +17,11 @@ import numpy as np
 
 from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import say
+from otic_training.data.cache import default_store, key_of
+from otic_training.data.windows import Passes
 from otic_training.presets import Preset
 from otic_training.protocols import prepared_for
 from otic_training.requests import begin, listed, load_tensorflow, some_folds
-from otic_training.store import default_store, key_of
-from otic_training.windows import Passes
 
 if TYPE_CHECKING:
     import optuna

@@ -18,7 +18,11 @@ from otic.errors import OticError, RuntimeMissingError
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
 from otic.system.log import say
-from otic_training.datasets import Clip, Dataset
+from otic_training.data.dataset import Clip, Dataset
+from otic_training.data.negatives import audio_below
+from otic_training.data.noises import noises
+from otic_training.data.soundscapes import Sound, Soundscape, as_sound, mix
+from otic_training.data.windows import active_part, read_clip
 from otic_training.detections import (
     COLLARS_SECONDS,
     PSDS_DESCRIPTION,
@@ -29,14 +33,10 @@ from otic_training.detections import (
     segment_figures,
 )
 from otic_training.listening import Detection, Heard, at_threshold, decide, hear, naive
-from otic_training.mixer import Sound, Soundscape, as_sound, mix
-from otic_training.noises import noises
-from otic_training.others import audio_below
 from otic_training.pages import report_folder
 from otic_training.progress import progress
 from otic_training.requests import listed
 from otic_training.timelines import write_timelines
-from otic_training.windows import active_part, read_clip
 
 _F32 = NDArray[np.float32]
 

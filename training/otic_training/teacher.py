@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from otic.errors import OticError
 from otic.system.log import hushed_libraries
-from otic_training.datasets import DatasetError
+from otic_training.data.dataset import DatasetError
 
 _F32 = NDArray[np.float32]
 _I64 = NDArray[np.int64]

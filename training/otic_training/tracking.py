@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import say
-from otic_training.datasets import Dataset
+from otic_training.data.dataset import Dataset
+from otic_training.data.windows import read_clip
 from otic_training.metrics import Tested, reliability
-from otic_training.windows import read_clip
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,9 +24,9 @@ from otic.model.classifier import Classifier
 from otic.model.interface import ModelInterface
 from otic.model.tensors import ModelInput
 from otic.system.log import hushed_libraries
+from otic_training.data.cache import key_of
 from otic_training.grafting import GraftError, cut, find_embedding, graft, has_8_bit_weights
 from otic_training.presets import YAMNET, YAMNET_HOP_FRAMES, Preset
-from otic_training.store import key_of
 
 _F32 = NDArray[np.float32]
 

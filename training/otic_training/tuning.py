@@ -19,11 +19,11 @@ from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle, save_bundle
 from otic.model.classifier import Classifier
 from otic.system.log import say
+from otic_training.data.negatives import audio_below
+from otic_training.data.soundscapes import as_sound, mix
 from otic_training.detections import Judged, event_figures
 from otic_training.evaluation import folds_to_test
 from otic_training.listening import Heard, at_thresholds, decide, hear
-from otic_training.mixer import as_sound, mix
-from otic_training.others import audio_below
 from otic_training.pages import LINE_COLOUR, Page, drawing, report_folder
 from otic_training.requests import listed, read_dataset
 from otic_training.streaming import read_recording, read_whole, require_metrics

@@ -27,7 +27,7 @@ def add_training_commands(command: AddCommand) -> None:
 def _add_data_commands(command: AddCommand) -> None:
     download = command(
         "download",
-        "otic_training.downloads:download",
+        "otic_training.data.download:download",
         "fetch a data set and check it (extra 'train')",
         "otic download esc50 --to data",
     )

@@ -1,4 +1,4 @@
-"""Labelled clips with folds; otic_training.layouts reads them."""
+"""Labelled clips with folds; otic_training.data.layouts reads them."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from otic_training.datasets import DatasetError
-from otic_training.windows import sounding_part
+from otic_training.data.dataset import DatasetError
+from otic_training.data.windows import sounding_part
 
 _F32 = NDArray[np.float32]
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from otic.features.frontend import Frontend
 from otic.features.params import LOG_MEL, FeatureParams
-from otic_training.surroundings import Surroundings, level
+from otic_training.data.surroundings import Surroundings, level
+from otic_training.data.windows import MIN_ACTIVE_SHARE, active_part, sounding_part
 from otic_training.teacher import Lesson, heard_at
-from otic_training.windows import MIN_ACTIVE_SHARE, active_part, sounding_part
 
 _F32 = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ from otic.audio.converter import Lost
 from otic.audio.sources import FileSource
 from otic.features.frontend import Frontend
 from otic.features.params import FeatureParams
-from otic_training.datasets import Clip, DatasetError
+from otic_training.data.dataset import Clip, DatasetError
 
 _F32 = NDArray[np.float32]
 

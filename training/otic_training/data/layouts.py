@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
-from otic_training.datasets import Clip, Dataset, DatasetError
+from otic_training.data.dataset import Clip, Dataset, DatasetError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 MADE_FOLDS = 5

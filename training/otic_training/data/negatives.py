@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from otic.model.bundle import NOT_STATED
-from otic_training.datasets import Clip, DatasetError
-from otic_training.layouts import AUDIO_SUFFIXES, ESC50, URBAN, known_layout, listed_recording
+from otic_training.data.dataset import Clip, DatasetError
+from otic_training.data.layouts import AUDIO_SUFFIXES, ESC50, URBAN, known_layout, listed_recording
 
 OTHER_LABEL = ""
 OTHER_FOLD = -1

@@ -1,6 +1,6 @@
 """Rooms, fans, wind and roads, made here: backgrounds of soundscapes.
 
-On purpose not the generator of :mod:`otic_training.background`, which training uses.
+On purpose not the generator of :mod:`otic_training.data.background`, which training uses.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from otic_training.background import hum, noise, shaped
+from otic_training.data.background import hum, noise, shaped
 
 _F32 = NDArray[np.float32]
 

@@ -34,9 +34,9 @@ from typing import IO
 
 from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import say
-from otic_training.datasets import DatasetError
-from otic_training.fetching import AGAIN, MIRROR, download_rest
-from otic_training.layouts import load_dataset
+from otic_training.data.dataset import DatasetError
+from otic_training.data.fetching import AGAIN, MIRROR, download_rest
+from otic_training.data.layouts import load_dataset
 from otic_training.progress import progress
 
 _BLOCK = 1 << 20
