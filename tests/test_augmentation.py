@@ -12,7 +12,7 @@ from otic_training.data.augmentation import Augmentation, DrawnWindows, fitted, 
 from otic_training.data.background import background, background_features, hum, shaped
 from otic_training.data.background import noise as coloured
 from otic_training.data.surroundings import Surroundings, level
-from otic_training.teacher import Lesson, heard_at, lessons
+from otic_training.networks.teacher import Lesson, heard_at, lessons
 from tests.helpers import F32, SMALL, noise
 
 P = replace(SMALL, statistics=("log_mel",))

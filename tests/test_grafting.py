@@ -9,9 +9,15 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from otic import load_bundle
-from otic_training.grafting import GraftError, cut, find_embedding, graft, has_8_bit_weights
+from otic_training.networks.tflite import scores_of, to_float
+from otic_training.networks.tflite_surgery import (
+    GraftError,
+    cut,
+    find_embedding,
+    graft,
+    has_8_bit_weights,
+)
 from otic_training.requests import load_tensorflow
-from otic_training.tflite import scores_of, to_float
 from tests.helpers import F32
 
 pytestmark = pytest.mark.xdist_group("tensorflow")  # one process loads it

@@ -7,7 +7,7 @@ import pytest
 
 from otic import Frontend
 from otic.detection.onset import first_rise
-from otic_training.presets import preset
+from otic_training.networks.presets import preset
 from tests.helpers import F32, noise
 
 P = preset("logmel-cnn").features

@@ -18,7 +18,7 @@ from otic.model.golden import SOUNDS, golden_sound
 from otic_training.data.dataset import DatasetError
 from otic_training.data.layouts import load_dataset
 from otic_training.data.windows import active_part, clip_windows, read_clip
-from otic_training.presets import PRESETS, preset
+from otic_training.networks.presets import PRESETS, preset
 from tests.conftest import ROOT
 from tests.helpers import F32, LIBROSA_DEFAULTS, SMALL, noise, one_line, otic, write_dataset
 

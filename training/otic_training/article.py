@@ -31,7 +31,7 @@ from otic.system.log import say
 from otic_training import fitting
 from otic_training.data.augmentation import Batch
 from otic_training.data.dataset import DatasetError
-from otic_training.presets import preset
+from otic_training.networks.presets import preset
 from otic_training.requests import load_tensorflow
 
 _F32 = NDArray[np.float32]

@@ -9,7 +9,7 @@ from otic.errors import OticError
 from otic.model.bundle import Bundle
 from otic_training.cost import Cost, cost_of
 from otic_training.export import INT8_SUFFIX
-from otic_training.presets import Preset, preset
+from otic_training.networks.presets import Preset, preset
 
 
 def int8_path(path: str) -> str:

@@ -15,8 +15,8 @@ from otic_training.data.cache import Store, default_store
 from otic_training.data.dataset import Dataset
 from otic_training.data.negatives import OTHER_FOLD
 from otic_training.metrics import Tested, accuracy_line, confusion_lines, figures
+from otic_training.networks.presets import Preset
 from otic_training.pages import report_folder
-from otic_training.presets import Preset
 from otic_training.protocols import (
     INT8,
     TUTORIAL,

@@ -14,12 +14,12 @@ from otic.diagnostics.verify import golden_cases
 from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle, save_bundle
 from otic.model.classifier import Classifier
-from otic_training.tflite import served, to_float, to_int8
+from otic_training.networks.tflite import served, to_float, to_int8
 
 if TYPE_CHECKING:
     import keras
 
-    from otic_training.transfer import Base
+    from otic_training.networks.base_model import Base
 
 _F32 = NDArray[np.float32]
 
@@ -65,7 +65,7 @@ def export(
     model : keras.Model
         Gives logits.
     temperature : float
-        See :func:`otic_training.tflite.served`.
+        See :func:`otic_training.networks.tflite.served`.
     bundle : Bundle
         All that it holds but the model, the name and the golden cases.
     probe : float32 [n, n_features]

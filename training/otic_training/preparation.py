@@ -13,10 +13,10 @@ from otic_training.data.cache import Store, feature_code, key_of
 from otic_training.data.dataset import Clip, Dataset, DatasetError
 from otic_training.data.negatives import OTHER_FOLD, OTHER_LABEL
 from otic_training.data.windows import Passes, Windows, clip_windows, read_clip, with_room
-from otic_training.presets import Preset
+from otic_training.networks.base_model import Base
+from otic_training.networks.presets import Preset
+from otic_training.networks.teacher import Teacher
 from otic_training.progress import progress
-from otic_training.teacher import Teacher
-from otic_training.transfer import Base
 
 _F32 = NDArray[np.float32]
 _I64 = NDArray[np.int64]

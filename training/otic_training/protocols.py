@@ -15,8 +15,8 @@ from otic_training.data.cache import Store
 from otic_training.data.dataset import Dataset, DatasetError, same_data
 from otic_training.data.negatives import described_others, license_on, license_with, other_clips
 from otic_training.metrics import Tested, figures
+from otic_training.networks.presets import Preset, preset
 from otic_training.pages import report_folder
-from otic_training.presets import Preset, preset
 from otic_training.requests import base_of, teacher_of
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import hushed_libraries, say
 from otic_training.data.dataset import Dataset
 from otic_training.data.layouts import load_dataset
-from otic_training.presets import Preset, preset
-from otic_training.teacher import Teacher
-from otic_training.transfer import Base, recipe_on
+from otic_training.networks.base_model import Base, recipe_on
+from otic_training.networks.presets import Preset, preset
+from otic_training.networks.teacher import Teacher
 
 
 def begin(args: argparse.Namespace) -> tuple[Dataset, Preset]:

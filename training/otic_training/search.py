@@ -19,7 +19,7 @@ from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import say
 from otic_training.data.cache import default_store, key_of
 from otic_training.data.windows import Passes
-from otic_training.presets import Preset
+from otic_training.networks.presets import Preset
 from otic_training.protocols import prepared_for
 from otic_training.requests import begin, listed, load_tensorflow, some_folds
 

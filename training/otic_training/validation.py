@@ -17,9 +17,9 @@ from otic_training.data.negatives import OTHER_FOLD
 from otic_training.data.windows import clip_windows
 from otic_training.fitting import fit, logits_of
 from otic_training.metrics import Tested
+from otic_training.networks.presets import Preset
+from otic_training.networks.tflite import scores_of, served, to_int8
 from otic_training.preparation import Prepared
-from otic_training.presets import Preset
-from otic_training.tflite import scores_of, served, to_int8
 
 if TYPE_CHECKING:
     import keras

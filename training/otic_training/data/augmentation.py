@@ -13,7 +13,7 @@ from otic.features.frontend import Frontend
 from otic.features.params import LOG_MEL, FeatureParams
 from otic_training.data.surroundings import Surroundings, level
 from otic_training.data.windows import MIN_ACTIVE_SHARE, active_part, sounding_part
-from otic_training.teacher import Lesson, heard_at
+from otic_training.networks.teacher import Lesson, heard_at
 
 _F32 = NDArray[np.float32]
 

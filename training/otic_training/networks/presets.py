@@ -13,7 +13,14 @@ from otic.errors import OticError
 from otic.features.params import FeatureParams
 from otic_training.data.augmentation import Augmentation
 from otic_training.data.windows import Passes
-from otic_training.networks import Build, embedding_head, logmel_cnn, mfcc_mlp, tiny, tutorial
+from otic_training.networks.layers import (
+    Build,
+    embedding_head,
+    logmel_cnn,
+    mfcc_mlp,
+    tiny,
+    tutorial,
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Preset:
         The loudest of that. Steady noise is hard to tell from rain by statistics of
         MFCCs alone.
     build : callable
-        See :data:`otic_training.networks.Build`.
+        See :data:`otic_training.networks.layers.Build`.
     epochs, batch_size : int
     learning_rate : float
         Of Adam.
@@ -55,12 +62,12 @@ class Preset:
         See :meth:`decision`.
     lesson_weight, soft_share : float
         With a teacher: the weight of its components beside the labels, and its
-        share of the targets. See :mod:`otic_training.teacher`.
+        share of the targets. See :mod:`otic_training.networks.teacher`.
     smoothing_scores : int
         Also of the decision.
     on_base : bool
         Whether it is a head on a base model, which says what is looked at. See
-        :mod:`otic_training.transfer`.
+        :mod:`otic_training.networks.base_model`.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Surgery on TFLite graphs: a model cut where its embedding is, and another put in its place.
 
 The result is one plain graph, which any TFLite runtime loads. Nothing here runs a model:
-whoever grafts compares the result with its parts (see :mod:`otic_training.transfer`).
+whoever grafts compares the result with its parts (see :mod:`otic_training.networks.base_model`).
 """
 
 from __future__ import annotations

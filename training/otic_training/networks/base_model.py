@@ -2,7 +2,7 @@
 
 The base is cut at its embedding and run by the class that runs models live, on the windows
 that are taken live: what the head is trained on is what it will see. Base and head are
-written as one graph (:mod:`otic_training.grafting`).
+written as one graph (:mod:`otic_training.networks.tflite_surgery`).
 """
 
 from __future__ import annotations
@@ -25,8 +25,14 @@ from otic.model.interface import ModelInterface
 from otic.model.tensors import ModelInput
 from otic.system.log import hushed_libraries
 from otic_training.data.cache import key_of
-from otic_training.grafting import GraftError, cut, find_embedding, graft, has_8_bit_weights
-from otic_training.presets import YAMNET, YAMNET_HOP_FRAMES, Preset
+from otic_training.networks.presets import YAMNET, YAMNET_HOP_FRAMES, Preset
+from otic_training.networks.tflite_surgery import (
+    GraftError,
+    cut,
+    find_embedding,
+    graft,
+    has_8_bit_weights,
+)
 
 _F32 = NDArray[np.float32]
 
