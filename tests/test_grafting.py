@@ -9,6 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from otic import load_bundle
+from otic_training.fitting.requests import load_tensorflow
 from otic_training.networks.tflite import scores_of, to_float
 from otic_training.networks.tflite_surgery import (
     GraftError,
@@ -17,7 +18,6 @@ from otic_training.networks.tflite_surgery import (
     graft,
     has_8_bit_weights,
 )
-from otic_training.requests import load_tensorflow
 from tests.helpers import F32
 
 pytestmark = pytest.mark.xdist_group("tensorflow")  # one process loads it

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from otic_training.calibration import best_temperature
+from otic_training.fitting.calibrate import best_temperature
+from otic_training.fitting.validate import HeldOut, calibrated, probabilities, temperature_of
 from otic_training.metrics import Tested as Outcome
 from otic_training.metrics import by_class, calibration_error, figures, reliability
-from otic_training.validation import HeldOut, calibrated, probabilities, temperature_of
 
 LABELS = ("a", "b", "c")
 

@@ -28,9 +28,9 @@ from otic_training.data.dataset import Clip
 from otic_training.data.layouts import _make_folds, load_dataset
 from otic_training.data.negatives import OTHER_LABEL, other_clips
 from otic_training.data.windows import read_clip
-from otic_training.fitting import trained_on
+from otic_training.fitting.fit import trained_on
+from otic_training.fitting.prepare import prepare
 from otic_training.networks.presets import preset
-from otic_training.preparation import prepare
 from tests.conftest import ROOT
 from tests.helpers import one_line, otic
 from tests.review_marks import SR, STARTED, live_mark, mark_of, sound

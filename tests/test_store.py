@@ -11,8 +11,8 @@ import pytest
 from otic_training.data.cache import STORE_VARIABLE, Store, default_store, key_of
 from otic_training.data.layouts import load_dataset
 from otic_training.data.negatives import OTHER_FOLD, OTHER_LABEL
+from otic_training.fitting.prepare import prepare
 from otic_training.networks.presets import preset
-from otic_training.preparation import prepare
 from tests.helpers import noise, write_dataset
 
 SR = 22050

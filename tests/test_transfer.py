@@ -17,12 +17,12 @@ from otic_training.data.cache import Store
 from otic_training.data.layouts import load_dataset
 from otic_training.data.negatives import license_on
 from otic_training.data.windows import read_clip
+from otic_training.fitting.prepare import prepare
+from otic_training.fitting.requests import begin
+from otic_training.fitting.validate import typical
 from otic_training.networks.base_model import Base, recipe_on
 from otic_training.networks.presets import YAMNET, preset
-from otic_training.preparation import prepare
 from otic_training.protocols import reservations
-from otic_training.requests import begin
-from otic_training.validation import typical
 from tests.helpers import F32, noise, of_type, one_line, otic, write_dataset
 
 SMALL_BASE = "esc10-tiny"

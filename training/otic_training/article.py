@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 from otic.errors import OticError
 from otic.system.log import say
-from otic_training import fitting
 from otic_training.data.augmentation import Batch
 from otic_training.data.dataset import DatasetError
+from otic_training.fitting.fit import fit as fitting
+from otic_training.fitting.requests import load_tensorflow
 from otic_training.networks.presets import preset
-from otic_training.requests import load_tensorflow
 
 _F32 = NDArray[np.float32]
 _I64 = NDArray[np.int64]

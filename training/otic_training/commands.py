@@ -13,6 +13,7 @@ from otic.errors import OticError
 from otic.system.log import say
 from otic_training.card import int8_path, write_card
 from otic_training.data.cache import Store, default_store
+from otic_training.fitting.requests import begin, listed, load_tensorflow, some_folds
 from otic_training.metrics import Tested, accuracy_line, figures
 from otic_training.networks.presets import Preset
 from otic_training.pages import report_folder
@@ -27,11 +28,10 @@ from otic_training.protocols import (
     tutorial_figures,
     write_report,
 )
-from otic_training.requests import begin, listed, load_tensorflow, some_folds
 from otic_training.tracking import start_tracker
 
 if TYPE_CHECKING:
-    from otic_training.preparation import Prepared
+    from otic_training.fitting.prepare import Prepared
 
 
 def train(args: argparse.Namespace) -> int:
@@ -42,9 +42,9 @@ def train(args: argparse.Namespace) -> int:
     load_tensorflow()
 
     from otic_training.cost import cost_of
-    from otic_training.export import export
-    from otic_training.fitting import fit
-    from otic_training.validation import temperature_of, typical
+    from otic_training.fitting.export import export
+    from otic_training.fitting.fit import fit
+    from otic_training.fitting.validate import temperature_of, typical
 
     store = default_store()
     prepared = prepared_for(args, dataset, recipe, args.seed, store)
@@ -123,7 +123,7 @@ def _temperature(
     store: Store,
 ) -> float:
     """From a model that does without the last training fold, tested on that."""
-    from otic_training.validation import hold_out, temperature_of
+    from otic_training.fitting.validate import hold_out, temperature_of
 
     if len(train_folds) < 2:
         say("not calibrated: that takes two training folds or more")
@@ -143,7 +143,7 @@ def _tested(
     int8: bool,
 ) -> tuple[list[Tested], list[Tested]]:
     """The model's scores on the held-out folds, and those of its int8 version."""
-    from otic_training.validation import questioned
+    from otic_training.fitting.validate import questioned
 
     n_labels = len(prepared.labels)
     result = questioned(model, prepared, train_folds, test_folds, int8, temperature)

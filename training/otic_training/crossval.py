@@ -14,6 +14,7 @@ from otic.system.log import say
 from otic_training.data.cache import Store, default_store
 from otic_training.data.dataset import Dataset
 from otic_training.data.negatives import OTHER_FOLD
+from otic_training.fitting.requests import begin, listed, load_tensorflow
 from otic_training.metrics import Tested, accuracy_line, confusion_lines, figures
 from otic_training.networks.presets import Preset
 from otic_training.pages import report_folder
@@ -29,10 +30,9 @@ from otic_training.protocols import (
     tutorial_figures,
     write_report,
 )
-from otic_training.requests import begin, listed, load_tensorflow
 
 if TYPE_CHECKING:
-    from otic_training.preparation import Prepared
+    from otic_training.fitting.prepare import Prepared
 
 
 def crossval(args: argparse.Namespace) -> int:
@@ -88,8 +88,8 @@ def _keep_models(
     results: CrossValidated,
 ) -> None:
     """Write the model of each fold as a bundle, as it was tested."""
-    from otic_training.export import export
-    from otic_training.validation import from_bytes, temperatures_of, typical
+    from otic_training.fitting.export import export
+    from otic_training.fitting.validate import from_bytes, temperatures_of, typical
 
     temperatures = temperatures_of(results.held_out)
     for result, temperature, tested in zip(

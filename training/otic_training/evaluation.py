@@ -18,11 +18,11 @@ from otic.system.log import say
 from otic_training.cost import cost_of
 from otic_training.data.dataset import Clip, Dataset, DatasetError, same_data
 from otic_training.data.windows import MIN_ACTIVE_SHARE, active_part, read_clip
+from otic_training.fitting.requests import listed, read_dataset
 from otic_training.metrics import Tested, figures
 from otic_training.pages import report_folder
 from otic_training.progress import progress
 from otic_training.reports import Report
-from otic_training.requests import listed, read_dataset
 from otic_training.streaming import evaluate_streaming
 
 

@@ -14,14 +14,14 @@ from otic.system.log import say
 from otic_training.data.cache import Store
 from otic_training.data.dataset import Dataset, DatasetError, same_data
 from otic_training.data.negatives import described_others, license_on, license_with, other_clips
+from otic_training.fitting.requests import base_of, teacher_of
 from otic_training.metrics import Tested, figures
 from otic_training.networks.presets import Preset, preset
 from otic_training.pages import report_folder
-from otic_training.requests import base_of, teacher_of
 
 if TYPE_CHECKING:
-    from otic_training.preparation import Prepared
-    from otic_training.validation import HeldOut
+    from otic_training.fitting.prepare import Prepared
+    from otic_training.fitting.validate import HeldOut
 
 TUTORIAL = "tutorial"
 INT8 = "int8, scores not calibrated; "
@@ -31,7 +31,7 @@ def prepared_for(
     args: argparse.Namespace, dataset: Dataset, recipe: Preset, seed: int, store: Store
 ) -> Prepared:
     """The data set as windows, with the teacher and the other sounds that the arguments name."""
-    from otic_training.preparation import prepare
+    from otic_training.fitting.prepare import prepare
 
     others = other_clips(args.other)
     own = {clip.path.resolve() for clip in dataset.clips}
@@ -56,7 +56,7 @@ def cross_validated(
     prepared: Prepared, recipe: Preset, args: argparse.Namespace, store: Store
 ) -> CrossValidated:
     """Train and test with each fold held out in turn, each at the others' temperature."""
-    from otic_training.validation import calibrated, cross_validate
+    from otic_training.fitting.validate import calibrated, cross_validate
 
     results = cross_validate(prepared, recipe, args.seed, args.epochs, say, store, int8=args.int8)
     small = [r.tested_int8() for r in results] if args.int8 else []
@@ -67,7 +67,7 @@ def tutorial_figures(
     args: argparse.Namespace, dataset: Dataset, store: Store
 ) -> dict[str, Any] | None:
     """The comparison; None where it can't be made (clips too short, say): no reason to fail."""
-    from otic_training.preparation import prepare
+    from otic_training.fitting.prepare import prepare
 
     recipe = preset(TUTORIAL)
     plain = argparse.Namespace(**{**vars(args), "int8": False, "epochs": None})
@@ -130,7 +130,7 @@ def described(
     temperature: float,
 ) -> Bundle:
     """A bundle that says all of itself; the model, the name and the golden cases come later."""
-    from otic_training.provenance import provenance
+    from otic_training.fitting.provenance import provenance
 
     teacher, base = teacher_of(args), prepared.base
     terms = license_with(dataset.license, prepared.others)

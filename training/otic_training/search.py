@@ -19,9 +19,9 @@ from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import say
 from otic_training.data.cache import default_store, key_of
 from otic_training.data.windows import Passes
+from otic_training.fitting.requests import begin, listed, load_tensorflow, some_folds
 from otic_training.networks.presets import Preset
 from otic_training.protocols import prepared_for
-from otic_training.requests import begin, listed, load_tensorflow, some_folds
 
 if TYPE_CHECKING:
     import optuna
@@ -51,7 +51,7 @@ def search(args: argparse.Namespace) -> int:
 
     import optuna
 
-    from otic_training.validation import cross_validate
+    from otic_training.fitting.validate import cross_validate
 
     store = default_store()
     validation = replace(dataset, clips=tuple(c for c in dataset.clips if c.fold in folds))

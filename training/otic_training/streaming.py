@@ -32,10 +32,10 @@ from otic_training.detections import (
     psds,
     segment_figures,
 )
+from otic_training.fitting.requests import listed
 from otic_training.listening import Detection, Heard, at_threshold, decide, hear, naive
 from otic_training.pages import report_folder
 from otic_training.progress import progress
-from otic_training.requests import listed
 from otic_training.timelines import write_timelines
 
 _F32 = NDArray[np.float32]

@@ -23,9 +23,9 @@ from otic_training.data.negatives import audio_below
 from otic_training.data.soundscapes import as_sound, mix
 from otic_training.detections import Judged, event_figures
 from otic_training.evaluation import folds_to_test
+from otic_training.fitting.requests import listed, read_dataset
 from otic_training.listening import Heard, at_thresholds, decide, hear
 from otic_training.pages import LINE_COLOUR, Page, drawing, report_folder
-from otic_training.requests import listed, read_dataset
 from otic_training.streaming import read_recording, read_whole, require_metrics
 from otic_training.thresholds import BLOCK_SECONDS, Room, thresholds
 

@@ -2,7 +2,7 @@
 
 Every network standardises its own input, so that whoever serves it hands it the front
 end's features as they are. Only layers that become int8 TFLite well are used, and
-none but the standardiser subtracts or multiplies (see :mod:`otic_training.export`).
+none but the standardiser subtracts or multiplies (see :mod:`otic_training.fitting.export`).
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from otic_training.data.dataset import DatasetError
 from otic_training.data.negatives import OTHER_FOLD
 from otic_training.data.surroundings import Surroundings
 from otic_training.data.windows import Passes
+from otic_training.fitting.prepare import Prepared
 from otic_training.networks.presets import Preset
 from otic_training.networks.teacher import Lesson, lessons
-from otic_training.preparation import Prepared
 from otic_training.progress import progress
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from otic_training.calibration import best_temperature
 from otic_training.data.cache import Store, fitting_code, key_of
 from otic_training.data.negatives import OTHER_FOLD
 from otic_training.data.windows import clip_windows
-from otic_training.fitting import fit, logits_of
+from otic_training.fitting.calibrate import best_temperature
+from otic_training.fitting.fit import fit, logits_of
+from otic_training.fitting.prepare import Prepared
 from otic_training.metrics import Tested
 from otic_training.networks.presets import Preset
 from otic_training.networks.tflite import scores_of, served, to_int8
-from otic_training.preparation import Prepared
 
 if TYPE_CHECKING:
     import keras
