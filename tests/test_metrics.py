@@ -8,8 +8,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from otic_training.fitting.calibrate import best_temperature
 from otic_training.fitting.validate import HeldOut, calibrated, probabilities, temperature_of
-from otic_training.metrics import Tested as Outcome
-from otic_training.metrics import by_class, calibration_error, figures, reliability
+from otic_training.scoring.metrics import Tested as Outcome
+from otic_training.scoring.metrics import by_class, calibration_error, figures, reliability
 
 LABELS = ("a", "b", "c")
 

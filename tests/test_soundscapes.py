@@ -14,8 +14,8 @@ from otic_training.data.layouts import load_dataset
 from otic_training.data.noises import noises
 from otic_training.data.soundscapes import SOUNDSCAPE_SECONDS, Sound, Truth, as_sound, mix
 from otic_training.data.windows import read_clip, sounding_part
-from otic_training.detections import Judged, delays, event_figures, psds, segment_figures
-from otic_training.listening import (
+from otic_training.scoring.detections import Judged, delays, event_figures, psds, segment_figures
+from otic_training.scoring.predictions import (
     Detection,
     Heard,
     at_threshold,

@@ -13,7 +13,7 @@ import soundfile
 
 from otic import load_bundle
 from otic.errors import RuntimeMissingError
-from otic_training import streaming
+from otic_training.scoring import streaming
 from tests.conftest import ROOT
 from tests.helpers import F32, noise, of_type, one_line, otic, write_dataset
 

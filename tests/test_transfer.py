@@ -22,7 +22,7 @@ from otic_training.fitting.requests import begin
 from otic_training.fitting.validate import typical
 from otic_training.networks.base_model import Base, recipe_on
 from otic_training.networks.presets import YAMNET, preset
-from otic_training.protocols import reservations
+from otic_training.scoring.protocols import reservations
 from tests.helpers import F32, noise, of_type, one_line, otic, write_dataset
 
 SMALL_BASE = "esc10-tiny"

@@ -13,7 +13,7 @@ from otic import Event, Pipeline
 from otic.detection.unknown import UnknownSounds
 from otic.errors import ParameterError
 from otic.model.bundle import save_bundle
-from otic_training.listening import at_threshold
+from otic_training.scoring.predictions import at_threshold
 from tests.helpers import (
     F32,
     SMALL,

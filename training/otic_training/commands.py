@@ -14,10 +14,10 @@ from otic.system.log import say
 from otic_training.card import int8_path, write_card
 from otic_training.data.cache import Store, default_store
 from otic_training.fitting.requests import begin, listed, load_tensorflow, some_folds
-from otic_training.metrics import Tested, accuracy_line, figures
 from otic_training.networks.presets import Preset
 from otic_training.pages import report_folder
-from otic_training.protocols import (
+from otic_training.scoring.metrics import Tested, accuracy_line, figures
+from otic_training.scoring.protocols import (
     INT8,
     TUTORIAL,
     cross_validated,

@@ -1,6 +1,6 @@
 """``otic evaluate``: a model's accuracy on clips, through the live pipeline.
 
-With ``--streaming`` :mod:`otic_training.streaming` has the word.
+With ``--streaming`` :mod:`otic_training.scoring.streaming` has the word.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from otic_training.cost import cost_of
 from otic_training.data.dataset import Clip, Dataset, DatasetError, same_data
 from otic_training.data.windows import MIN_ACTIVE_SHARE, active_part, read_clip
 from otic_training.fitting.requests import listed, read_dataset
-from otic_training.metrics import Tested, figures
 from otic_training.pages import report_folder
 from otic_training.progress import progress
 from otic_training.reports import Report
-from otic_training.streaming import evaluate_streaming
+from otic_training.scoring.metrics import Tested, figures
+from otic_training.scoring.streaming import evaluate_streaming
 
 
 def evaluate(args: argparse.Namespace) -> int:

@@ -12,8 +12,8 @@ import numpy as np
 
 from otic.errors import OticError
 from otic_training.cost import Cost
-from otic_training.metrics import Tested, by_class, reliability
 from otic_training.pages import LINE_COLOUR, Page, drawing
+from otic_training.scoring.metrics import Tested, by_class, reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ class Report:
     title : str
     labels : tuple of str
     figures : dict
-        Of :func:`otic_training.metrics.figures`, by name; the first is what the report is about.
+        Of :func:`otic_training.scoring.metrics.figures`, by name; the first is what the report is about.
     results : sequence of Tested
         Those that the first figures are of.
     cost : Cost, optional

@@ -21,7 +21,7 @@ from otic_training.data.cache import default_store, key_of
 from otic_training.data.windows import Passes
 from otic_training.fitting.requests import begin, listed, load_tensorflow, some_folds
 from otic_training.networks.presets import Preset
-from otic_training.protocols import prepared_for
+from otic_training.scoring.protocols import prepared_for
 
 if TYPE_CHECKING:
     import optuna

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from otic_training.detections import Judged
 from otic_training.pages import Page, drawing
 from otic_training.reports import write_json
+from otic_training.scoring.detections import Judged
 
 _SHOWN = 8
 """Soundscapes with a picture; the figures are of all."""

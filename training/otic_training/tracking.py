@@ -22,7 +22,7 @@ from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import say
 from otic_training.data.dataset import Dataset
 from otic_training.data.windows import read_clip
-from otic_training.metrics import Tested, reliability
+from otic_training.scoring.metrics import Tested, reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,9 +17,9 @@ from otic_training.data.windows import clip_windows
 from otic_training.fitting.calibrate import best_temperature
 from otic_training.fitting.fit import fit, logits_of
 from otic_training.fitting.prepare import Prepared
-from otic_training.metrics import Tested
 from otic_training.networks.presets import Preset
 from otic_training.networks.tflite import scores_of, served, to_int8
+from otic_training.scoring.metrics import Tested
 
 if TYPE_CHECKING:
     import keras

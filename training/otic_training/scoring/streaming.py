@@ -23,7 +23,10 @@ from otic_training.data.negatives import audio_below
 from otic_training.data.noises import noises
 from otic_training.data.soundscapes import Sound, Soundscape, as_sound, mix
 from otic_training.data.windows import active_part, read_clip
-from otic_training.detections import (
+from otic_training.fitting.requests import listed
+from otic_training.pages import report_folder
+from otic_training.progress import progress
+from otic_training.scoring.detections import (
     COLLARS_SECONDS,
     PSDS_DESCRIPTION,
     Judged,
@@ -32,10 +35,7 @@ from otic_training.detections import (
     psds,
     segment_figures,
 )
-from otic_training.fitting.requests import listed
-from otic_training.listening import Detection, Heard, at_threshold, decide, hear, naive
-from otic_training.pages import report_folder
-from otic_training.progress import progress
+from otic_training.scoring.predictions import Detection, Heard, at_threshold, decide, hear, naive
 from otic_training.timelines import write_timelines
 
 _F32 = NDArray[np.float32]

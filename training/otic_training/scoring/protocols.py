@@ -15,9 +15,9 @@ from otic_training.data.cache import Store
 from otic_training.data.dataset import Dataset, DatasetError, same_data
 from otic_training.data.negatives import described_others, license_on, license_with, other_clips
 from otic_training.fitting.requests import base_of, teacher_of
-from otic_training.metrics import Tested, figures
 from otic_training.networks.presets import Preset, preset
 from otic_training.pages import report_folder
+from otic_training.scoring.metrics import Tested, figures
 
 if TYPE_CHECKING:
     from otic_training.fitting.prepare import Prepared

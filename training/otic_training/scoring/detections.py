@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from otic_training.data.soundscapes import Truth
-from otic_training.listening import Detection
+from otic_training.scoring.predictions import Detection
 
 COLLARS_SECONDS = (0.5, 1.0, 2.0)
 """How far an onset may be off. Offsets are not judged by events, only by segments."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.detection.thresholds import DecisionParams
-from otic_training.listening import Heard, at_thresholds, decide
+from otic_training.scoring.predictions import Heard, at_thresholds, decide
 
 _F64 = NDArray[np.float64]
 
