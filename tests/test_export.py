@@ -10,7 +10,6 @@ import pytest
 
 from otic import Bundle, load_bundle
 from otic.errors import OticError
-from otic_training.cost import cost_of
 from otic_training.fitting.fit import export as exporting
 from otic_training.fitting.fit import logits_of
 from otic_training.fitting.requests import load_tensorflow
@@ -18,6 +17,7 @@ from otic_training.fitting.validate import probabilities
 from otic_training.networks.layers import logmel_cnn, tiny
 from otic_training.networks.presets import PRESETS, preset
 from otic_training.networks.tflite import scores_of, served, to_float, to_int8
+from otic_training.reports.cost import cost_of
 from tests.helpers import F32, SMALL, decision
 
 PATCH = replace(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from otic import OticError
-from otic_training.pages import Page, drawing, report_folder
+from otic_training.reports.page import Page, drawing, report_folder
 
 VOID = {"meta", "img", "link", "br"}
 

@@ -12,11 +12,11 @@ import pytest
 import soundfile
 
 from otic.errors import RuntimeMissingError
-from otic_training import tracking
 from otic_training.data.dataset import Clip, Dataset
+from otic_training.reports.report import tracker as tracking
+from otic_training.reports.tracker import Tracker, start_tracker
 from otic_training.scoring.metrics import Tested as Outcome
 from otic_training.scoring.metrics import figures
-from otic_training.tracking import Tracker, start_tracker
 from tests.helpers import noise
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from otic.errors import OticError
 from otic.system.log import say
-from otic_training.card import int8_path, write_card
 from otic_training.data.cache import Store, default_store
 from otic_training.fitting.requests import begin, listed, load_tensorflow, some_folds
 from otic_training.networks.presets import Preset
-from otic_training.pages import report_folder
+from otic_training.reports.card import int8_path, write_card
+from otic_training.reports.page import report_folder
+from otic_training.reports.tracker import start_tracker
 from otic_training.scoring.metrics import Tested, accuracy_line, figures
 from otic_training.scoring.protocols import (
     INT8,
@@ -28,7 +29,6 @@ from otic_training.scoring.protocols import (
     tutorial_figures,
     write_report,
 )
-from otic_training.tracking import start_tracker
 
 if TYPE_CHECKING:
     from otic_training.fitting.prepare import Prepared
@@ -41,10 +41,10 @@ def train(args: argparse.Namespace) -> int:
     _check_outputs(args, recipe, test_folds)
     load_tensorflow()
 
-    from otic_training.cost import cost_of
     from otic_training.fitting.export import export
     from otic_training.fitting.fit import fit
     from otic_training.fitting.validate import temperature_of, typical
+    from otic_training.reports.cost import cost_of
 
     store = default_store()
     prepared = prepared_for(args, dataset, recipe, args.seed, store)

@@ -16,7 +16,7 @@ from otic_training.data.dataset import Dataset
 from otic_training.data.negatives import OTHER_FOLD
 from otic_training.fitting.requests import begin, listed, load_tensorflow
 from otic_training.networks.presets import Preset
-from otic_training.pages import report_folder
+from otic_training.reports.page import report_folder
 from otic_training.scoring.metrics import Tested, accuracy_line, confusion_lines, figures
 from otic_training.scoring.protocols import (
     INT8,

@@ -23,7 +23,7 @@ from otic_training.data.negatives import audio_below
 from otic_training.data.soundscapes import as_sound, mix
 from otic_training.evaluation import folds_to_test
 from otic_training.fitting.requests import listed, read_dataset
-from otic_training.pages import LINE_COLOUR, Page, drawing, report_folder
+from otic_training.reports.page import LINE_COLOUR, Page, drawing, report_folder
 from otic_training.scoring.detections import Judged, event_figures
 from otic_training.scoring.predictions import Heard, at_thresholds, decide, hear
 from otic_training.scoring.streaming import read_recording, read_whole, require_metrics

@@ -16,7 +16,7 @@ from otic_training.data.dataset import Dataset, DatasetError, same_data
 from otic_training.data.negatives import described_others, license_on, license_with, other_clips
 from otic_training.fitting.requests import base_of, teacher_of
 from otic_training.networks.presets import Preset, preset
-from otic_training.pages import report_folder
+from otic_training.reports.page import report_folder
 from otic_training.scoring.metrics import Tested, figures
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def write_report(
     """Write the report that the arguments ask for, if any."""
     if not args.report:
         return
-    from otic_training.reports import Report
+    from otic_training.reports.report import Report
 
     shown = {**named, "a random split, a LEAK": leak} if leak else named
     report = Report(title, dataset.labels, shown, tested, cost, dataset.warnings)

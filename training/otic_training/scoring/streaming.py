@@ -24,8 +24,9 @@ from otic_training.data.noises import noises
 from otic_training.data.soundscapes import Sound, Soundscape, as_sound, mix
 from otic_training.data.windows import active_part, read_clip
 from otic_training.fitting.requests import listed
-from otic_training.pages import report_folder
 from otic_training.progress import progress
+from otic_training.reports.page import report_folder
+from otic_training.reports.timelines import write_timelines
 from otic_training.scoring.detections import (
     COLLARS_SECONDS,
     PSDS_DESCRIPTION,
@@ -36,7 +37,6 @@ from otic_training.scoring.detections import (
     segment_figures,
 )
 from otic_training.scoring.predictions import Detection, Heard, at_threshold, decide, hear, naive
-from otic_training.timelines import write_timelines
 
 _F32 = NDArray[np.float32]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from otic.errors import OticError
 from otic.model.bundle import Bundle
-from otic_training.cost import Cost, cost_of
 from otic_training.fitting.export import INT8_SUFFIX
 from otic_training.networks.presets import Preset, preset
+from otic_training.reports.cost import Cost, cost_of
 
 
 def int8_path(path: str) -> str:

@@ -75,7 +75,7 @@ class Tracker:
         """A clip of each class, what tests said, the model; ends the run."""
         if self.backend is None:
             return
-        from otic_training.reports import confusion_picture, reliability_picture
+        from otic_training.reports.report import confusion_picture, reliability_picture
 
         first = next(iter(figures.values()))
         self.backend.facts({"protocol": first["protocol"], "data": dataset.name})

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otic.errors import OticError
-from otic_training.cost import Cost
-from otic_training.pages import LINE_COLOUR, Page, drawing
+from otic_training.reports.cost import Cost
+from otic_training.reports.page import LINE_COLOUR, Page, drawing
 from otic_training.scoring.metrics import Tested, by_class, reliability
 
 if TYPE_CHECKING:

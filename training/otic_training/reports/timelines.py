@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from otic_training.pages import Page, drawing
-from otic_training.reports import write_json
+from otic_training.reports.page import Page, drawing
+from otic_training.reports.report import write_json
 from otic_training.scoring.detections import Judged
 
 _SHOWN = 8
