@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from otic.cli.main import main
+from otic_training.cli.explore import is_clipped, measure, silent_share
 from otic_training.data.layouts import load_dataset
-from otic_training.explore import is_clipped, measure, silent_share
 from tests.helpers import noise
 from tests.test_pages import Checker
 
@@ -99,7 +99,7 @@ def test_a_missing_library_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("otic_training.explore.find_spec", lambda _: None)
+    monkeypatch.setattr("otic_training.cli.explore.find_spec", lambda _: None)
     assert main(["explore", str(folder), "--report", str(tmp_path / "r")]) == 1
     assert "pip install 'otic[train]'" in capsys.readouterr().err
 

@@ -38,7 +38,7 @@ def _add_data_commands(command: AddCommand) -> None:
 
     explore = command(
         "explore",
-        "otic_training.explore:explore",
+        "otic_training.cli.explore:explore",
         "show what a data set holds, as one HTML page (extra 'train')",
         "otic explore ESC-50-master --subset esc10 --report esc10-report",
     )
@@ -51,7 +51,7 @@ def _add_data_commands(command: AddCommand) -> None:
 def _add_train(command: AddCommand) -> None:
     fit = command(
         "train",
-        "otic_training.commands:train",
+        "otic_training.cli.train:train",
         "train a model on a folder of labelled audio (extra 'train')",
         "otic train ESC-50-master --preset mfcc-mlp --out my.tflite",
     )
@@ -86,7 +86,7 @@ def _add_train(command: AddCommand) -> None:
 def _add_crossval(command: AddCommand) -> None:
     crossval = command(
         "crossval",
-        "otic_training.crossval:crossval",
+        "otic_training.cli.crossval:crossval",
         "train and test on each official fold in turn (extra 'train')",
         "otic crossval ESC-50-master --preset mfcc-mlp",
     )
@@ -111,7 +111,7 @@ def _add_crossval(command: AddCommand) -> None:
 def _add_evaluate(command: AddCommand) -> None:
     evaluate = command(
         "evaluate",
-        "otic_training.evaluation:evaluate",
+        "otic_training.cli.evaluate:evaluate",
         "test a model on clips, through the live pipeline (extra 'train')",
         "otic evaluate my.tflite ESC-50-master --folds 5 --report my-report",
     )
@@ -166,7 +166,7 @@ def _add_evaluate(command: AddCommand) -> None:
 def _add_tune(command: AddCommand) -> None:
     tune = command(
         "tune",
-        "otic_training.tuning:tune",
+        "otic_training.cli.tune:tune",
         "set thresholds for a place, from a recording of it (extra 'train')",
         "otic tune esc10-logmel-cnn --background room.wav --budget 0.125 --out room.tflite",
     )
@@ -205,7 +205,7 @@ def _add_tune(command: AddCommand) -> None:
 def _add_search(command: AddCommand) -> None:
     search = command(
         "search",
-        "otic_training.search:search",
+        "otic_training.cli.search:search",
         "tune a preset's hyper-parameters on validation folds (extra 'search')",
         "otic search ESC-50-master --preset mfcc-mlp --test-folds 5 --study esc.db",
     )

@@ -34,10 +34,10 @@ from typing import IO
 
 from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import say
+from otic_training.cli.progress import progress
 from otic_training.data.dataset import DatasetError
 from otic_training.data.fetching import AGAIN, MIRROR, download_rest
 from otic_training.data.layouts import load_dataset
-from otic_training.progress import progress
 
 _BLOCK = 1 << 20
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, BadGzipFile, EOFError, zlib.error)

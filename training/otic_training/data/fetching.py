@@ -7,7 +7,7 @@ from pathlib import Path
 
 from otic.errors import OticError
 from otic.system.log import say
-from otic_training.progress import progress
+from otic_training.cli.progress import progress
 
 MIRROR = "OTIC_DOWNLOAD_URL"
 AGAIN = "run the same command again"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from otic_training.cli.progress import progress
 from otic_training.data.augmentation import Batch, DrawnWindows
 from otic_training.data.background import background_features
 from otic_training.data.dataset import DatasetError
@@ -19,7 +20,6 @@ from otic_training.data.windows import Passes
 from otic_training.fitting.prepare import Prepared
 from otic_training.networks.presets import Preset
 from otic_training.networks.teacher import Lesson, lessons
-from otic_training.progress import progress
 
 if TYPE_CHECKING:
     import keras

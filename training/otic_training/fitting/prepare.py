@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.errors import OticError
+from otic_training.cli.progress import progress
 from otic_training.data.cache import Store, feature_code, key_of
 from otic_training.data.dataset import Clip, Dataset, DatasetError
 from otic_training.data.negatives import OTHER_FOLD, OTHER_LABEL
@@ -16,7 +17,6 @@ from otic_training.data.windows import Passes, Windows, clip_windows, read_clip,
 from otic_training.networks.base_model import Base
 from otic_training.networks.presets import Preset
 from otic_training.networks.teacher import Teacher
-from otic_training.progress import progress
 
 _F32 = NDArray[np.float32]
 _I64 = NDArray[np.int64]

@@ -18,13 +18,13 @@ from otic.errors import OticError, RuntimeMissingError
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
 from otic.system.log import say
+from otic_training.cli.progress import progress
 from otic_training.data.dataset import Clip, Dataset
 from otic_training.data.negatives import audio_below
 from otic_training.data.noises import noises
 from otic_training.data.soundscapes import Sound, Soundscape, as_sound, mix
 from otic_training.data.windows import active_part, read_clip
 from otic_training.fitting.requests import listed
-from otic_training.progress import progress
 from otic_training.reports.page import report_folder
 from otic_training.reports.timelines import write_timelines
 from otic_training.scoring.detections import (

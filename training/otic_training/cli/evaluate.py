@@ -15,10 +15,10 @@ from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle
 from otic.pipeline import Pipeline
 from otic.system.log import say
+from otic_training.cli.progress import progress
 from otic_training.data.dataset import Clip, Dataset, DatasetError, same_data
 from otic_training.data.windows import MIN_ACTIVE_SHARE, active_part, read_clip
 from otic_training.fitting.requests import listed, read_dataset
-from otic_training.progress import progress
 from otic_training.reports.cost import cost_of
 from otic_training.reports.page import report_folder
 from otic_training.reports.report import Report

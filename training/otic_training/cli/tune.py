@@ -19,9 +19,9 @@ from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle, save_bundle
 from otic.model.classifier import Classifier
 from otic.system.log import say
+from otic_training.cli.evaluate import folds_to_test
 from otic_training.data.negatives import audio_below
 from otic_training.data.soundscapes import as_sound, mix
-from otic_training.evaluation import folds_to_test
 from otic_training.fitting.requests import listed, read_dataset
 from otic_training.reports.page import LINE_COLOUR, Page, drawing, report_folder
 from otic_training.scoring.detections import Judged, event_figures

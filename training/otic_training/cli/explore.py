@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import hushed_libraries, say
+from otic_training.cli.progress import progress
 from otic_training.data.dataset import Clip, Dataset, DatasetError
 from otic_training.data.layouts import load_dataset
 from otic_training.data.windows import ACTIVE_DB, read_clip
-from otic_training.progress import progress
 from otic_training.reports.page import Cell, Page, drawing, report_folder
 
 if TYPE_CHECKING:

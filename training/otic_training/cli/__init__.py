@@ -1,0 +1,1 @@
+"""The training commands of ``otic``, a file each."""
