@@ -84,7 +84,7 @@ def test_a_kernel_takes_its_own_types_only() -> None:
 def test_beside_the_package_by_default(package: Path) -> None:
     first = Loaded(package, {})
     assert not first.from_disk
-    assert first.folder.parent == package / "otic" / "__pycache__"
+    assert first.folder.parent == package / "otic/features/kernels/__pycache__"
     assert first.problem is None
     second = Loaded(package, {})
     assert second.from_disk
@@ -92,7 +92,7 @@ def test_beside_the_package_by_default(package: Path) -> None:
     os.utime(package / "otic" / "probe.py", (1e9, 1e9))
     assert Loaded(package, {}).from_disk
     # but one in a file that the kernel calls into is.
-    with (package / "otic" / "fft.py").open("a") as source:
+    with (package / "otic/features/kernels/fft.py").open("a") as source:
         source.write("\n# changed\n")
     assert not Loaded(package, {}).from_disk
 
@@ -110,7 +110,7 @@ def test_where_the_environment_says(package: Path, tmp_path: Path, variable: str
 def test_in_the_users_folder_where_the_package_can_not_be_written(
     package: Path, tmp_path: Path
 ) -> None:
-    block(package / "otic" / "__pycache__")
+    block(package / "otic/features/kernels/__pycache__")
     for expected in (False, True):
         loaded = Loaded(package, {"HOME": str(tmp_path / "home")})
         assert loaded.folder.parent == tmp_path / "home" / ".cache" / "otic"
@@ -121,7 +121,7 @@ def test_in_the_users_folder_where_the_package_can_not_be_written(
 
 def test_nowhere_to_write_is_one_line_and_works(package: Path, tmp_path: Path) -> None:
     """As under systemd with ProtectSystem=strict and no CacheDirectory=."""
-    block(package / "otic" / "__pycache__")
+    block(package / "otic/features/kernels/__pycache__")
     loaded = Loaded(package, {"TMPDIR": str(tmp_path)})
     assert loaded.problem is not None
     assert "NUMBA_CACHE_DIR" in loaded.problem
@@ -131,7 +131,7 @@ def test_nowhere_to_write_is_one_line_and_works(package: Path, tmp_path: Path) -
 
 
 def test_a_command_says_so_on_one_line(package: Path, tmp_path: Path) -> None:
-    block(package / "otic" / "__pycache__")
+    block(package / "otic/features/kernels/__pycache__")
     shutil.copytree(ROOT / "models" / "otic_models", package / "otic_models")
     done = subprocess.run(
         [sys.executable, "-m", "otic", "demo", "--speed", "max"],
@@ -165,7 +165,7 @@ def test_damaged_code_is_made_anew(package: Path, ending: str) -> None:
 
 
 def test_code_of_former_sources_goes(package: Path) -> None:
-    former = package / "otic" / "__pycache__" / "otic-kernels-00000000"
+    former = package / "otic/features/kernels/__pycache__" / "otic-kernels-00000000"
     former.mkdir(parents=True)
     loaded = Loaded(package, {})
     assert not former.exists()

@@ -65,7 +65,7 @@ def test_it_holds_the_packages_and_the_models(wheel: Path) -> None:
         text = archive.read(metadata).decode()
     for name in ("otic/cli.py", "otic/py.typed", "otic_training/presets.py"):
         assert name in names
-    assert {"otic/replay_report.html", "otic/otic.service.in"} <= names
+    assert {"otic/sinks/html_report.html", "otic/cli/otic.service.in"} <= names
     for root in ("realtime", "training", "models"):
         for path in (ROOT / root).glob("*/**/*.py"):
             assert str(path.relative_to(ROOT / root)) in names

@@ -39,7 +39,7 @@ SPECTRUM, MEL, LOG = 0, 1, 2
 
 @cache
 def make_repeat(n_fft: int) -> Kernel:
-    """The kernel ``repeat(stage, times, state)``; ``state`` as in :mod:`otic.features.kernels.log_mel`.
+    """The kernel ``repeat(stage, times, state)``; ``state`` as in ``kernels.log_mel``.
 
     The stages are windowing, FFT and power (SPECTRUM), the mel filterbank (MEL)
     and the logarithm (LOG). It spoils the ring's first row.

@@ -49,7 +49,7 @@ def mel_filterbank(params: FeatureParams) -> _F32:
 
 
 def pack_rows(matrix: _F32, lanes: int) -> tuple[_F32, NDArray[np.int64], int]:
-    """Pack a matrix for :func:`otic.features.kernels.log_mel.product`: only what is not zero in each row.
+    """Pack a matrix for the kernel ``log_mel.product``: only what is not zero in each row.
 
     Rows are taken in groups of ``lanes``. Each row of a group has the same
     number of chunks of ``lanes`` weights; they lie chunk by chunk, row by row.
@@ -115,14 +115,14 @@ def dct_basis(n_mfcc: int, n_mels: int) -> _F64:
 
 
 def fft_shape(n_fft: int) -> tuple[int, int]:
-    """Rows and columns of :mod:`otic.features.kernels.fft`'s matrix, ``n_fft / 2 = rows * columns``."""
+    """Rows and columns of the FFT kernel's matrix, ``n_fft / 2 = rows * columns``."""
     n = n_fft // 2
     rows = 1 << ((n.bit_length() - 1) // 2)
     return rows, n // rows
 
 
 def fft_tables(n_fft: int) -> tuple[_F32, _F32, _F32]:
-    """The complex factors of :mod:`otic.features.kernels.fft`, each as all real and then all imaginary parts.
+    """The complex factors of the FFT kernel, each as all real and then all imaginary parts.
 
     Returns
     -------

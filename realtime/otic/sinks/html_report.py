@@ -89,7 +89,7 @@ class ReplayReport:
 
     def _page(self) -> str:
         template = (
-            resources.files("otic").joinpath("replay_report.html").read_text(encoding="utf-8")
+            resources.files("otic.sinks").joinpath("html_report.html").read_text(encoding="utf-8")
         )
         script = template.split("<script>")[1].split("</script>")[0]
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")

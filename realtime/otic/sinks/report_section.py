@@ -1,6 +1,6 @@
 """A recording's part of the page of ``otic replay --report``.
 
-What can be read without scripts is here; what moves is in ``replay_report.html``,
+What can be read without scripts is here; what moves is in ``html_report.html``,
 which finds its data in each section.
 """
 

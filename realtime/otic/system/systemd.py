@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import otic
 from otic.errors import OticError
 
 _BOOTED = Path("/run/systemd/system")  # there where systemd is PID 1 (sd_booted(3))
@@ -57,7 +58,7 @@ class System:
     systemctl: Callable[[Sequence[str]], Outcome] = run_systemctl
     is_superuser: bool = field(default_factory=lambda: os.geteuid() == 0)
     python: str = field(default_factory=lambda: sys.executable)
-    package: Path = field(default_factory=lambda: Path(__file__).parent)
+    package: Path = field(default_factory=lambda: Path(otic.__file__).parent)
     wait_seconds: float = 20.0
 
     def path(self, absolute: Path | str) -> Path:

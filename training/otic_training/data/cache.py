@@ -18,23 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import otic
+import otic_training
 
 STORE_VARIABLE = "OTIC_STORE"
 """Names the folder; ``off`` keeps nothing."""
-
-_FITTING = (
-    "augmentation.py",
-    "background.py",
-    "fitting.py",
-    "grafting.py",
-    "networks.py",
-    "preparation.py",
-    "surroundings.py",
-    "teacher.py",
-    "tflite.py",
-    "transfer.py",
-    "validation.py",
-)
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -102,19 +89,24 @@ def key_of(*parts: object) -> str:
 
 
 def feature_code() -> bytes:
-    """Stands for the code that computes features and takes windows."""
-    live = sorted(Path(otic.__file__).parent.glob("*.py"))
-    files = [*live, Path(__file__).with_name("windows.py")]
-    return _versions("numpy", "numba", "soxr", "soundfile") + b"".join(
-        path.read_bytes() for path in files
-    )
+    """Stand for the code that computes features and takes windows, and its libraries."""
+    live = Path(otic.__file__).parent
+    names = ("types.py", "audio/converter.py", "audio/sources.py")
+    files = [live / name for name in names] + [Path(__file__).with_name("windows.py")]
+    files += sorted((live / "features").glob("**/*.py"))
+    return _versions("numpy", "numba", "soxr", "soundfile") + _contents(files)
 
 
 def fitting_code() -> bytes:
-    """Stands for that and the code that trains and tests."""
-    here = Path(__file__).parent
+    """Stand for that, and the code that trains and tests."""
+    here = Path(otic_training.__file__).parent
+    files = [path for room in ("data", "networks", "fitting") for path in (here / room).glob("*.py")]
     libraries = _versions("tensorflow", "keras", "scikit-learn", "ai-edge-litert")
-    return feature_code() + libraries + b"".join((here / n).read_bytes() for n in _FITTING)
+    return feature_code() + libraries + _contents(sorted(files))
+
+
+def _contents(files: list[Path]) -> bytes:
+    return b"".join(path.read_bytes() for path in files)
 
 
 def _versions(*libraries: str) -> bytes:

@@ -88,7 +88,8 @@ def prepare(
 ) -> Prepared:
     """Read all clips and take their windows; what has to be left out is told, clip by clip.
 
-    ``others`` are recordings without a label, from :func:`otic_training.data.negatives.other_clips`.
+    ``others`` are recordings without a label, see
+    :func:`otic_training.data.negatives.other_clips`.
 
     Raises
     ------

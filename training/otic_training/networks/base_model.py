@@ -87,7 +87,7 @@ class Base:
         self.data = str(bundle.provenance["data"]) if "data" in bundle.provenance else None
         self._bundle, self._tensor = bundle, found.tensor
         self._trunk = Classifier(_served_as_labels(bundle, trunk, found.width, self.interface))
-        here = (Path(__file__), Path(__file__).with_name("grafting.py"))
+        here = (Path(__file__), Path(__file__).with_name("tflite_surgery.py"))
         runtime = metadata.version("ai-edge-litert")
         self.key = key_of(sha256, runtime, *(file.read_bytes() for file in here))
         self.origin = {

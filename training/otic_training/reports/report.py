@@ -31,7 +31,8 @@ class Report:
     title : str
     labels : tuple of str
     figures : dict
-        Of :func:`otic_training.scoring.metrics.figures`, by name; the first is what the report is about.
+        Figures by name, see :func:`otic_training.scoring.metrics.figures`; the report is about
+        the first.
     results : sequence of Tested
         Those that the first figures are of.
     cost : Cost, optional
