@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 
 from otic import ArraySource, Event, FileSource, Item, Runner, Source, Stop, load_bundle
 from otic.audio.soundscape import synthesise
-from otic.sinks.contract import StreamEnd, StreamStart
+from otic.types import StreamEnd, StreamStart
 
 BLOCK = 512  # samples a read
 

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic import JsonlSink, Runner, Stop, load_audio, load_bundle
-from otic.audio.converter import Chunk, Lost
 from otic.audio.soundscape import synthesise
-from otic.audio.sources import SourceHealth
+from otic.types import Chunk, Lost, SourceHealth
 
 PACKET_SAMPLES = 1024
 
@@ -22,7 +21,7 @@ PACKET_SAMPLES = 1024
 class Radio:
     """Packets of mono samples at the model's rate; each 200th of them is missed.
 
-    `otic.audio.sources.Source` says what each member means.
+    `otic.types.Source` says what each member means.
     """
 
     name = "radio"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from otic.audio.converter import Chunk, Lost
 from otic.audio.sources import ArraySource
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
@@ -19,6 +18,7 @@ from otic.streaming.monitor import Monitor, TimedClassifier
 from otic.streaming.recent import MemorySink
 from otic.streaming.session_view import Desk
 from otic.streaming.stream import Stream
+from otic.types import Chunk, Lost
 from tests.helpers import F32, bundled, decision
 
 

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 from otic import Event, Pipeline
-from otic.detection.detector import Item
+from otic.types import Item
 from tests.helpers import SMALL, FakeClassifier, decision, small_bundle
 
 

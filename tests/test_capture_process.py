@@ -153,7 +153,7 @@ def test_text_that_nobody_reads_does_not_stop_the_stream(tmp_path: Path) -> None
     """64 kB fill a pipe; what follows is dropped and counted, and the log is whole."""
     code = (
         "import sys\n"
-        "from otic.sinks.contract import StreamEnd, StreamStart\n"
+        "from otic.types import StreamEnd, StreamStart\n"
         "from otic.detection.detector import Gap\n"
         "from otic.sinks.text import TextSink\n"
         "sink = TextSink(sys.stderr)\n"

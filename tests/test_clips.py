@@ -22,15 +22,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from otic.audio.converter import Chunk, Lost
 from otic.audio.recent_audio import RecentAudio, as_int16
 from otic.config.settings import ClipsSettings
-from otic.detection.detector import Event, Gap, Scores
 from otic.errors import SinkError
 from otic.sinks import clip_folder, clip_writer
 from otic.sinks.clip_folder import ClipFolder
 from otic.sinks.clips import ClipSink, file_name_part
-from otic.sinks.contract import AudioSink, StreamEnd, StreamStart
+from otic.types import AudioSink, Chunk, Event, Gap, Lost, Scores, StreamEnd, StreamStart
 from tests.conftest import ROOT
 
 SR = 1000

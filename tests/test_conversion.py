@@ -6,8 +6,9 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otic.audio.converter import Converter, Lost
+from otic.audio.converter import Converter
 from otic.errors import SourceError
+from otic.types import Lost
 from tests.helpers import cut, noise
 
 

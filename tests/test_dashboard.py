@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rich.cells import cell_len
 
-from otic.audio.converter import Lost
 from otic.audio.soundscape import synthesise
 from otic.dashboard.canvas import Canvas, PictureRow, Piece, Rect
 from otic.dashboard.frame import Frame
@@ -25,6 +24,7 @@ from otic.dashboard.still import lines as segments_of
 from otic.dashboard.theme import DEPTHS, NONE, TRUE_COLOUR, Theme
 from otic.dashboard.words import cells, clean, clock, duration, fit
 from otic.streaming.health import judge
+from otic.types import Lost
 from tests.desks import ManyScores, Running, many_labels
 from tests.helpers import noise
 from tests.terminal import screen_of

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from otic.audio.converter import Chunk, Lost
 from otic.audio.soundscape import synthesise
 from otic.dashboard.canvas import Piece
 from otic.dashboard.frame import Frame
 from otic.dashboard.looking import Looking
 from otic.dashboard.screen import painted
 from otic.dashboard.theme import MANY, NONE, SIXTEEN, TRUE_COLOUR, Theme
+from otic.types import Chunk, Lost
 from tests.conftest import ROOT
 from tests.desks import ManyScores, Running, many_labels
 from tests.helpers import one_line, otic

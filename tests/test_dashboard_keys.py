@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otic.audio.converter import Lost
 from otic.audio.soundscape import synthesise
 from otic.dashboard.hands import Hands
 from otic.dashboard.keys import KeyReader
 from otic.dashboard.looking import Looking
 from otic.dashboard.panels import HELP
+from otic.types import Lost
 from tests.desks import Running
 
 SR = 22050

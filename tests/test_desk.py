@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from otic.audio.converter import Lost
 from otic.audio.soundscape import synthesise
 from otic.config.settings import ClipsSettings, ReviewSettings, Settings
 from otic.errors import OticError, ParameterError
 from otic.streaming.control import Control
 from otic.streaming.health import ALARM, OK, WARNING, judge
-from otic.streaming.monitor import Snapshot
 from otic.streaming.session_view import SAVED_SECONDS, Desk, open_desk, recording_of
 from otic.streaming.stop import Stop
+from otic.types import Lost, StreamStatus
 from tests.desks import Running
 from tests.helpers import bundled, decision, noise
 
@@ -196,7 +195,7 @@ def test_a_signal_that_is_no_wish_to_stop_lets_the_loop_sleep_again() -> None:
 
 
 @pytest.fixture(scope="module")
-def well(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+def well(tmp_path_factory: pytest.TempPathFactory) -> StreamStatus:
     running = Running(tmp_path_factory.mktemp("desk"), {"mic": [noise(20 * SR)]})
     now = running.desk.views()[0].snapshot()
     return replace(now, real_time_factor=50.0)
@@ -223,7 +222,7 @@ def well(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     ],
 )
 def test_health_has_a_colour_and_a_reason(
-    well: Snapshot, changes: dict[str, object], paused: bool, level: str, words: str
+    well: StreamStatus, changes: dict[str, object], paused: bool, level: str, words: str
 ) -> None:
     health = judge(replace(well, **changes), paused)  # type: ignore[arg-type]
     assert health.level == level

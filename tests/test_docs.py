@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from otic.cli.main import main as cli
+from otic.cli import main as cli
 from otic.config.load import load_settings
 from tests.conftest import ROOT
 

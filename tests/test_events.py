@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otic.detection.detector import Event, EventDetector
+from otic.detection.detector import EventDetector
+from otic.types import Event
 from tests.helpers import decision
 
 SR = 1000

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from otic import Event, Gap, Scores
 from otic.errors import SinkError
 from otic.sinks import append_file as log_file
-from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.jsonl import JsonlSink
+from otic.types import StreamEnd, StreamStart
 from tests.conftest import ROOT
 
 BOTH = frozenset({"scores", "events"})

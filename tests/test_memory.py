@@ -8,9 +8,6 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from otic.audio.converter import Lost
-from otic.detection.detector import Event, Gap, Scores
-from otic.sinks.contract import AudioSink, StreamEnd, StreamStart
 from otic.streaming.recent import (
     MOST_ENDED,
     MOST_EVENTS,
@@ -19,6 +16,7 @@ from otic.streaming.recent import (
     MemorySink,
     StreamMemory,
 )
+from otic.types import AudioSink, Event, Gap, Lost, Scores, StreamEnd, StreamStart
 from tests.helpers import SMALL, noise, small_bundle
 
 SR = SMALL.sr

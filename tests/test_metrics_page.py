@@ -30,8 +30,8 @@ from tests.conftest import ROOT
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """What is read of :class:`otic.streaming.monitor.Snapshot`."""
+class StreamStatus:
+    """What is read of :class:`otic.types.StreamStatus`."""
 
     state: str = "listening"
     seconds: float = 12.5
@@ -66,7 +66,7 @@ NOTHING = Collector(dict, list, "esc10")
 
 @contextmanager
 def serving(
-    health: Callable[[], Mapping[str, Snapshot]] = lambda: {"mic": Snapshot()},
+    health: Callable[[], Mapping[str, StreamStatus]] = lambda: {"mic": StreamStatus()},
     couriers: Callable[[], list[CourierStatus]] = lambda: [CourierStatus()],
     listen: str = "0",
 ) -> Iterator[MetricsServer]:
@@ -106,7 +106,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def test_a_scrape() -> None:
-    health = {"mic": Snapshot(), 'yard "2"\n': Snapshot(state="waiting", overruns=0)}
+    health = {"mic": StreamStatus(), 'yard "2"\n': StreamStatus(state="waiting", overruns=0)}
     with serving(lambda: health) as server:
         samples, types = scrape(server)
     for name, expected in {
@@ -152,7 +152,7 @@ def test_a_scrape() -> None:
 
 
 def test_names_that_are_not_utf_8_and_nothing_to_show() -> None:
-    odd = {os.fsdecode(b"stra\xdfe"): replace(Snapshot(), scores={"\ud800": 1.0})}
+    odd = {os.fsdecode(b"stra\xdfe"): replace(StreamStatus(), scores={"\ud800": 1.0})}
     with serving(lambda: odd, list) as server:
         samples, _ = scrape(server)
     assert value(samples, "otic_up", source="stra?e") == 1.0
@@ -163,7 +163,7 @@ def test_names_that_are_not_utf_8_and_nothing_to_show() -> None:
 
 def test_figures_are_of_the_moment() -> None:
     seconds = 0.0
-    with serving(lambda: {"mic": Snapshot(seconds=seconds)}) as server:
+    with serving(lambda: {"mic": StreamStatus(seconds=seconds)}) as server:
         assert value(scrape(server)[0], "otic_audio_seconds_total", source="mic") == 0.0
         seconds = 5.0
         time.sleep(0.3)
@@ -206,10 +206,10 @@ def test_clients_that_drip_keep_nobody_out_for_long(monkeypatch: pytest.MonkeyPa
 def test_twenty_at_once_cost_as_much_as_one() -> None:
     asked = 0
 
-    def health() -> Mapping[str, Snapshot]:
+    def health() -> Mapping[str, StreamStatus]:
         nonlocal asked
         asked += 1
-        return {"mic": Snapshot()}
+        return {"mic": StreamStatus()}
 
     with serving(health) as server, ThreadPoolExecutor(20) as pool:
         begin = time.monotonic()
@@ -271,7 +271,7 @@ def test_ipv6() -> None:
 
 
 def test_other_paths_and_failures(capfd: pytest.CaptureFixture[str]) -> None:
-    def broken() -> Mapping[str, Snapshot]:
+    def broken() -> Mapping[str, StreamStatus]:
         raise ValueError("no")
 
     with serving(broken) as server:

@@ -10,10 +10,10 @@ import pytest
 
 from otic.audio import microphone
 from otic.audio.capture_process import Heard
-from otic.audio.converter import Chunk, Lost
 from otic.audio.microphone import Microphone
 from otic.errors import DeviceError
 from otic.system import backoff
+from otic.types import Chunk, Lost
 from tests.helpers import F32, noise
 
 SR = 8000

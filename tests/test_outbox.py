@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from otic.detection.detector import Event, Gap, Scores
-from otic.sinks.contract import Sink, StreamEnd, StreamStart
 from otic.sinks.delivery.notification import Notice
 from otic.sinks.delivery.outbox import Outbox, random_id
 from otic.sinks.delivery.receiver import DeliveryError, RefusedError
 from otic.sinks.delivery.spool import Spool
 from otic.sinks.delivery.worker import Courier
+from otic.types import Event, Gap, Scores, Sink, StreamEnd, StreamStart
 from tests.conftest import ROOT
 from tests.test_courier import Inbox, raising
 

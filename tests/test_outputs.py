@@ -22,11 +22,10 @@ from otic.config.settings import (
     SpoolSettings,
     WebhookSettings,
 )
-from otic.detection.detector import Event
 from otic.model.bundle import Bundle, load_bundle
 from otic.sinks import clip_writer
-from otic.sinks.contract import AudioSink, Sink, StreamStart
 from otic.sinks.open import open_outputs
+from otic.types import AudioSink, Event, Sink, StreamStart
 
 START = StreamStart("0.1.0", "m", "00", "mic", 22050, 2.0, 0.25, ("dog",))
 ON = Event("on", "dog", onset=0.5, time=1.0, score=0.9)

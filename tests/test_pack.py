@@ -13,7 +13,6 @@ import pytest
 
 from otic import Classifier, Frontend, Pipeline, load_bundle
 from otic.cli.main import main
-from otic.detection.detector import Scores
 from otic.diagnostics.verify import check_golden_cases, check_streaming_is_batch
 from otic.errors import BundleError, OticError
 from otic.model.interface import BANDS_FIRST, FRAMES_FIRST, ModelInterface
@@ -21,6 +20,7 @@ from otic.model.tensors import ModelInput
 from otic.packing.features import FeatureRequest, derive_features
 from otic.packing.metadata import read_metadata
 from otic.packing.tflite_file import TensorInfo, read_model_file
+from otic.types import Scores
 from tests.fuzzing.damage import check_message, damage
 from tests.helpers import F32, noise, one_line, otic
 from tests.small_models import (

@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otic import Event, Gap, Pipeline, Scores
-from otic.detection.detector import Item
 from otic.errors import ParameterError
 from otic.features.frontend import Frontend
-from otic.pipeline import MAX_AMPLITUDE, usable_runs
+from otic.types import MAX_AMPLITUDE, Item, usable_runs
 from tests.helpers import F32, SMALL, FakeClassifier, bundled, cut, noise, small_bundle
 from tests.random_streams import check
 

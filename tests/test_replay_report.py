@@ -21,14 +21,13 @@ import soundfile
 from numpy.typing import NDArray
 
 from otic import Event, FeatureParams, Frontend, Gap, Pipeline, Scores
-from otic.audio.converter import Lost
 from otic.audio.soundscape import synthesise
 from otic.errors import SinkError
 from otic.features.spectrogram import Spectrogram, frequency_ticks, loudness_range, palette, png
-from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.html_report import ReplayReport
 from otic.sinks.report_record import ReplayRecord, ScoreHistory
 from otic.sinks.report_section import MAX_LANES
+from otic.types import Lost, StreamEnd, StreamStart
 from tests.helpers import (
     F32,
     LIBROSA_DEFAULTS,

@@ -20,11 +20,10 @@ from hypothesis import strategies as st
 
 from otic.audio.recent_audio import as_int16
 from otic.config.settings import ClipsSettings, ReviewSettings, Settings
-from otic.detection.detector import Event
 from otic.errors import ParameterError, SinkError
 from otic.review.folder import Mark, ReviewFolder, open_review, review_path, wanted_sound
 from otic.sinks.clips import ClipSink
-from otic.sinks.contract import StreamEnd, StreamStart
+from otic.types import Event, StreamEnd, StreamStart
 from tests.conftest import ROOT
 from tests.helpers import noise
 from tests.review_marks import SR, live_mark, mark_of, sound

@@ -12,15 +12,13 @@ import numpy as np
 import pytest
 
 from otic import Event, Gap, Scores
-from otic.audio.converter import Chunk, Lost
 from otic.audio.soundscape import synthesise
 from otic.audio.sources import ArraySource
-from otic.detection.detector import Item
 from otic.errors import SinkError, SourceError
-from otic.sinks.contract import StreamEnd, StreamStart
 from otic.streaming.control import Control
 from otic.streaming.runner import Runner
 from otic.streaming.stop import Stop, stop_on_signals
+from otic.types import Chunk, Item, Lost, StreamEnd, StreamStart
 from tests.helpers import F32, bundled
 
 SR = 22050

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from otic import Event, Gap, Scores
-from otic.detection.detector import Item
 from otic.errors import SinkError
-from otic.sinks.contract import Sink, StreamEnd, StreamStart
 from otic.sinks.jsonl import JsonlSink
 from otic.sinks.text import TextSink
+from otic.types import Item, Sink, StreamEnd, StreamStart
 from tests.conftest import ROOT
 
 START = StreamStart(

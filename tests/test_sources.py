@@ -11,10 +11,10 @@ import pytest
 import soundfile
 import soxr
 
-from otic.audio.converter import Lost
 from otic.audio.pcm import PcmSource
-from otic.audio.sources import ArraySource, FileSource, Source
+from otic.audio.sources import ArraySource, FileSource
 from otic.errors import SourceError
+from otic.types import Lost, Source
 from tests.helpers import F32, noise
 
 SR = 22050

@@ -12,11 +12,11 @@ import pytest
 import soundfile
 
 from otic import FeatureParams, load_bundle, save_bundle
-from otic.detection.detector import Item, Scores
 from otic.diagnostics import verify as verification
 from otic.features.reference import reference_features
 from otic.model.golden import SOUNDS, golden_sound
 from otic.pipeline import Pipeline
+from otic.types import Item, Scores
 from tests.helpers import (
     F32,
     LIBROSA_DEFAULTS,

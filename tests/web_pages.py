@@ -23,18 +23,16 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from otic.audio.converter import Chunk, Lost
-from otic.audio.sources import SourceHealth
 from otic.config.settings import ClipsSettings, Settings, SqliteSettings, WebSettings
 from otic.pipeline import Pipeline
 from otic.review.folder import ReviewFolder
 from otic.sinks.clips import ClipSink
-from otic.sinks.contract import Sink
 from otic.streaming.control import Control
 from otic.streaming.monitor import Monitor, TimedClassifier
 from otic.streaming.recent import MemorySink
 from otic.streaming.session_view import Desk
 from otic.streaming.stream import Stream
+from otic.types import Chunk, Lost, Sink, SourceHealth
 from otic.web.server import WebServer
 from tests.helpers import F32, FakeClassifier, decision, noise, small_bundle
 

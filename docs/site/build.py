@@ -62,7 +62,7 @@ MODULES = (
     "otic.streaming.runner",
     "otic.streaming.monitor",
     "otic.streaming.stop",
-    "otic.sinks.contract",
+    "otic.types",
     "otic.sinks.jsonl",
     "otic.sinks.delivery.worker",
     "otic.features.spectrogram",

@@ -24,10 +24,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from otic.audio.converter import Chunk, Converter, Lost
+    from otic.audio.converter import Converter
     from otic.audio.loading import load_audio
-    from otic.audio.sources import ArraySource, FileSource, Source, SourceHealth
-    from otic.detection.detector import Event, Gap, Item, Scores
+    from otic.audio.sources import ArraySource, FileSource
     from otic.detection.thresholds import DecisionParams
     from otic.errors import OticError
     from otic.features.frontend import Frontend
@@ -35,37 +34,50 @@ if TYPE_CHECKING:
     from otic.model.bundle import Bundle, load_bundle, save_bundle
     from otic.model.classifier import Classifier
     from otic.pipeline import Pipeline
-    from otic.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart
     from otic.sinks.jsonl import JsonlSink
     from otic.streaming.runner import Runner
     from otic.streaming.stop import Stop, stop_on_signals
+    from otic.types import (
+        AudioSink,
+        Chunk,
+        Event,
+        Gap,
+        Item,
+        Lost,
+        Scores,
+        Sink,
+        Source,
+        SourceHealth,
+        StreamEnd,
+        StreamStart,
+    )
 
 _HOME = {
     "ArraySource": "audio.sources",
-    "AudioSink": "sinks.contract",
+    "AudioSink": "types",
     "Bundle": "model.bundle",
-    "Chunk": "audio.converter",
+    "Chunk": "types",
     "Classifier": "model.classifier",
     "Converter": "audio.converter",
     "DecisionParams": "detection.thresholds",
-    "Event": "detection.detector",
+    "Event": "types",
     "FeatureParams": "features.params",
     "FileSource": "audio.sources",
     "Frontend": "features.frontend",
-    "Gap": "detection.detector",
-    "Item": "detection.detector",
+    "Gap": "types",
+    "Item": "types",
     "JsonlSink": "sinks.jsonl",
-    "Lost": "audio.converter",
+    "Lost": "types",
     "OticError": "errors",
     "Pipeline": "pipeline",
     "Runner": "streaming.runner",
-    "Scores": "detection.detector",
-    "Sink": "sinks.contract",
-    "Source": "audio.sources",
-    "SourceHealth": "audio.sources",
+    "Scores": "types",
+    "Sink": "types",
+    "Source": "types",
+    "SourceHealth": "types",
     "Stop": "streaming.stop",
-    "StreamEnd": "sinks.contract",
-    "StreamStart": "sinks.contract",
+    "StreamEnd": "types",
+    "StreamStart": "types",
     "load_audio": "audio.loading",
     "load_bundle": "model.bundle",
     "save_bundle": "model.bundle",

@@ -5,24 +5,19 @@ No thread, no clock, no file and no terminal in here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otic.detection.detector import Began, Event, EventDetector, Gap, Item, Scores
+from otic.detection.detector import Began, EventDetector
 from otic.detection.onset import first_rise
 from otic.detection.unknown import UNKNOWN, UnknownSounds
 from otic.errors import ParameterError
-from otic.features.frame_ring import mono_samples
 from otic.features.frontend import Frontend
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
-
-MAX_AMPLITUDE = 1e6
-"""120 dB above full scale: no audio, but a file that is damaged or not scaled."""
+from otic.types import Event, Gap, Item, Scores, mono_samples, usable_runs
 
 
 class Predictor(Protocol):
@@ -257,20 +252,3 @@ class Pipeline:
         if frame is None:
             return start
         return start + frame * p.hop_length + (0 if p.center else p.n_fft // 2)
-
-
-def usable_runs(y: NDArray[np.float32]) -> Iterator[tuple[int, int, bool]]:
-    """Cut ``y``, float32 [n], into runs ``(start, stop, usable)``.
-
-    Not usable are NaN, infinite samples, and those above ``MAX_AMPLITUDE``,
-    whose power would not fit into float32.
-    """
-    usable = np.abs(y) <= MAX_AMPLITUDE  # False for NaN
-    if usable.all():
-        if len(y):
-            yield 0, len(y), True
-        return
-    edges = np.flatnonzero(np.diff(usable)) + 1
-    bounds = [0, *edges.tolist(), len(y)]
-    for start, stop in pairwise(bounds):
-        yield start, stop, bool(usable[start])

@@ -7,25 +7,24 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otic.audio.open import OpenSource, open_all
-from otic.audio.sources import Source
-from otic.cli.plan import Plan, Still
-from otic.config.settings import ReviewSettings
-from otic.detection.detector import Event
+from otic.config.settings import ReviewSettings, Settings
 from otic.errors import ParameterError, SourceError
 from otic.features.kernels.jit import cache_problem
-from otic.sinks.contract import Sink
+from otic.model.bundle import Bundle
 from otic.sinks.open import open_outputs
 from otic.sinks.text import event_text
 from otic.streaming.control import Control
-from otic.streaming.monitor import Monitor, Snapshot
+from otic.streaming.monitor import Monitor
 from otic.streaming.runner import Runner
 from otic.streaming.stop import Stop, stop_on_signals
 from otic.system.log import as_message, held_messages, say
 from otic.system.sd_notify import Notifier
+from otic.types import Event, Sink, Source, StreamStatus
 
 if TYPE_CHECKING:
     from otic.streaming.session_view import Desk
@@ -33,6 +32,64 @@ if TYPE_CHECKING:
 _STOP_SECONDS, _REPLAY_STOP_SECONDS = 0.3, 10.0  # for receivers, at the end
 _STATUS_SECONDS = 1.0
 _A_SAMPLE = 1e-4  # seconds: what is cut to samples ends so near to what was asked for
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture of the dashboard: where it goes, at which second, and its size in cells."""
+
+    path: Path
+    at_seconds: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run.
+
+    Attributes
+    ----------
+    settings : Settings
+    bundle : Bundle
+        The model.
+    openers : sequence of callable
+        Open a source each.
+    names : sequence of str
+        What the sources are called, where they run one after the other; else they say it.
+    extra_sinks : sequence of Sink
+        Beside those of the settings.
+    speed : float or None
+        See :meth:`otic.streaming.runner.Runner.run`.
+    duration_seconds : float or None
+        Likewise.
+    at_once : bool
+        Whether the sources run at the same time.
+    must_be_there : bool
+        Whether a microphone that is not there is an error, or waited for.
+    permanent : bool
+        A sensor: events are told on standard error, too, and its log goes on where it was.
+    live : bool
+        Whether it listens: then it stops within a second, whatever a receiver does.
+    dashboard : bool
+        Whether a person wants one; there must be a terminal.
+    still : Still, optional
+        A picture of the dashboard to make, in place of one on the terminal; then it ends.
+    """
+
+    settings: Settings
+    bundle: Bundle
+    openers: Sequence[OpenSource]
+    names: Sequence[str] = ()
+    extra_sinks: Sequence[Sink] = ()
+    speed: float | None = 1.0
+    duration_seconds: float | None = None
+    at_once: bool = False
+    must_be_there: bool = True
+    permanent: bool = False
+    live: bool = False
+    dashboard: bool = True
+    still: Still | None = None
 
 
 def run_plan(plan: Plan) -> int:
@@ -204,7 +261,7 @@ class _Session:
             )
         ]
 
-    def _health(self) -> dict[str, Snapshot]:
+    def _health(self) -> dict[str, StreamStatus]:
         """A snapshot of each stream that runs."""
         return {monitor.source: monitor.snapshot() for monitor in self._monitors}
 

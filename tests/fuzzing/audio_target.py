@@ -9,9 +9,9 @@ from random import Random
 import numpy as np
 import soundfile
 
-from otic.audio.converter import Lost
 from otic.audio.sources import FileSource
 from otic.errors import SourceError
+from otic.types import Lost
 from tests.fuzzing.damage import check_message, damage, put_number
 from tests.helpers import noise
 

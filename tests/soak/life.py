@@ -21,9 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.audio.converter import Chunk, Converter, Lost
+from otic.audio.converter import Converter
 from otic.audio.soundscape import synthesise
-from otic.audio.sources import SourceHealth
 from otic.config.settings import (
     CommandSettings,
     CsvSettings,
@@ -33,15 +32,14 @@ from otic.config.settings import (
     SqliteSettings,
     WebhookSettings,
 )
-from otic.detection.detector import Event, Gap, Item
 from otic.model.bundle import load_bundle
-from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.delivery import outbox
 from otic.sinks.delivery import worker as courier
 from otic.sinks.delivery.outbox import Outbox
 from otic.sinks.open import open_outputs
 from otic.streaming.runner import Runner
 from otic.streaming.stop import stop_on_signals
+from otic.types import Chunk, Event, Gap, Item, Lost, SourceHealth, StreamEnd, StreamStart
 
 SR = 22050
 WEBHOOK_SECONDS = 1.0

@@ -30,7 +30,7 @@ from otic.errors import OticError
 from otic.system.log import say
 from otic_training.data.augmentation import Batch
 from otic_training.data.dataset import DatasetError
-from otic_training.fitting.fit import fit as fitting
+from otic_training.fitting import fit as fitting
 from otic_training.fitting.requests import load_tensorflow
 from otic_training.networks.presets import preset
 

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
 from otic.errors import SourceError
-from otic.pipeline import usable_runs
+from otic.types import Chunk, Lost, usable_runs
 
 _MIN_RATE, _MAX_RATE = 1000, 768_000
-
-
-@dataclass(frozen=True)
-class Lost:
-    """``samples`` samples, at the model's rate, are missing here."""
-
-    samples: int
-
-
-Chunk = NDArray[np.float32] | Lost
 
 
 class Converter:

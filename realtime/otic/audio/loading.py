@@ -7,8 +7,8 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.audio.converter import Lost
 from otic.audio.sources import FileSource
+from otic.types import Lost
 
 _BLOCK_FRAMES = 65536  # of one read; the samples are the same with any
 

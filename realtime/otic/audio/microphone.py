@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from otic.audio.capture_process import CaptureProcess, Heard
-from otic.audio.converter import Chunk, Converter, Lost
-from otic.audio.sources import SourceHealth, unusable_warning
+from otic.audio.converter import Converter
+from otic.audio.sources import unusable_warning
 from otic.errors import DeviceError
 from otic.system.backoff import Backoff
+from otic.types import Chunk, Lost, SourceHealth
 
 _OPEN_SECONDS = 15.0  # a sound server that hangs would take for ever
 _STALL_SECONDS = 5.0

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from otic.audio.microphone import Microphone
 from otic.audio.pcm import PcmSource
-from otic.audio.sources import FileSource, Source
+from otic.audio.sources import FileSource
 from otic.config.settings import InputSettings, Settings
 from otic.errors import UsageError
 from otic.system.log import say
+from otic.types import Source
 
 _STDIN = 0
 

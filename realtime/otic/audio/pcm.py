@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from otic.audio.converter import Chunk, Converter
+from otic.audio.converter import Converter
 from otic.audio.sources import Unbuffered
 from otic.errors import SourceError
+from otic.types import Chunk
 
 _WAIT_SECONDS = 0.1
 

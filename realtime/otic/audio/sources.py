@@ -6,17 +6,15 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.audio.converter import Chunk, Converter
+from otic.audio.converter import Converter
 from otic.errors import SourceError
-from otic.pipeline import MAX_AMPLITUDE
 from otic.system.log import hushed_libraries
+from otic.types import MAX_AMPLITUDE, Chunk, SourceHealth
 
 MAX_CHANNELS = 256  # of a file; the largest microphone arrays have as many
 STATES = ("listening", "waiting", "silent")  # of a source: what SourceHealth may say
@@ -24,59 +22,6 @@ STATES = ("listening", "waiting", "silent")  # of a source: what SourceHealth ma
 _MAX_NUMBERS = 2**22  # of all channels in one read: 16 MiB, whatever the header and --block say
 _UNKNOWN_LENGTH = 2**62  # frames; of a piped FLAC libsndfile gives its largest number
 _PIPED_WAV = 0x7FFFF000  # bytes; a WAV written into a pipe promises the most that it can
-
-
-@dataclass(frozen=True)
-class SourceHealth:
-    """How a source is.
-
-    Attributes
-    ----------
-    state : str
-        ``listening``; a device may also be ``waiting``, not there, or ``silent``, zeros only.
-    queue_fill : float
-        Share of the buffer between source and pipeline in use, 0 to 1.
-    overruns : int
-        How often audio was lost because somebody was too slow.
-    reopenings : int
-        How often a device was opened again.
-    """
-
-    state: str = "listening"
-    queue_fill: float = 0.0
-    overruns: int = 0
-    reopenings: int = 0
-
-
-class Source(Protocol):
-    """A stream of mono samples at the model's rate.
-
-    One thread iterates over :meth:`chunks`, once, and calls :meth:`close`.
-    """
-
-    name: str
-    live: bool  # True where audio that is not taken in time is lost
-
-    def chunks(self) -> Iterator[Chunk | None]:
-        """Yield samples, losses, and None where there is nothing yet.
-
-        Raises
-        ------
-        SourceError
-            If reading fails; whatever could be read was yielded before.
-        """
-
-    def fileno(self) -> int | None:
-        """A descriptor that becomes readable when there is more, if there is one."""
-
-    def health(self) -> SourceHealth:
-        """How it is."""
-
-    def warnings(self) -> list[str]:
-        """What a person should know at the end, a line each."""
-
-    def close(self) -> None:
-        """Release what was opened."""
 
 
 class Unbuffered:

@@ -8,11 +8,9 @@ import sys
 from otic.audio.soundscape import PlannedSound, synthesise
 from otic.audio.sources import ArraySource
 from otic.cli.live import block_size, log_settings
-from otic.cli.plan import Plan
-from otic.detection.detector import Event, Item
 from otic.model.sandbox import load_tried_bundle
-from otic.session import run_plan
-from otic.sinks.contract import StreamEnd, StreamStart
+from otic.session import Plan, run_plan
+from otic.types import Event, Item, StreamEnd, StreamStart
 
 
 class _Heard:

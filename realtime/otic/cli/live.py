@@ -10,15 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from otic.audio.open import input_settings, microphones, recordings
-from otic.cli.plan import Plan, Still
 from otic.config.load import KEYS, load_settings
 from otic.config.settings import JsonlSettings, Settings, WebSettings
 from otic.config.values import DEFAULT_MODEL
 from otic.errors import ConfigurationError, ParameterError, SinkError
 from otic.model.bundle import Bundle
 from otic.model.sandbox import load_tried_bundle
-from otic.session import run_plan
-from otic.sinks.contract import Sink
+from otic.session import Plan, Still, run_plan
+from otic.types import Sink
 
 _PACED_BLOCK, _FAST_BLOCK = 1024, 16384
 _STILL_SIZE = (120, 40)  # columns and rows

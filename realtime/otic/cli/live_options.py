@@ -6,15 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from otic.config.values import (
-    DEFAULT_MODEL,
-    LOG_DEFAULT,
-    block,
-    log_set,
-    positive,
-    speed,
-    whole,
-)
+from otic.cli.arguments import block, log_set, positive, speed, whole
+from otic.config.values import DEFAULT_MODEL, LOG_DEFAULT
 
 _LEAST_COLUMNS, _MOST_COLUMNS = 20, 400
 _LEAST_ROWS, _MOST_ROWS = 5, 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from otic.config.values import positive, whole
+from otic.cli.arguments import positive, whole
 
 # As otic.packing.features and otic.model.interface have them, which a parser should not load.
 _INPUTS = ("waveform", "log-mel", "mfcc", "mean-mfcc", "statistics")

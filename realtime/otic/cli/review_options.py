@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from otic.config.values import positive
+from otic.cli.arguments import positive
 
 _HANDLERS = "otic.cli.review"
 _MIN_SECONDS = 2.5

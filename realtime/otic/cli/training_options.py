@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from otic.config.values import decibel_range, positive, seed, whole
+from otic.cli.arguments import decibel_range, positive, seed, whole
 
 PRESETS = ("mfcc-mlp", "logmel-cnn", "tiny", "tutorial", "yamnet-head")
 DOWNLOADS = ("esc50", "urbansound8k")

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.audio.converter import Lost
 from otic.audio.soundscape import synthesise
 from otic.audio.sources import ArraySource, FileSource
 from otic.diagnostics.verify import (
@@ -31,6 +30,7 @@ from otic.sinks.jsonl import JsonlSink
 from otic.streaming.runner import Runner
 from otic.streaming.stop import Stop
 from otic.system.log import say
+from otic.types import Lost
 
 _MAX_SECONDS = 600.0  # of --audio that are looked at
 _MIN_HOPS = 20  # inference hops behind the first window, for a model with a long one

@@ -1,74 +1,72 @@
-"""What the options of the command line take: text to value, or what is wrong with it."""
+"""Checks of single values that come from files or people, and what is the default."""
 
 from __future__ import annotations
 
-import argparse
 import math
+from typing import Any
+
+from otic.errors import ParameterError
 
 DEFAULT_MODEL = "esc10-logmel-cnn"
 LOG_DEFAULT = ("scores", "events")
 LOG_CHOICES = (*LOG_DEFAULT, "unknown")
-MAX_BLOCK = 2**20
+MAX_BLOCK = 2**20  # samples a read
+MAX_WHOLE = 1_000_000  # of any count in a file: a damaged one must not ask for more
 
 
-def whole(text: str) -> int:
-    """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number of at least 1")
-    return int(text)
+def check_keys(what: str, values: Any, expected: list[str]) -> None:
+    """Require a JSON object with exactly the expected keys.
+
+    Raises
+    ------
+    ParameterError
+        Naming the missing and the unknown ones.
+    """
+    if not isinstance(values, dict):
+        raise ParameterError(f"{what} must be a JSON object, not {type(values).__name__}")
+    missing = [n for n in expected if n not in values]
+    unknown = [n for n in values if n not in expected]
+    if missing or unknown:
+        parts = [("missing", missing), ("unknown", unknown)]
+        named = "; ".join(f"{kind} keys {', '.join(keys)}" for kind, keys in parts if keys)
+        raise ParameterError(f"{what}: {named}")
 
 
-def block(text: str) -> int:
-    """A number of samples a read."""
-    if whole(text) > MAX_BLOCK:
-        raise argparse.ArgumentTypeError(f"'{text}' must be at most {MAX_BLOCK}")
-    return int(text)
+def check_whole(name: str, value: Any) -> None:
+    """Require a whole number from 1 to ``MAX_WHOLE``.
+
+    Raises
+    ------
+    ParameterError
+        Naming the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ParameterError(f"{name}={value!r} must be a whole number of at least 1")
+    if value > MAX_WHOLE:
+        raise ParameterError(f"{name}={value} must be at most {MAX_WHOLE}")
 
 
-def seed(text: str) -> int:
-    """A seed."""
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number from 0 to 2**32 - 1")
-    return int(text)
+def as_float(name: str, value: Any) -> float:
+    """A finite number.
+
+    Raises
+    ------
+    ParameterError
+        Naming the value, if it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ParameterError(f"{name}={value!r} must be a finite number")
+    return float(value)
 
 
-def positive(text: str) -> float:
-    """A number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' must be a number above 0")
-    return value
+def as_tuple(name: str, value: Any) -> tuple[Any, ...]:
+    """A list as a tuple.
 
-
-def speed(text: str) -> float | None:
-    """Times real time; None for ``max``."""
-    if text == "max":
-        return None
-    try:
-        return positive(text)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"'{text}' must be a number above 0, or max") from None
-
-
-def log_set(text: str) -> frozenset[str]:
-    """What a log holds."""
-    names = frozenset(name.strip() for name in text.split(","))
-    if not names <= set(LOG_CHOICES):
-        raise argparse.ArgumentTypeError(f"'{text}' must name some of {', '.join(LOG_CHOICES)}")
-    return names
-
-
-def decibel_range(text: str) -> tuple[float, float]:
-    """The least and the most, in decibels."""
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low = high = math.nan
-    if not -60.0 <= low <= high <= 60.0:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' must be LOW,HIGH in dB, from -60 to 60, the lower first"
-        )
-    return low, high
+    Raises
+    ------
+    ParameterError
+        Naming the value, if it is none.
+    """
+    if not isinstance(value, list | tuple):
+        raise ParameterError(f"{name}={value!r} must be a list")
+    return tuple(value)

@@ -26,9 +26,10 @@ from otic.dashboard.theme import Theme
 from otic.dashboard.wave_panel import WavePanel
 from otic.errors import OticError
 from otic.streaming.health import Health
-from otic.streaming.monitor import Monitor, Snapshot
+from otic.streaming.monitor import Monitor
 from otic.streaming.recent import Heard
 from otic.streaming.session_view import Desk, View
+from otic.types import StreamStatus
 
 _CALM_SECONDS = 1.0  # figures and marks are looked up anew after this
 
@@ -142,7 +143,7 @@ class Frame:
             chosen = event is not None and event.number == looking.event
             self._wave.draw(canvas, layout.wave, shown, event, chosen)
 
-    def _health(self, now: Snapshot) -> Health:
+    def _health(self, now: StreamStatus) -> Health:
         if not self._timing:
             now = replace(now, real_time_factor=0.0, queue_fill=0.0)
         return self._desk.health(now)

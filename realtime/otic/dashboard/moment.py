@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.model.bundle import Bundle
-from otic.streaming.monitor import SILENCE_DBFS, Snapshot, dbfs
+from otic.streaming.monitor import SILENCE_DBFS, dbfs
 from otic.streaming.recent import Heard, StreamMemory
 from otic.streaming.session_view import View
+from otic.types import StreamStatus
 
 HISTORY_SECONDS = 15.0
 _LEVEL_SECONDS, _PEAK_SECONDS = 0.1, 2.0
@@ -28,7 +29,7 @@ class Moment:
     bundle : Bundle
     memory : StreamMemory or None
         None before the stream has begun.
-    now : Snapshot
+    now : StreamStatus
         The state now, whatever is looked at.
     seconds : float
         The moment, by the sample clock.
@@ -48,7 +49,7 @@ class Moment:
     source: str
     bundle: Bundle
     memory: StreamMemory | None
-    now: Snapshot
+    now: StreamStatus
     seconds: float
     frozen: bool
     scores: NDArray[np.float32]

@@ -11,7 +11,7 @@ from otic.dashboard.moment import Moment
 from otic.dashboard.tables import bar
 from otic.dashboard.words import cells, clock, decibels, fit, fit_right, wall_clock
 from otic.streaming.health import ALARM, OK, RECENT_SECONDS, Health
-from otic.streaming.monitor import Snapshot
+from otic.types import StreamStatus
 
 _CLOCK_WIDTH = 10
 _FLOOR_DBFS = -60.0  # left end of the level bar
@@ -95,7 +95,7 @@ def share(dbfs: float) -> float:
 
 
 def draw_sources(
-    canvas: Canvas, area: Rect, sources: Sequence[tuple[str, Snapshot, Health]], chosen: int
+    canvas: Canvas, area: Rect, sources: Sequence[tuple[str, StreamStatus, Health]], chosen: int
 ) -> None:
     """A line each for all streams, the chosen one marked; those around it, where room is short."""
     first = min(max(0, chosen - area.height // 2), max(0, len(sources) - area.height))
@@ -154,7 +154,7 @@ def draw_health(canvas: Canvas, area: Rect, health: Health, figures: str) -> Non
     canvas.text(area.row, column, area.width - room, (fit_right(figures, area.width - room), "dim"))
 
 
-def figures(now: Snapshot) -> str:
+def figures(now: StreamStatus) -> str:
     """What the work costs."""
     return (
         f"queue {now.queue_fill:4.0%}   {min(now.real_time_factor, 9999.0):4.0f} × real time   "

@@ -3,66 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from otic.detection.thresholds import DecisionParams
 from otic.errors import ParameterError
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One prediction.
-
-    Attributes
-    ----------
-    sample : int
-        Samples of the stream up to the end of the window, at the model's rate.
-    time : float
-        The same in seconds.
-    scores : dict of str to float
-        What the model said, by label.
-    smoothed : dict of str to float
-        The mean of the latest scores: what is compared with the thresholds.
-    """
-
-    sample: int
-    time: float
-    scores: dict[str, float]
-    smoothed: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Event:
-    """The start (``state="on"``) or the end (``"off"``) of a sound.
-
-    All times are seconds of the stream. ``time`` is when it was decided,
-    ``onset`` and ``offset`` are when the sound began and ended; ``score`` is
-    the smoothed score at an ``on``, ``peak`` the highest from when the threshold
-    was crossed until the ``off``.
-    """
-
-    state: str
-    label: str
-    onset: float
-    time: float
-    offset: float | None = None
-    score: float | None = None
-    peak: float | None = None
-
-
-@dataclass(frozen=True)
-class Gap:
-    """``lost`` samples are missing from ``sample`` on; both at the model's rate."""
-
-    sample: int
-    lost: int
-
-
-Item = Scores | Event | Gap
-
+from otic.types import Event
 
 Began = Callable[[], int]
 """The sample with which the latest sound in the window began; asked when an event starts."""

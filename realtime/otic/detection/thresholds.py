@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from otic.config.values import as_float, as_tuple, check_keys, check_whole
 from otic.errors import ParameterError
-from otic.features.params import as_float, as_tuple, check_keys, check_whole
 
 MAX_SMOOTHING_SCORES = 1000
 """A damaged file must not ask for more to be kept."""

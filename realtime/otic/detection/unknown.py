@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from otic.detection.detector import Began, Event, EventDetector
+from otic.detection.detector import Began, EventDetector
 from otic.detection.thresholds import DecisionParams
+from otic.types import Event
 
 UNKNOWN = "unknown"
 """The label of such events."""

@@ -63,8 +63,8 @@ def record(wanted: str | None, channel: int | None = None) -> Recording:
     """
     import numpy as np
 
-    from otic.audio.converter import Lost
     from otic.audio.microphone import Microphone
+    from otic.types import Lost
 
     rate = _RATE
     lost, blocks, heard = 0, [], 0

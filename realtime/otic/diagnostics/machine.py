@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from otic import __version__
+from otic.features.kernels.jit import processor_name
 
 _BOARD = Path("/proc/device-tree/model")
 _CPU = Path("/proc/cpuinfo")
@@ -24,14 +25,12 @@ _CONDITIONS = ("under-voltage", "frequency capped", "throttled", "soft temperatu
 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores, board and versions, by name."""
-    from llvmlite import binding
-
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "board": _text(_BOARD),
         "system": f"{platform.system()} {platform.machine()}",
-        "numba_target": binding.get_host_cpu_name(),
+        "numba_target": processor_name(),
         "versions": {
             "otic": __version__,
             "python": platform.python_version(),

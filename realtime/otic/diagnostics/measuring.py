@@ -16,7 +16,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from otic.audio.soundscape import synthesise
-from otic.detection.detector import Began, Event, EventDetector
+from otic.detection.detector import Began, EventDetector
 from otic.diagnostics.stages import LOG, MEL, SPECTRUM, make_repeat
 from otic.errors import OticError
 from otic.features.frame_ring import FrameRing
@@ -24,6 +24,7 @@ from otic.features.frontend import Frontend
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
 from otic.pipeline import Pipeline
+from otic.types import Event
 
 HOPS_A_CALL = (1, 8, 64)
 _ROUNDS = 15

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.detection.detector import Item
 from otic.features.frontend import Frontend
 from otic.features.params import LOG_MEL, MFCC, FeatureParams
 from otic.features.reference import reference_features
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
-from otic.model.golden import SOUNDS, GoldenCase, golden_sound, kept_features
+from otic.model.golden import golden_sound, kept_features
 from otic.pipeline import Pipeline
+from otic.types import Item
 
 FEATURE_LIMIT = 5e-4
 """Largest difference of any feature from the float64 batch result.
@@ -64,18 +64,6 @@ class Check:
     name: str
     passed: bool | None
     text: str
-
-
-def golden_cases(bundle: Bundle) -> tuple[GoldenCase, ...]:
-    """The golden cases of a model, with features computed in float64."""
-    p, classifier = bundle.features, Classifier(bundle)
-    cases = []
-    for sound in SOUNDS:
-        features = reference_features(golden_sound(sound, p.sr, p.window_samples), p)
-        scores = classifier.predict(features.astype(np.float32))
-        kept = kept_features(features)
-        cases.append(GoldenCase(sound, tuple(kept.tolist()), tuple(scores.tolist())))
-    return tuple(cases)
 
 
 def check_golden_cases(bundle: Bundle) -> Check:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otic.errors import ParameterError
 from otic.features.kernels import log_mel as kernels
 from otic.features.kernels.simd import LANES
 from otic.features.params import FeatureParams
 from otic.features.tables import fft_tables, hann_window, mel_filterbank, pack_rows
+from otic.types import mono_samples
 
 _ALIGNMENT = 16  # floats: 64 bytes, a cache line and the widest vector
 _CAPACITY = 4  # frames that the audio buffer holds, so that it is seldom moved
@@ -115,25 +115,6 @@ class FrameRing:
         """Forget all samples, but not the frames; the next one is frame ``n_frames``."""
         self.state[[kernels.START, kernels.END, kernels.SKIP]] = 0
         self.state[kernels.FRAMES] = n_frames
-
-
-def mono_samples(y: ArrayLike) -> NDArray[np.float32]:
-    """``y`` as contiguous float32 [n]; a copy only where it must be.
-
-    Raises
-    ------
-    ParameterError
-        If ``y`` is not one-dimensional, or not of real numbers.
-    """
-    try:
-        samples = np.asarray(y)
-    except ValueError as error:
-        raise ParameterError(f"y is no array: {error}") from error
-    if samples.dtype.kind not in "fiu":
-        raise ParameterError(f"y has dtype {samples.dtype}: samples in [-1, 1] are needed")
-    if samples.ndim != 1:
-        raise ParameterError(f"y has shape {samples.shape}: mono samples of shape [n] are needed")
-    return np.ascontiguousarray(samples, dtype=np.float32)
 
 
 def _aligned(n: int) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from otic.config.values import as_float, as_tuple, check_keys, check_whole
 from otic.errors import ParameterError
 
 STATISTICS = ("mean", "std", "delta_mean", "delta_rms")
@@ -25,8 +25,6 @@ FEATURES = (*STATISTICS, LOG_MEL, MFCC, WAVEFORM)
 
 MIN_N_FFT, MAX_N_FFT = 256, 4096
 MAX_N_MELS = 256
-# A damaged file must not ask for more:
-MAX_WHOLE = 1_000_000  # of any number of samples or frames,
 MAX_WINDOW_SAMPLES = 2**26  # 50 minutes at 22050 Hz,
 MAX_WINDOW_CELLS = 2**26  # mel bands of all frames of a window.
 
@@ -243,61 +241,3 @@ class FeatureParams:
             names.remove("tail_samples")
         check_keys("feature parameters", values, names)
         return cls(**{**values, "statistics": as_tuple("statistics", values["statistics"])})
-
-
-def check_keys(what: str, values: Any, expected: list[str]) -> None:
-    """Require a JSON object with exactly the expected keys.
-
-    Raises
-    ------
-    ParameterError
-        Naming the missing and the unknown ones.
-    """
-    if not isinstance(values, dict):
-        raise ParameterError(f"{what} must be a JSON object, not {type(values).__name__}")
-    missing = [n for n in expected if n not in values]
-    unknown = [n for n in values if n not in expected]
-    if missing or unknown:
-        parts = [("missing", missing), ("unknown", unknown)]
-        named = "; ".join(f"{kind} keys {', '.join(keys)}" for kind, keys in parts if keys)
-        raise ParameterError(f"{what}: {named}")
-
-
-def check_whole(name: str, value: Any) -> None:
-    """Require a whole number from 1 to ``MAX_WHOLE``.
-
-    Raises
-    ------
-    ParameterError
-        Naming the value.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ParameterError(f"{name}={value!r} must be a whole number of at least 1")
-    if value > MAX_WHOLE:
-        raise ParameterError(f"{name}={value} must be at most {MAX_WHOLE}")
-
-
-def as_float(name: str, value: Any) -> float:
-    """A finite number.
-
-    Raises
-    ------
-    ParameterError
-        Naming the value, if it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ParameterError(f"{name}={value!r} must be a finite number")
-    return float(value)
-
-
-def as_tuple(name: str, value: Any) -> tuple[Any, ...]:
-    """A list as a tuple.
-
-    Raises
-    ------
-    ParameterError
-        Naming the value, if it is none.
-    """
-    if not isinstance(value, list | tuple):
-        raise ParameterError(f"{name}={value!r} must be a list")
-    return tuple(value)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otic.features.frame_ring import FrameRing, mono_samples
+from otic.features.frame_ring import FrameRing
 from otic.features.history import SampleHistory
 from otic.features.params import FeatureParams
+from otic.types import mono_samples
 
 
 class WaveformFrames:

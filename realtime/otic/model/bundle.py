@@ -16,9 +16,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from otic.config.values import check_keys, check_whole
 from otic.detection.thresholds import DecisionParams
 from otic.errors import BundleError, ParameterError
-from otic.features.params import FeatureParams, check_keys, check_whole
+from otic.features.params import FeatureParams
 from otic.model.archive import (
     GOLDEN,
     JSON,

@@ -7,14 +7,19 @@ whether its features and scores are those of the machine that exported it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from otic.config.values import check_keys
 from otic.errors import ParameterError
-from otic.features.params import check_keys
+from otic.features.params import FeatureParams
+from otic.features.reference import reference_features
+
+Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 SOUNDS = ("noise", "sweep", "pulses")
 MAX_FEATURES = 512
@@ -136,3 +141,17 @@ def golden_sound(sound: str, sr: int, n: int) -> NDArray[np.float32]:
     else:
         y = 0.8 * noise * np.exp(-60.0 * (t % 0.37)) * (t % 0.37 < 0.1)
     return y.astype(np.float32)
+
+
+def golden_cases(p: FeatureParams, predict: Predict) -> tuple[GoldenCase, ...]:
+    """What a model with these features makes of each golden sound, features in float64.
+
+    ``predict`` takes features, float32 [n_features], and gives scores, float32 [n_labels].
+    """
+    cases = []
+    for sound in SOUNDS:
+        features = reference_features(golden_sound(sound, p.sr, p.window_samples), p)
+        scores = predict(features.astype(np.float32))
+        kept = kept_features(features)
+        cases.append(GoldenCase(sound, tuple(kept.tolist()), tuple(scores.tolist())))
+    return tuple(cases)

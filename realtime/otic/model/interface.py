@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from otic.config.values import as_float, as_tuple, check_keys
 from otic.errors import ParameterError
-from otic.features.params import LOG_MEL, MFCC, FeatureParams, as_float, as_tuple, check_keys
+from otic.features.params import LOG_MEL, MFCC, FeatureParams
 
 FRAMES_FIRST, BANDS_FIRST = "frames_first", "bands_first"
 ORDERS = (FRAMES_FIRST, BANDS_FIRST)

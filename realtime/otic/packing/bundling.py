@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from otic import __version__
+from otic.config.values import MAX_WHOLE
 from otic.detection.thresholds import DecisionParams
 from otic.errors import BundleError, UsageError
-from otic.features.params import MAX_WHOLE
 from otic.model.bundle import NOT_STATED, Bundle, load_bundle, save_bundle
 from otic.model.groups import Groups
 from otic.model.interface import ModelInterface

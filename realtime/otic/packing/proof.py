@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from otic.diagnostics.verify import golden_cases
 from otic.errors import BundleError
 from otic.features.reference import reference_features
 from otic.model.bundle import Bundle, bundle_bytes, parse_bundle, save_bundle
 from otic.model.classifier import Classifier
-from otic.model.golden import golden_sound
+from otic.model.golden import golden_cases, golden_sound
 from otic.model.sandbox import try_out
 
 _STATE_LIMIT = 1e-4  # rounding may differ; what a model remembers shows more
@@ -36,7 +35,7 @@ def prove(bundle: Bundle) -> Bundle:
         save_bundle(path, bundle)
         try_out(str(path), bundle.origin)
     try:
-        proven = replace(bundle, golden=golden_cases(bundle))
+        proven = replace(bundle, golden=golden_cases(bundle.features, Classifier(bundle).predict))
     except BundleError as error:
         raise _with_remedy(error) from error
     _check_silence(proven)

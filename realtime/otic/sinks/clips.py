@@ -12,15 +12,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from otic.audio.converter import Chunk, Lost
 from otic.audio.recent_audio import RecentAudio
 from otic.config.settings import ClipsSettings
-from otic.detection.detector import Event, Item
 from otic.sinks.clip_folder import Clip, ClipFolder, stamp
 from otic.sinks.clip_writer import ClipStatus, ClipWriter
-from otic.sinks.contract import StreamEnd, StreamStart
 from otic.system.clock import iso, utc_now
 from otic.system.log import say as say_on_stderr
+from otic.types import Chunk, Event, Item, Lost, StreamEnd, StreamStart
 
 _MARGIN_SECONDS = 1.0  # an onset lies in the window in which it was decided, or about there
 _STOP_SECONDS = 0.5
@@ -70,7 +68,7 @@ class _Track:
 
 
 class ClipSink:
-    """Records each event as a file of its own: an :class:`otic.sinks.contract.AudioSink`.
+    """Records each event as a file of its own: an :class:`otic.types.AudioSink`.
 
     A file holds exactly the stream's samples, rounded to 16 bit, from ``pre_seconds``
     before the onset to ``post_seconds`` after the offset, but at most ``longest_seconds``

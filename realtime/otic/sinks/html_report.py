@@ -14,14 +14,12 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-from otic.audio.converter import Chunk, Lost
-from otic.detection.detector import Item
 from otic.errors import SinkError
 from otic.features.spectrogram import Spectrogram
 from otic.model.bundle import Bundle
-from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.report_record import ReplayRecord
 from otic.sinks.report_section import Section
+from otic.types import Chunk, Item, Lost, StreamEnd, StreamStart
 
 _TITLE = "What otic heard"
 
@@ -29,7 +27,7 @@ _TITLE = "What otic heard"
 class ReplayReport:
     """A sink that makes a page of what it gets; a section for each stream.
 
-    It is given the samples, too (:class:`otic.sinks.contract.AudioSink`).
+    It is given the samples, too (:class:`otic.types.AudioSink`).
     The page is written by :meth:`close`; without a stream there is none.
 
     Parameters

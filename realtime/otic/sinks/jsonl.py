@@ -8,12 +8,11 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from otic.detection.detector import Event, Gap, Item, Scores
 from otic.detection.unknown import UNKNOWN
 from otic.errors import SinkError
 from otic.sinks.append_file import LogFile
-from otic.sinks.contract import StreamEnd, StreamStart
 from otic.system.log import say as say_on_stderr
+from otic.types import Event, Gap, Item, Scores, StreamEnd, StreamStart
 
 JSONL_FORMAT = 1
 

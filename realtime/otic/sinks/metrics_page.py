@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Health(Protocol):
-    """What is shown of a stream; :class:`otic.streaming.monitor.Snapshot` is one."""
+    """What is shown of a stream; :class:`otic.types.StreamStatus` is one."""
 
     @property
     def state(self) -> str: ...

@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING
 from otic.config.settings import Settings
 from otic.errors import ConfigurationError
 from otic.model.bundle import Bundle
-from otic.sinks.contract import Sink
 from otic.sinks.jsonl import JsonlSink
 from otic.sinks.text import TextSink
-from otic.streaming.monitor import Snapshot
 from otic.system.log import say
+from otic.types import Sink, StreamStatus
 
 if TYPE_CHECKING:
     from otic.sinks.clips import ClipSink
     from otic.sinks.delivery.outbox import Outbox
     from otic.sinks.metrics import MetricsServer
 
-Health = Callable[[], Mapping[str, Snapshot]]
+Health = Callable[[], Mapping[str, StreamStatus]]
 
 _MEGABYTE = 1_000_000
 _STATE_FOLDER = Path(".local/state")  # XDG's default, below the home folder

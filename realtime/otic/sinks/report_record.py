@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.detection.detector import Event, Gap, Item, Scores
 from otic.features.spectrogram import Spectrogram
 from otic.model.bundle import Bundle
-from otic.pipeline import usable_runs
+from otic.types import Event, Gap, Item, Scores, usable_runs
 
 MAX_BUCKETS = 10_000
 MAX_LISTED = 10_000

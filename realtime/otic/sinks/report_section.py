@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from otic.features.spectrogram import decibels, frequency_ticks, loudness_range, palette, png
 from otic.model.bundle import Bundle
-from otic.sinks.contract import StreamEnd
 from otic.sinks.report_record import MAX_LISTED, SCORE_UNITS, HeardEvent, ReplayRecord
+from otic.types import StreamEnd
 
 MAX_LANES = 24
 _TILE_COLUMNS = 2048

@@ -6,8 +6,7 @@ import select
 from contextlib import suppress
 from typing import TextIO
 
-from otic.detection.detector import Event, Gap, Item
-from otic.sinks.contract import StreamEnd, StreamStart
+from otic.types import Event, Gap, Item, StreamEnd, StreamStart
 
 
 class TextSink:

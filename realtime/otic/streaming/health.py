@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from otic.streaming.monitor import SILENCE_DBFS, Snapshot
+from otic.streaming.monitor import SILENCE_DBFS
+from otic.types import StreamStatus
 
 OK, WARNING, ALARM = "ok", "warning", "alarm"
 
@@ -24,7 +25,7 @@ class Health:
     reason: str
 
 
-def judge(now: Snapshot, paused: bool = False) -> Health:
+def judge(now: StreamStatus, paused: bool = False) -> Health:
     """The worst there is to say of a stream now."""
     if now.state == "waiting":
         return Health(ALARM, "the microphone is not there: waiting for it")
@@ -52,7 +53,7 @@ def judge(now: Snapshot, paused: bool = False) -> Health:
     return Health(OK, "all well")
 
 
-def _lost(now: Snapshot) -> str:
+def _lost(now: StreamStatus) -> str:
     return f"{now.lost_samples:,} samples lost ({now.lost_seconds:.2f} s)"
 
 

@@ -5,58 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.audio.converter import Chunk, Lost
-from otic.audio.sources import Source
-from otic.detection.detector import Event, Gap, Item, Scores
 from otic.model.bundle import Bundle
 from otic.pipeline import Predictor
+from otic.types import Chunk, Event, Gap, Item, Lost, Scores, Source, StreamStatus
 
 SILENCE_DBFS = -120.0
 _HOLD_SECONDS = 2.0
 _LEVEL_SECONDS = 0.1
 _LATEST_EVENTS = 50
 _LATEST_INFERENCES = 2048
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The state at one moment.
-
-    ``level_dbfs`` is the RMS of the last tenth of a second, ``peak_dbfs`` the
-    highest sample of the last two seconds, both in dB re full scale and of the
-    mono signal at the model's rate;
-    ``real_time_factor`` is seconds of audio by seconds of computing. ``queue_fill``, ``state``,
-    ``overruns`` and ``reopenings`` are the source's, see
-    :class:`otic.audio.sources.SourceHealth`. ``event_counts`` says how often each label went on.
-    ``lost_samples`` are those that nobody wanted to lose, ``lost_at`` is the second of the
-    stream behind the latest of them; ``skipped_samples`` came while a person had paused it.
-    """
-
-    seconds: float
-    level_dbfs: float
-    peak_dbfs: float
-    clipped: bool
-    scores: dict[str, float]
-    active: frozenset[str]
-    events: tuple[Event | Gap, ...]
-    n_scores: int
-    real_time_factor: float
-    inference_p50_ms: float
-    inference_p99_ms: float
-    queue_fill: float
-    lost_samples: int
-    lost_seconds: float
-    lost_at: float | None
-    skipped_samples: int
-    state: str
-    overruns: int
-    reopenings: int
-    event_counts: dict[str, int]
 
 
 class TimedClassifier:
@@ -161,14 +122,14 @@ class Monitor:
         """A chunk was computed."""
         self._busy_seconds += busy_seconds
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> StreamStatus:
         """The state now."""
         p50, p99 = self._classifier.percentiles()
         peaks = self._peaks
         peak = peaks[0][1] if peaks else 0.0
         seconds = self._samples / self._sr
         health = self._health()
-        return Snapshot(
+        return StreamStatus(
             seconds=seconds,
             level_dbfs=dbfs(self._level),
             peak_dbfs=dbfs(peak),

@@ -11,14 +11,11 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.audio.converter import Chunk, Lost
 from otic.audio.recent_audio import RecentAudio
-from otic.detection.detector import Event, Gap, Item, Scores
 from otic.features.picture import LatestPicture
 from otic.model.bundle import Bundle
-from otic.pipeline import usable_runs
-from otic.sinks.contract import StreamEnd, StreamStart
 from otic.system.clock import utc_now
+from otic.types import Chunk, Event, Gap, Item, Lost, Scores, StreamEnd, StreamStart, usable_runs
 
 PICTURE_SECONDS = 600.0
 SOUND_SECONDS = 90.0

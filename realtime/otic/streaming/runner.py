@@ -8,16 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from otic.audio.sources import Source
 from otic.errors import SourceError
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
 from otic.pipeline import Pipeline
-from otic.sinks.contract import Sink
 from otic.streaming.control import Control
 from otic.streaming.monitor import Monitor, TimedClassifier
 from otic.streaming.stop import Stop
 from otic.streaming.stream import Stream
+from otic.types import Sink, Source
 
 _LONGEST_SLEEP_SECONDS = 0.05  # how soon a signal is noticed while a file is paced
 _LONGEST_WAIT_SECONDS = 0.25  # without anything from a device

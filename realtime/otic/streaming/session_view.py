@@ -20,9 +20,10 @@ from otic.sinks.clip_writer import write_sound
 from otic.sinks.clips import file_name_part
 from otic.streaming.control import Control
 from otic.streaming.health import Health, judge
-from otic.streaming.monitor import Monitor, Snapshot
+from otic.streaming.monitor import Monitor
 from otic.streaming.recent import SOUND_SECONDS, Heard, MemorySink, StreamMemory
 from otic.system.clock import iso, utc_now
+from otic.types import StreamStatus
 
 SAVED_SECONDS = 10.0
 
@@ -35,7 +36,7 @@ class View:
     monitor: Monitor
     memory: StreamMemory | None
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> StreamStatus:
         """The state now."""
         return self.monitor.snapshot()
 
@@ -97,7 +98,7 @@ class Desk:
         """The streams that run, in a fixed order."""
         return [View(m.source, m, self.memories.of(m.source)) for m in self._monitors]
 
-    def health(self, now: Snapshot) -> Health:
+    def health(self, now: StreamStatus) -> Health:
         """How a stream does."""
         return judge(now, self.control.paused)
 

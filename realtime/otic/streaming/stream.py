@@ -6,13 +6,10 @@ import time
 from collections.abc import Sequence
 
 from otic import __version__
-from otic.audio.converter import Chunk, Lost
-from otic.audio.sources import Source
-from otic.detection.detector import Item
 from otic.pipeline import Pipeline
-from otic.sinks.contract import AudioSink, Sink, StreamEnd, StreamStart
 from otic.streaming.monitor import Monitor
 from otic.system.clock import iso, utc_now
+from otic.types import AudioSink, Chunk, Item, Lost, Sink, Source, StreamEnd, StreamStart
 
 
 class Stream:

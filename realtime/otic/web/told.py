@@ -12,10 +12,10 @@ import numpy as np
 from otic.review.folder import Mark
 from otic.review.mark import EventKey
 from otic.streaming.health import Health
-from otic.streaming.monitor import Snapshot
 from otic.streaming.recent import Heard, StreamMemory
 from otic.streaming.session_view import View, recording_of
 from otic.system.clock import iso
+from otic.types import StreamStatus
 
 MOST_COLUMNS = 2400
 """Of the picture, that a page is told when it comes: two minutes."""
@@ -58,7 +58,7 @@ class ToldStream:
         before, self._n_scores = self._n_scores, self.memory.n_scores
         return self._n_scores != before
 
-    def now(self, snapshot: Snapshot, health: Health) -> dict[str, Any]:
+    def now(self, snapshot: StreamStatus, health: Health) -> dict[str, Any]:
         """Its state, for people."""
         return {
             "seconds": round(snapshot.seconds, 2),
@@ -77,7 +77,7 @@ class ToldStream:
         }
 
     def latest_scores(
-        self, snapshot: Snapshot, thresholds: Mapping[str, float]
+        self, snapshot: StreamStatus, thresholds: Mapping[str, float]
     ) -> dict[str, Any] | None:
         """The latest smoothed scores, and what is on; None before the first prediction."""
         n = self.memory.n_scores

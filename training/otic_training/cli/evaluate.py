@@ -10,11 +10,11 @@ import json
 
 import numpy as np
 
-from otic.detection.detector import Scores
 from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle
 from otic.pipeline import Pipeline
 from otic.system.log import say
+from otic.types import Scores
 from otic_training.cli.progress import progress
 from otic_training.data.dataset import Clip, Dataset, DatasetError, same_data
 from otic_training.data.windows import MIN_ACTIVE_SHARE, active_part, read_clip

@@ -100,7 +100,9 @@ def feature_code() -> bytes:
 def fitting_code() -> bytes:
     """Stand for that, and the code that trains and tests."""
     here = Path(otic_training.__file__).parent
-    files = [path for room in ("data", "networks", "fitting") for path in (here / room).glob("*.py")]
+    files = [
+        path for room in ("data", "networks", "fitting") for path in (here / room).glob("*.py")
+    ]
     libraries = _versions("tensorflow", "keras", "scikit-learn", "ai-edge-litert")
     return feature_code() + libraries + _contents(sorted(files))
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.audio.converter import Lost
 from otic.audio.sources import FileSource
 from otic.features.frontend import Frontend
 from otic.features.params import FeatureParams
+from otic.types import Lost
 from otic_training.data.dataset import Clip, DatasetError
 
 _F32 = NDArray[np.float32]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.diagnostics.verify import golden_cases
 from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle, save_bundle
 from otic.model.classifier import Classifier
+from otic.model.golden import golden_cases
 from otic_training.networks.tflite import served, to_float, to_int8
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def export(
 def _finished(bundle: Bundle, path: str, model: bytes, weights: str) -> Bundle:
     provenance = {**bundle.provenance, "weights": weights}
     named = replace(bundle, name=Path(path).stem, model=model, provenance=provenance)
-    return replace(named, golden=golden_cases(named))
+    return replace(named, golden=golden_cases(named.features, Classifier(named).predict))
 
 
 def _check_float32(bundle: Bundle, expected: _F32, probe: _F32) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.detection.detector import Began, Event, EventDetector
+from otic.detection.detector import Began, EventDetector
 from otic.detection.thresholds import DecisionParams
 from otic.model.bundle import Bundle
 from otic.pipeline import Pipeline, Predictor
+from otic.types import Event
 
 _F32 = NDArray[np.float32]
 

@@ -246,3 +246,10 @@ def cache_folder() -> Path | None:
 def cache_problem() -> str | None:
     """Why each start compiles anew, in one line; None where it does not."""
     return _state.problem
+
+
+def processor_name() -> str:
+    """LLVM's name of the processor that kernels are compiled for."""
+    from llvmlite import binding
+
+    return str(binding.get_host_cpu_name())

@@ -7,12 +7,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from otic.detection.detector import Event, Item
-from otic.sinks.contract import StreamEnd, StreamStart
 from otic.sinks.delivery.notification import Notice
 from otic.sinks.delivery.spool import Spool
 from otic.sinks.delivery.worker import Courier, CourierStatus
 from otic.system.clock import iso, utc_now
+from otic.types import Event, Item, StreamEnd, StreamStart
 
 _LOOK_SECONDS = 0.05  # how soon a shorter patience is noticed
 _SPOOL_SECONDS = 0.05  # for a thread that is at the disk once the patience is over
@@ -30,7 +29,7 @@ class Outbox:
     are ended first, with the reason ``restart``: how long they went on is not known, so their
     end is when they were last known to be on, the decision that began them; their ``at`` is now.
 
-    Thread safety: as :class:`otic.sinks.contract.Sink`; any thread may call
+    Thread safety: as :class:`otic.types.Sink`; any thread may call
     :meth:`statuses`.
 
     Parameters

@@ -32,7 +32,7 @@ _ATTRIBUTES = ("event", "onset_at", "offset_at", "at", "score", "peak", "reason"
 
 
 class Health(Protocol):
-    """What is told of an input: fields of :class:`otic.streaming.monitor.Snapshot`."""
+    """What is told of an input: fields of :class:`otic.types.StreamStatus`."""
 
     @property
     def seconds(self) -> float: ...
