@@ -16,7 +16,7 @@ from otic.review.folder import ReviewFolder
 from otic.streaming.control import Control
 from otic.streaming.monitor import Monitor, TimedClassifier
 from otic.streaming.recent import MemorySink
-from otic.streaming.session_view import Desk
+from otic.streaming.session_view import SessionView
 from otic.streaming.stream import Stream
 from otic.types import Chunk, Lost
 from tests.helpers import F32, bundled, decision
@@ -73,7 +73,7 @@ class Running:
         )
         self.messages: list[str] = []
         self.review = ReviewFolder(folder / "review", sound=sound_is_written)
-        self.desk = Desk(
+        self.desk = SessionView(
             self.bundle,
             self.control,
             self.memories,

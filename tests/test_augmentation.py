@@ -11,7 +11,7 @@ from otic import Frontend
 from otic_training.data.augmentation import Augmentation, DrawnWindows, fitted, mixed
 from otic_training.data.background import background, background_features, hum, shaped
 from otic_training.data.background import noise as coloured
-from otic_training.data.surroundings import Surroundings, level
+from otic_training.data.surroundings import Backgrounds, level
 from otic_training.networks.teacher import Lesson, heard_at, lessons
 from tests.helpers import F32, SMALL, noise
 
@@ -41,8 +41,8 @@ ALL = replace(
 )
 
 
-def around(others: tuple[F32, ...] = ()) -> Surroundings:
-    return Surroundings(P.window_samples, P.sr, -20.0, others, np.random.default_rng(3))
+def around(others: tuple[F32, ...] = ()) -> Backgrounds:
+    return Backgrounds(P.window_samples, P.sr, -20.0, others, np.random.default_rng(3))
 
 
 def clips(n: int = 6, seconds: float = 1.0) -> list[F32]:
@@ -140,7 +140,7 @@ def test_a_sound_that_has_only_begun_ends_the_window() -> None:
 def test_noise_beside_a_sound_is_as_soft_as_it_says() -> None:
     tone = np.sin(np.arange(4 * P.sr) * 0.3).astype(np.float32) * 0.1
     how = replace(PLAIN, noise_share=1.0, snr_db=(30.0, 30.0))
-    steady = Surroundings(P.window_samples, P.sr, -20.0, (), np.random.default_rng(3))
+    steady = Backgrounds(P.window_samples, P.sr, -20.0, (), np.random.default_rng(3))
     windows = DrawnWindows([tone], np.array([0]), 2, P, how, 0.0, steady, [], 0.0)
     rng = np.random.default_rng(1)
     for _ in range(10):

@@ -65,7 +65,7 @@ def new_sink(
     asked = {"directory": str(folder), "pre_seconds": 1.0, "post_seconds": 0.5, **more}
     told = [] if said is None else said
     return ClipSink(
-        ClipsSettings(**asked), "hall", lambda: NOW, told.append, patience_seconds=lambda: patience
+        ClipsSettings(**asked), "hall", lambda: NOW, told.append, drain_timeout=lambda: patience
     )
 
 
@@ -76,7 +76,7 @@ def feed(
     position = 0
     waiting = sorted(events, key=lambda event: event.time)
     for chunk in chunks:
-        sink.hear(stream, chunk)
+        sink.on_chunk(stream, chunk)
         position += chunk.samples if isinstance(chunk, Lost) else len(chunk)
         while waiting and round(waiting[0].time * SR) <= position:
             sink.write(stream, waiting.pop(0))
@@ -307,14 +307,14 @@ def test_memory_is_bounded(tmp_path: Path, size: int) -> None:
     most = 0
     for _ in range(4):
         for block in blocks(y, size):
-            sink.hear(START, block)
+            sink.on_chunk(START, block)
             most = max(most, sink.kept_bytes)
     assert most <= 2 * (2.0 + 2.0 + 1.0 + 2.0) * SR + 2 * size
     for n in range(20):
         sink.write(START, on(f"label {n}", 38.0, 40.0))
     for _ in range(4):
         for block in blocks(y, size):
-            sink.hear(START, block)
+            sink.on_chunk(START, block)
             most = max(most, sink.kept_bytes)
     assert most <= 2 * (2.0 + 10.0 + 2.0) * SR + 2 * size
     sink.close()
@@ -365,7 +365,7 @@ def test_the_budget_holds_at_every_moment(tmp_path: Path) -> None:
     budget = 50_000
     times = iter(NOW + timedelta(seconds=n) for n in range(10**6))
     asked = ClipsSettings(str(tmp_path), pre_seconds=0.5, post_seconds=0.5, max_megabytes=0.05)
-    sink = ClipSink(asked, "hall", now=lambda: next(times), patience_seconds=lambda: 60.0)
+    sink = ClipSink(asked, "hall", now=lambda: next(times), drain_timeout=lambda: 60.0)
     sink.start(START)
     stop = threading.Event()
     most = 0
@@ -548,9 +548,7 @@ def test_a_replay_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(clip_writer, "_MOST_WAITING_BYTES", 20_000)
     said: list[str] = []
     asked = ClipsSettings(str(tmp_path), pre_seconds=1.0, post_seconds=0.5)
-    sink = ClipSink(
-        asked, "hall", lambda: NOW, said.append, waits=True, patience_seconds=lambda: 20.0
-    )
+    sink = ClipSink(asked, "hall", lambda: NOW, said.append, waits=True, drain_timeout=lambda: 20.0)
     events = [
         event
         for n in range(2, 90, 3)
@@ -657,7 +655,7 @@ def test_what_can_not_be_deleted_is_passed_over(
 def test_other_items_are_not_recorded(tmp_path: Path) -> None:
     sink = new_sink(tmp_path)
     sink.start(START)
-    sink.hear(START, noise(1))
+    sink.on_chunk(START, noise(1))
     sink.write(START, Gap(500, 10))
     sink.write(START, Scores(1000, 1.0, {"dog": 1.0}, {"dog": 1.0}))
     sink.write(START, off("dog", 0.1, 0.2, 0.3))  # of nothing that is known

@@ -17,7 +17,7 @@ from otic.audio.soundscape import synthesise
 from otic.dashboard.canvas import Canvas, PictureRow, Piece, Rect
 from otic.dashboard.frame import Frame
 from otic.dashboard.layout import arrange
-from otic.dashboard.looking import Looking
+from otic.dashboard.looking import ViewState
 from otic.dashboard.panels import draw_sources
 from otic.dashboard.screen import Screen
 from otic.dashboard.still import lines as segments_of
@@ -40,13 +40,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Running:
     return Running(folder, {"a garden.wav": [SCAPE[: 12 * SR]]})
 
 
-def shown(running: Running, columns: int, rows: int, looking: Looking | None = None) -> list[str]:
+def shown(running: Running, columns: int, rows: int, looking: ViewState | None = None) -> list[str]:
     return plain(frame(running, columns, rows, looking), columns, rows)
 
 
-def frame(running: Running, columns: int, rows: int, looking: Looking | None = None) -> list[Piece]:
+def frame(
+    running: Running, columns: int, rows: int, looking: ViewState | None = None
+) -> list[Piece]:
     theme = Theme(TRUE_COLOUR)
-    return Frame(running.desk, looking or Looking(), theme, timing=False).pieces(columns, rows)
+    return Frame(running.desk, looking or ViewState(), theme, timing=False).pieces(columns, rows)
 
 
 def plain(pieces: list[Piece], columns: int, rows: int) -> list[str]:
@@ -78,7 +80,7 @@ def test_what_it_shows(running: Running) -> None:
 def test_at_any_size_nothing_overlaps_or_sticks_out(
     running: Running, columns: int, rows: int, helped: bool, depth: str
 ) -> None:
-    looking = Looking(help=helped, label="rain", said=("x" * 300, "bad", 1e12))
+    looking = ViewState(help=helped, label="rain", said=("x" * 300, "bad", 1e12))
     theme = Theme(depth)
     pieces = Frame(running.desk, looking, theme).pieces(columns, rows)
     taken = np.zeros((rows, columns), int)
@@ -126,7 +128,7 @@ def test_lost_audio_can_not_be_missed(tmp_path: Path) -> None:
         assert banner.content[0][1] == "alarm"
         assert "LOST" in banner.content[0][0]
         assert "0.20 s" in banner.content[0][0]
-        assert "LOST" in shown(running, columns, rows, Looking(help=True))[1]
+        assert "LOST" in shown(running, columns, rows, ViewState(help=True))[1]
     text = shown(running, 80, 24)
     assert "4,410 samples (0.20 s), last at 0:04.2" in text[1]
     assert any("LOST 4,410 samples" in line for line in text[12:])  # in the list, too
@@ -165,7 +167,7 @@ def test_several_sources_have_a_line_each(tmp_path: Path) -> None:
     assert text[2].startswith(" ▸ porch")
     assert text[3].startswith("   garage")
     assert "LOST 2.00 s" in text[3]
-    text = shown(running, 80, 24, Looking(source="garage"))
+    text = shown(running, 80, 24, ViewState(source="garage"))
     assert text[0].startswith(" otic  garage")
     assert "LOST AUDIO" in text[1]
     assert text[4].startswith(" ▸ garage")
@@ -178,7 +180,7 @@ def test_several_sources_have_a_line_each(tmp_path: Path) -> None:
 
 def test_the_next_file_is_looked_at_from_its_beginning(tmp_path: Path) -> None:
     running = Running(tmp_path, {"a.wav": [SCAPE[: 12 * SR]]})
-    looking = Looking(frozen_at=5.0, event=1, label="rain")
+    looking = ViewState(frozen_at=5.0, event=1, label="rain")
     drawn = Frame(running.desk, looking, Theme(TRUE_COLOUR))
     drawn.pieces(80, 24)
     assert (looking.frozen_at, looking.event) == (5.0, 1)
@@ -189,7 +191,7 @@ def test_the_next_file_is_looked_at_from_its_beginning(tmp_path: Path) -> None:
 
 
 def test_frozen_it_shows_what_was(running: Running) -> None:
-    text = shown(running, 80, 24, Looking(frozen_at=5.0))
+    text = shown(running, 80, 24, ViewState(frozen_at=5.0))
     assert "FROZEN −7 s" in text[0]
     assert text[0].rstrip().endswith("0:05.0")
     events = [line[42:].split() for line in text[12:16]]
@@ -199,11 +201,11 @@ def test_frozen_it_shows_what_was(running: Running) -> None:
     assert "━━" in rows["rain"]
     assert text[10].rstrip().endswith("0:05.0")
     assert "-120" not in text[1]
-    drawn = frame(running, 80, 24, Looking(frozen_at=5.0))
+    drawn = frame(running, 80, 24, ViewState(frozen_at=5.0))
     picture = [p.content.array for p in drawn if isinstance(p.content, PictureRow)]
     assert np.concatenate(picture)[:, -10:].min() > 0
     # What is older than the picture is dark, not an error.
-    assert "0:00.0" in shown(running, 80, 24, Looking(frozen_at=0.0))[0]
+    assert "0:00.0" in shown(running, 80, 24, ViewState(frozen_at=0.0))[0]
 
 
 def test_many_classes_show_the_greatest(tmp_path: Path) -> None:
@@ -220,7 +222,7 @@ def test_many_classes_show_the_greatest(tmp_path: Path) -> None:
 
 
 def test_only_what_has_changed_is_written(running: Running) -> None:
-    theme, looking = Theme(TRUE_COLOUR), Looking()
+    theme, looking = Theme(TRUE_COLOUR), ViewState()
     frame = Frame(running.desk, looking, theme, timing=False)
     screen = Screen(theme)
     first = screen.update(frame.pieces(120, 40), 120, 40)
@@ -240,7 +242,7 @@ def test_only_what_has_changed_is_written(running: Running) -> None:
 def test_the_incremental_screen_is_the_whole_one(tmp_path: Path) -> None:
     running = Running(tmp_path, {"mic": []})
     theme = Theme(TRUE_COLOUR)
-    frame = Frame(running.desk, Looking(), theme, timing=False)
+    frame = Frame(running.desk, ViewState(), theme, timing=False)
     screen = Screen(theme)
     written = ""
     for at in range(0, 6 * SR, SR // 3):
@@ -253,7 +255,7 @@ def test_the_incremental_screen_is_the_whole_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_no_colours_where_none_are_wanted(running: Running, depth: str) -> None:
     theme = Theme(depth, unicode=depth != NONE)
-    text = Screen(theme).update(Frame(running.desk, Looking(), theme).pieces(80, 24), 80, 24)
+    text = Screen(theme).update(Frame(running.desk, ViewState(), theme).pieces(80, 24), 80, 24)
     colours = bool(re.search(r"\x1b\[(1;)?([349][0-7]|10[0-7]|[34]8;[25])[;m]", text))
     assert colours == (depth != NONE)
     assert ("38;2;" in text) == (depth == TRUE_COLOUR)

@@ -16,7 +16,7 @@ import soundfile
 from otic.audio.soundscape import synthesise
 from otic.dashboard.canvas import Piece
 from otic.dashboard.frame import Frame
-from otic.dashboard.looking import Looking
+from otic.dashboard.looking import ViewState
 from otic.dashboard.screen import painted
 from otic.dashboard.theme import MANY, NONE, SIXTEEN, TRUE_COLOUR, Theme
 from otic.types import Chunk, Lost
@@ -87,7 +87,7 @@ def test_a_frame_is_the_golden_one(
 ) -> None:
     columns, rows, depth, which = CASES[name]
     theme = Theme(depth)
-    frame = Frame(runnings[which].desk, Looking(), theme, timing=False)
+    frame = Frame(runnings[which].desk, ViewState(), theme, timing=False)
     got = ansi(frame.pieces(columns, rows), rows, theme)
     path = GOLDEN / f"dashboard-{name}.ansi"
     if request.config.getoption("--update-golden"):

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otic.audio.soundscape import synthesise
-from otic.dashboard.hands import Hands
+from otic.dashboard.hands import KeyBindings
 from otic.dashboard.keys import KeyReader
-from otic.dashboard.looking import Looking
+from otic.dashboard.looking import ViewState
 from otic.dashboard.panels import HELP
 from otic.types import Lost
 from tests.desks import Running
@@ -67,8 +67,8 @@ ALL_KEYS = [
 @pytest.mark.parametrize("sounds", [{}, {"mic": []}, {"mic": [Lost(SR)]}], ids=str)
 def test_no_key_fails_where_there_is_nothing(tmp_path: Path, sounds: dict[str, list[Lost]]) -> None:
     running = Running(tmp_path, {name: list(chunks) for name, chunks in sounds.items()})
-    looking = Looking()
-    hands = Hands(running.desk, looking)
+    looking = ViewState()
+    hands = KeyBindings(running.desk, looking)
     for key in ALL_KEYS:
         hands.press(key)
     assert not list(tmp_path.glob("**/review.jsonl"))
@@ -79,8 +79,8 @@ def test_no_key_fails_where_there_is_nothing(tmp_path: Path, sounds: dict[str, l
 
 def test_an_earlier_event_is_chosen_and_marked(tmp_path: Path) -> None:
     running = Running(tmp_path, {"garden": [SCAPE[: 12 * SR]]})
-    looking = Looking()
-    hands = Hands(running.desk, looking)
+    looking = ViewState()
+    hands = KeyBindings(running.desk, looking)
     memory = running.desk.views()[0].memory
     assert memory is not None
     last, before = memory.heard()[-1], memory.heard()[-2]
@@ -106,8 +106,8 @@ def test_frozen_no_event_is_marked_that_is_not_shown(tmp_path: Path) -> None:
     memory = running.desk.views()[0].memory
     assert memory is not None
     rain, last = memory.heard()[0], memory.heard()[-1]
-    looking = Looking(frozen_at=rain.decided + 0.1)
-    hands = Hands(running.desk, looking)
+    looking = ViewState(frozen_at=rain.decided + 0.1)
+    hands = KeyBindings(running.desk, looking)
     hands.press("y")
     mark = running.desk.verdict(memory, rain)
     assert mark is not None
@@ -119,8 +119,8 @@ def test_frozen_no_event_is_marked_that_is_not_shown(tmp_path: Path) -> None:
 
 def test_thresholds_stay_within_their_range(tmp_path: Path) -> None:
     running = Running(tmp_path, {"mic": []})
-    looking = Looking(label="rain")
-    hands = Hands(running.desk, looking)
+    looking = ViewState(label="rain")
+    hands = KeyBindings(running.desk, looking)
     for _ in range(30):
         hands.press("+")
     assert running.control.thresholds["rain"] == 1.0
@@ -133,8 +133,8 @@ def test_thresholds_stay_within_their_range(tmp_path: Path) -> None:
 
 def test_going_back_ends_at_the_beginning_and_forward_at_now(tmp_path: Path) -> None:
     running = Running(tmp_path, {"mic": [SCAPE[: 12 * SR]]})
-    looking = Looking()
-    hands = Hands(running.desk, looking)
+    looking = ViewState()
+    hands = KeyBindings(running.desk, looking)
     hands.press("page up")
     assert looking.frozen_at == pytest.approx(2.0)
     hands.press("page up")

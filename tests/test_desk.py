@@ -17,7 +17,7 @@ from otic.config.settings import ClipsSettings, ReviewSettings, Settings
 from otic.errors import OticError, ParameterError
 from otic.streaming.control import Control
 from otic.streaming.health import ALARM, OK, WARNING, judge
-from otic.streaming.session_view import SAVED_SECONDS, Desk, open_desk, recording_of
+from otic.streaming.session_view import SAVED_SECONDS, SessionView, open_session_view, recording_of
 from otic.streaming.stop import Stop
 from otic.types import Lost, StreamStatus
 from tests.desks import Running
@@ -129,7 +129,7 @@ def test_changed_thresholds_are_told_in_the_end(running: Running) -> None:
 def test_the_option_that_is_told_means_the_same_in_a_shell(running: Running) -> None:
     labels = ("Dental drill, dentist's drill", "$(touch x)", "Dog")
     running.desk.control = control = Control(labels, decision(3))
-    running.desk = Desk(
+    running.desk = SessionView(
         running.bundle, control, running.memories, "test", None, Path(), thresholds=("Dog=0.3",)
     )
     assert running.desk.changes() == []
@@ -148,14 +148,14 @@ def test_the_desk_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     bundle = bundled()
     control = Control(bundle.labels, bundle.decision)
-    desk = open_desk(Settings(name="porch"), bundle, control, ["hello"])
+    desk = open_session_view(Settings(name="porch"), bundle, control, ["hello"])
     assert desk.sensor == "porch"
     assert desk.views() == []
     assert desk.messages == ["hello"]
     assert desk.review is not None
     assert desk.review.path == tmp_path / "otic" / "review"
     off = Settings(review=ReviewSettings(enabled=False), clips=ClipsSettings(enabled=False))
-    assert open_desk(off, bundle, control).review is None
+    assert open_session_view(off, bundle, control).review is None
 
 
 def test_control_holds_thresholds_and_wishes() -> None:
@@ -182,11 +182,11 @@ def test_control_holds_thresholds_and_wishes() -> None:
 def test_a_signal_that_is_no_wish_to_stop_lets_the_loop_sleep_again() -> None:
     reader, writer = os.pipe()
     control = Control(("quiet",), decision(1))
-    control.sleep_again()
+    control.clear_wakeup()
     control.bind(Stop(reader))
-    control.sleep_again()  # nothing to take
+    control.clear_wakeup()  # nothing to take
     os.write(writer, b"\x14")
-    control.sleep_again()
+    control.clear_wakeup()
     os.set_blocking(reader, False)
     with pytest.raises(BlockingIOError):
         os.read(reader, 1)

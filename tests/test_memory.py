@@ -94,9 +94,9 @@ def test_the_oldest_events_are_forgotten(memory: StreamMemory) -> None:
 
 def test_sound_is_kept_for_a_while_and_gaps_are_silence(memory: StreamMemory) -> None:
     y = noise(SR * 3)
-    memory.hear(y)
-    memory.hear(Lost(SR))
-    memory.hear(y[:SR])
+    memory.on_chunk(y)
+    memory.on_chunk(Lost(SR))
+    memory.on_chunk(y[:SR])
     memory.write(Gap(3 * SR, SR))
     assert memory.seconds == 5.0
     begin, pieces = memory.sound(2.5, 4.5)
@@ -111,7 +111,7 @@ def test_sound_is_kept_for_a_while_and_gaps_are_silence(memory: StreamMemory) ->
     assert memory.sound(-3.0, 0.5)[0] == 0.0
     assert memory.sound(8.0, 9.0)[1] == ()
     for _ in range(round(SOUND_SECONDS)):
-        memory.hear(y[:SR])
+        memory.on_chunk(y[:SR])
     first, pieces = memory.sound(0.0, 10.0)
     assert 5.0 <= first <= 6.0
     kept = sum(map(len, memory.sound(0.0, 1e6)[1])) / SR
@@ -119,10 +119,10 @@ def test_sound_is_kept_for_a_while_and_gaps_are_silence(memory: StreamMemory) ->
 
 
 def test_the_picture_has_a_column_for_each_moment(memory: StreamMemory) -> None:
-    memory.hear(noise(SR * 2))
+    memory.on_chunk(noise(SR * 2))
     bad = noise(SR)
     bad[100:200] = np.nan
-    memory.hear(bad)
+    memory.on_chunk(bad)
     assert memory.next_column == pytest.approx(3.0 / memory.column_seconds, abs=1)
     columns = memory.columns(0, memory.next_column)
     assert columns.shape == (memory.next_column, SMALL.n_mels)
@@ -133,14 +133,14 @@ def test_the_picture_has_a_column_for_each_moment(memory: StreamMemory) -> None:
 def test_a_gap_that_a_person_wanted_is_told_apart() -> None:
     paused = False
     memory = StreamMemory(start(), small_bundle(), lambda: NOW, lambda: paused)
-    memory.hear(noise(SR))
+    memory.on_chunk(noise(SR))
     paused = True
-    memory.hear(Lost(SR))
+    memory.on_chunk(Lost(SR))
     paused = False
-    memory.hear(noise(SR))
+    memory.on_chunk(noise(SR))
     memory.write(Gap(SR, SR))
-    memory.hear(Lost(SR))
-    memory.hear(noise(SR))
+    memory.on_chunk(Lost(SR))
+    memory.on_chunk(noise(SR))
     memory.write(Gap(3 * SR, SR))
     assert [h.wanted for h in memory.heard()] == [True, False]
     assert [h.onset for h in memory.heard()] == [1.0, 3.0]
@@ -148,7 +148,7 @@ def test_a_gap_that_a_person_wanted_is_told_apart() -> None:
 
 def test_without_sound_there_is_still_a_picture() -> None:
     memory = StreamMemory(start(), small_bundle(), lambda: NOW, keeps_sound=False)
-    memory.hear(noise(SR * 2))
+    memory.on_chunk(noise(SR * 2))
     assert memory.seconds == 2.0
     assert memory.sound(0.0, 2.0)[1] == ()
     assert memory.columns(5, 30).all()
@@ -158,7 +158,7 @@ def test_without_sound_there_is_still_a_picture() -> None:
 def test_the_sink_keeps_sound_only_where_it_may(kept: bool) -> None:
     sink = MemorySink(small_bundle(), lambda: NOW, keeps_sound=kept)
     sink.start(start())
-    sink.hear(start(), noise(SR))
+    sink.on_chunk(start(), noise(SR))
     memory = sink.of("mic")
     assert memory is not None
     assert bool(memory.sound(0.0, 1.0)[1]) == kept
@@ -181,7 +181,7 @@ def test_one_looks_while_another_listens(memory: StreamMemory) -> None:
     def listen() -> None:
         y = noise(2000)
         for number in range(300):  # 75 s: nothing is forgotten yet
-            memory.hear(y)
+            memory.on_chunk(y)
             memory.write(score(number))
         done.set()
 
@@ -207,7 +207,7 @@ def test_the_sink_keeps_each_stream_by_its_name() -> None:
     one, other = start("one"), start("other")
     for stream in (one, other):
         sink.start(stream)
-    sink.hear(one, noise(SR))
+    sink.on_chunk(one, noise(SR))
     sink.write(other, score(3))
     first, second = sink.of("one"), sink.of("other")
     assert first is not None

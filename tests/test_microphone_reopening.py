@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from otic.audio import microphone
-from otic.audio.capture_process import Heard
+from otic.audio.capture_process import CapturedBlock
 from otic.audio.microphone import Microphone
 from otic.errors import DeviceError
 from otic.system import backoff
@@ -48,7 +48,7 @@ class FakeProcess:
     def __init__(self, room: Room, **options: Any) -> None:
         self._room = room
         self._delivered_until = room.now
-        self.left: list[Heard] = []  # what is still in the pipe of a process that has ended
+        self.left: list[CapturedBlock] = []  # what is still in the pipe of a process that has ended
         room.processes.append(self)
         room.options.append(options)
         room.open_processes += 1
@@ -65,7 +65,7 @@ class FakeProcess:
             raise DeviceError("no input device 'Fake'")
         return self._room.facts
 
-    def read(self, channels: int) -> list[Heard]:
+    def read(self, channels: int) -> list[CapturedBlock]:
         found, self.left = self.left, []
         while self._delivered_until + 0.1 <= self._room.now + 1e-9:
             self._delivered_until += 0.1
@@ -73,7 +73,7 @@ class FakeProcess:
                 continue
             samples = noise(TENTH, seed=len(found) + 1, level=self._room.level)[:, None]
             ends_at = self._delivered_until
-            found.append(Heard(0, self._room.overruns, 0.25, ends_at, samples))
+            found.append(CapturedBlock(0, self._room.overruns, 0.25, ends_at, samples))
         return found
 
     def close(self) -> None:

@@ -209,7 +209,7 @@ def test_a_clean_stop_delivers_the_last_events_and_takes_no_second(tmp_path: Pat
         """Of a minute until those that work are done."""
         return 60.0 if any(map(spool.waiting, names[:2])) else 0.4
 
-    sink = Outbox("hall", spool, couriers, new_id=lambda: next(ids), patience_seconds=patience)
+    sink = Outbox("hall", spool, couriers, new_id=lambda: next(ids), drain_timeout=patience)
     sink.write(FRONT, on("dog", 1.0, 2.0))
     sink.write(FRONT, off("dog", 1.0, 3.0))
     begin = time.monotonic()
@@ -229,7 +229,7 @@ def test_a_clean_stop_delivers_the_last_events_and_takes_no_second(tmp_path: Pat
 def test_a_stop_with_nothing_to_wait_for_is_immediate(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.db", ["inbox"], 100)
     courier = Courier(Inbox(), spool, lambda line: None, idle_seconds=60.0)
-    sink = Outbox("hall", spool, [courier], patience_seconds=lambda: 60.0)
+    sink = Outbox("hall", spool, [courier], drain_timeout=lambda: 60.0)
     begin = time.monotonic()
     sink.close()
     assert time.monotonic() - begin < 10.0
@@ -264,7 +264,7 @@ def test_what_was_not_delivered_is_said_and_counted(tmp_path: Path, on_disk: boo
     def patience() -> float:
         return 60.0 if spool.waiting("other") else 0.3
 
-    sink = Outbox("hall", spool, couriers, patience_seconds=patience, say=said.append)
+    sink = Outbox("hall", spool, couriers, drain_timeout=patience, say=said.append)
     sink.write(FRONT, on("dog", 1.0, 2.0))
     sink.close()
     where = "" if path is None else f", they wait in '{path}'"
@@ -281,7 +281,7 @@ def test_a_patience_that_becomes_shorter_ends_the_wait() -> None:
     receiver.trouble["deliver"] = raising(DeliveryError("no route"))
     patience = [60.0]
     courier = Courier(receiver, spool, lambda line: None)
-    sink = Outbox("hall", spool, [courier], patience_seconds=lambda: patience[0])
+    sink = Outbox("hall", spool, [courier], drain_timeout=lambda: patience[0])
     sink.write(FRONT, on("dog", 1.0, 2.0))
     timer = threading.Timer(0.5, lambda: patience.__setitem__(0, 0.1))
     timer.start()

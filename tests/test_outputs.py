@@ -64,7 +64,7 @@ def hear(sinks: list[Sink]) -> None:
     for sink in sinks:
         sink.start(START)
         if isinstance(sink, AudioSink):
-            sink.hear(START, np.zeros(44100, np.float32))
+            sink.on_chunk(START, np.zeros(44100, np.float32))
         sink.write(START, ON)
 
 

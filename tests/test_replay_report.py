@@ -218,7 +218,7 @@ def page(path: Path, labels: tuple[str, ...] = ("quiet", "loud", "odd"), n_files
             items += (
                 pipeline.lose(chunk.samples) if isinstance(chunk, Lost) else pipeline.process(chunk)
             )
-            report.hear(stream, chunk)
+            report.on_chunk(stream, chunk)
         for item in [*items, *pipeline.flush()]:
             report.write(stream, item)
         report.end(stream, StreamEnd(pipeline.sample, pipeline.sample / 8000, pipeline.lost))

@@ -17,13 +17,13 @@ from otic_training.data.windows import read_clip, sounding_part
 from otic_training.scoring.detections import Judged, delays, event_figures, psds, segment_figures
 from otic_training.scoring.predictions import (
     Detection,
-    Heard,
+    Predictions,
     at_threshold,
     at_thresholds,
     decide,
-    hear,
     naive,
     paired,
+    predictions_of,
 )
 from tests.helpers import FakeClassifier, decision, noise, small_bundle
 
@@ -60,8 +60,8 @@ def test_every_sound_is_once_where_the_truth_says_at_its_level() -> None:
         busy[round(t.onset * SR) : round(t.offset * SR)] = True
     room = float(np.mean(soundscape.y[~busy].astype(float) ** 2))
     for t in alone:
-        heard = soundscape.y[round(t.onset * SR) : round(t.offset * SR)].astype(float)
-        snr_db = 10 * np.log10(max(np.mean(heard**2) / room - 1.0, 1e-3))
+        predictions = soundscape.y[round(t.onset * SR) : round(t.offset * SR)].astype(float)
+        snr_db = 10 * np.log10(max(np.mean(predictions**2) / room - 1.0, 1e-3))
         assert snr_db == pytest.approx(t.snr_db, abs=1.5)
 
 
@@ -135,16 +135,16 @@ def test_what_is_decided_later_is_what_the_pipeline_decides() -> None:
     pipe = Pipeline(bundle, FakeClassifier())
     items = [*pipe.process(y), *pipe.flush()]
     live = paired([item for item in items if isinstance(item, Event)])
-    heard = hear(bundle, FakeClassifier(), y)
+    predictions = predictions_of(bundle, FakeClassifier(), y)
     assert len(live) > 3
-    assert decide(heard, bundle.decision) == live
-    assert decide(hear(bundle, FakeClassifier(), y[:10]), bundle.decision) == []
+    assert decide(predictions, bundle.decision) == live
+    assert decide(predictions_of(bundle, FakeClassifier(), y[:10]), bundle.decision) == []
 
 
-def heard_scores(scores: list[float]) -> Heard:
+def heard_scores(scores: list[float]) -> Predictions:
     sample = np.arange(1, len(scores) + 1) * 100
     values = np.array(scores, np.float32)[:, None]
-    return Heard(("x",), 1000, int(sample[-1]), sample, values, sample - 50)
+    return Predictions(("x",), 1000, int(sample[-1]), sample, values, sample - 50)
 
 
 def test_the_naive_rule() -> None:

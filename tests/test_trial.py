@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from otic.errors import BundleError
 from otic.model import sandbox as trial
 from otic.model.bundle import load_bundle, save_bundle
-from otic.model.sandbox import load_tried_bundle
+from otic.model.sandbox import load_checked_bundle
 from tests.helpers import bundled, one_line, otic
 
 
@@ -43,8 +43,8 @@ def test_a_good_model_is_tried_and_a_bundled_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_bundle(tmp_path / "good.tflite", bundled())
-    assert load_tried_bundle(str(tmp_path / "good.tflite")).labels == bundled().labels
+    assert load_checked_bundle(str(tmp_path / "good.tflite")).labels == bundled().labels
     monkeypatch.setattr(trial, "_TRIAL_SECONDS", 0.0)
-    assert load_tried_bundle("esc10-tiny") == load_bundle("esc10-tiny")
+    assert load_checked_bundle("esc10-tiny") == load_bundle("esc10-tiny")
     with pytest.raises(BundleError, match="takes more than 0 s for one window"):
-        load_tried_bundle(str(tmp_path / "good.tflite"))
+        load_checked_bundle(str(tmp_path / "good.tflite"))

@@ -78,7 +78,7 @@ def test_a_page_is_told_what_is_heard(room: Room, server: WebServer) -> None:
         room.lose(4000)
         page.wait_for(lambda told: told.now["health"][0] == "alarm")
         assert page.only.now["lost"] == 4000
-        room.hear(loud(800))
+        room.on_chunk(loud(800))
         page.wait_for(lambda told: 2 in told.events)
         assert page.only.events[2]["label"] == ""
         assert page.only.events[2]["lost_seconds"] == 0.5
@@ -98,7 +98,7 @@ def test_a_page_that_comes_back_is_told_what_it_missed_and_no_more(
     seen = set(first.only.levels)
     room.bang(1)
     room.lose(800)
-    room.hear(np.zeros(8000, np.float32))
+    room.on_chunk(np.zeros(8000, np.float32))
     with opened(server.url, had) as second:
         second.wait_for(lambda told: len(told.events) >= 2)
         second.wait_for(lambda told: told.next_column > max(seen) + 40)
@@ -116,8 +116,8 @@ def test_a_page_that_comes_back_is_told_what_it_missed_and_no_more(
 def test_several_streams(tmp_path: Path) -> None:
     room = Room(tmp_path, "yard", "küche")
     with served(room) as server, opened(server.url) as page:
-        room.hear(loud(8000), 0)
-        room.hear(np.zeros(8000, np.float32), 1)
+        room.on_chunk(loud(8000), 0)
+        room.on_chunk(np.zeros(8000, np.float32), 1)
         page.wait_for(lambda told: told.next_column > 10)
         yard, kitchen = page.streams.values()
         page.wait_for(lambda _: kitchen.next_column > 10)
@@ -150,7 +150,7 @@ def _stall(room: Room, server: WebServer) -> None:
     def talk() -> None:
         y = noise(8000 * 20)
         while not done.is_set():  # 400 columns of 24 bands each time: much more than ever
-            room.hear(y)
+            room.on_chunk(y)
 
     talker = threading.Thread(target=talk)
     talker.start()

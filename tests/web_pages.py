@@ -30,7 +30,7 @@ from otic.sinks.clips import ClipSink
 from otic.streaming.control import Control
 from otic.streaming.monitor import Monitor, TimedClassifier
 from otic.streaming.recent import MemorySink
-from otic.streaming.session_view import Desk
+from otic.streaming.session_view import SessionView
 from otic.streaming.stream import Stream
 from otic.types import Chunk, Lost, Sink, SourceHealth
 from otic.web.server import WebServer
@@ -76,10 +76,8 @@ class Room:
         }
         self.settings = Settings(name="yard", **{**given, **settings})
         (folder / "clips").mkdir(exist_ok=True)
-        self.clips = ClipSink(
-            self.settings.clips, "yard", waits=True, patience_seconds=lambda: 60.0
-        )
-        self.desk = Desk(
+        self.clips = ClipSink(self.settings.clips, "yard", waits=True, drain_timeout=lambda: 60.0)
+        self.desk = SessionView(
             self.bundle,
             Control(self.bundle.labels, self.bundle.decision),
             self.memories,
@@ -104,18 +102,18 @@ class Room:
             stream.begin()
         self.desk.show(monitors)
 
-    def hear(self, chunk: Chunk, stream: int = 0) -> None:
+    def on_chunk(self, chunk: Chunk, stream: int = 0) -> None:
         self._sources[stream].given.append(chunk)
         while self._streams[stream].look() and self._streams[stream].next_chunk is not None:
             self._streams[stream].take()
 
     def lose(self, n: int) -> None:
-        self.hear(Lost(n))
+        self.on_chunk(Lost(n))
 
     def bang(self, seed: int = 0) -> None:
         """A second of a loud sound, which is an event, and two of silence."""
-        self.hear(loud(8000, seed))
-        self.hear(np.zeros(16000, np.float32))
+        self.on_chunk(loud(8000, seed))
+        self.on_chunk(np.zeros(16000, np.float32))
 
 
 def loud(n: int, seed: int = 0) -> F32:

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otic.detection.detector import Began, EventDetector
+from otic.detection.detector import EventDetector, FindOnset
 from otic.detection.onset import first_rise
 from otic.detection.unknown import UNKNOWN, UnknownSounds
 from otic.errors import ParameterError
@@ -41,7 +41,7 @@ class Detector(Protocol):
     def start(self, sample: int) -> None: ...
 
     def update(
-        self, sample: int, scores: NDArray[np.float32], began: Began
+        self, sample: int, scores: NDArray[np.float32], began: FindOnset
     ) -> tuple[NDArray[np.float64], list[Event]]: ...
 
     def close(self, sample: int) -> list[Event]: ...

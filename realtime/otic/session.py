@@ -27,7 +27,7 @@ from otic.system.sd_notify import Notifier
 from otic.types import Event, Sink, Source, StreamStatus
 
 if TYPE_CHECKING:
-    from otic.streaming.session_view import Desk
+    from otic.streaming.session_view import SessionView
 
 _STOP_SECONDS, _REPLAY_STOP_SECONDS = 0.3, 10.0  # for receivers, at the end
 _STATUS_SECONDS = 1.0
@@ -63,9 +63,9 @@ class Plan:
         See :meth:`otic.streaming.runner.Runner.run`.
     duration_seconds : float or None
         Likewise.
-    at_once : bool
+    concurrent : bool
         Whether the sources run at the same time.
-    must_be_there : bool
+    require_devices : bool
         Whether a microphone that is not there is an error, or waited for.
     permanent : bool
         A sensor: events are told on standard error, too, and its log goes on where it was.
@@ -84,8 +84,8 @@ class Plan:
     extra_sinks: Sequence[Sink] = ()
     speed: float | None = 1.0
     duration_seconds: float | None = None
-    at_once: bool = False
-    must_be_there: bool = True
+    concurrent: bool = False
+    require_devices: bool = True
     permanent: bool = False
     live: bool = False
     dashboard: bool = True
@@ -133,15 +133,15 @@ class _Session:
         self._monitors: list[Monitor] = []
         self._status_at = 0.0
         self._shown = False
-        self._desk: Desk | None = None
+        self._desk: SessionView | None = None
         self._still = plan.still  # None once it is drawn
 
     def run(self, stop: Stop) -> list[SourceError]:
         """All sources; the failures of those that had one."""
         plan = self._plan
-        if not plan.at_once:
+        if not plan.concurrent:
             return self._run_groups(stop, [[each] for each in plan.openers], plan.names)
-        sources = open_all(plan.openers, plan.must_be_there, lambda: stop.requested)
+        sources = open_all(plan.openers, plan.require_devices, lambda: stop.requested)
         try:
             names = [source.name for source in sources]
             return self._run_groups(stop, [[lambda s=s: s for s in sources]], names)  # type: ignore[misc]
@@ -164,9 +164,9 @@ class _Session:
             names,
             self._health,
             plain_text=not shown and plan.still is None and (log is None or plan.permanent),
-            at_once=plan.at_once and len(names) > 1,
+            concurrent=plan.concurrent and len(names) > 1,
             # A stop that is asked for while a replay waits for receivers ends that, too.
-            patience_seconds=lambda: (
+            drain_timeout=lambda: (
                 _STOP_SECONDS if plan.live or stop.requested else _REPLAY_STOP_SECONDS
             ),
             permanent=plan.permanent,
@@ -178,7 +178,7 @@ class _Session:
                 if stop.requested:
                     break
                 try:
-                    sources = open_all(group, plan.must_be_there, lambda: stop.requested)
+                    sources = open_all(group, plan.require_devices, lambda: stop.requested)
                     self._run_group(sources, [*plan.extra_sinks, *opened.sinks], stop, desk)
                 except SourceError as error:
                     failures.append(error)
@@ -198,7 +198,7 @@ class _Session:
         sources: Sequence[Source],
         sinks: Sequence[Sink],
         stop: Stop,
-        desk: Desk | None,
+        desk: SessionView | None,
     ) -> None:
         self._monitors = [self._runner.monitor(source) for source in sources]
         inputs = list(zip(sources, self._monitors, strict=True))
@@ -217,14 +217,14 @@ class _Session:
             self.notes += [line for each in inputs for line in self._too_short(*each)]
 
     @contextmanager
-    def _looked_at(self, shown: bool) -> Iterator[Desk | None]:
+    def _looked_at(self, shown: bool) -> Iterator[SessionView | None]:
         """What the dashboard and the page look at, while they do; None where there is neither."""
         settings = self._plan.settings
         self._shown = shown
         if not shown and settings.web.listen is None and self._still is None:
             yield None
             return
-        from otic.streaming.session_view import open_desk
+        from otic.streaming.session_view import open_session_view
 
         if self._still is not None:  # nobody's marks shall be in it
             settings = replace(settings, review=ReviewSettings(enabled=False))
@@ -232,7 +232,7 @@ class _Session:
         with ExitStack() as stack:
             # What is said meanwhile is on the dashboard, and printed when it has gone.
             messages = stack.enter_context(held_messages()) if shown else ()
-            desk = open_desk(settings, self._plan.bundle, self._control, messages)
+            desk = open_session_view(settings, self._plan.bundle, self._control, messages)
             self._desk = desk
             if settings.web.listen is not None:
                 from otic.web.server import WebServer

@@ -221,7 +221,7 @@ class Sink(Protocol):
 class AudioSink(Sink, Protocol):
     """A sink that is also given the audio itself."""
 
-    def hear(self, stream: StreamStart, chunk: Chunk) -> None:
+    def on_chunk(self, stream: StreamStart, chunk: Chunk) -> None:
         """The pipeline is about to take ``chunk``; what it completes is written next."""
 
 

@@ -216,8 +216,8 @@ def live(plan: LifePlan) -> None:
             ["mic"],
             dict,
             plain_text=False,
-            at_once=False,
-            patience_seconds=lambda: 0.3,
+            concurrent=False,
+            drain_timeout=lambda: 0.3,
             permanent=True,
         )
         with outputs as opened:

@@ -22,7 +22,7 @@ _END_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Heard:
+class CapturedBlock:
     """One block of a capture.
 
     Attributes
@@ -103,7 +103,7 @@ class CaptureProcess:
             raise DeviceError(facts["error"])
         return facts
 
-    def read(self, channels: int) -> list[Heard]:
+    def read(self, channels: int) -> list[CapturedBlock]:
         """The blocks that are there."""
         self._receive()
         blocks = []
@@ -114,7 +114,9 @@ class CaptureProcess:
                 break
             samples = np.frombuffer(bytes(self._received[HEADER.size : end]), np.float32)
             del self._received[:end]
-            blocks.append(Heard(lost, overruns, fill, ends_at, samples.reshape(frames, channels)))
+            blocks.append(
+                CapturedBlock(lost, overruns, fill, ends_at, samples.reshape(frames, channels))
+            )
         return blocks
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from otic.audio.devices import check_channel, find_device, negotiate, portaudio
 from otic.audio.ring_buffer import RingBuffer
 from otic.errors import DeviceError
-from otic.system.log import hushed_libraries
+from otic.system.log import silence_native_stderr
 
 HEADER = struct.Struct("<IIfdI")
 """Frames lost just before the block; overruns so far (that PortAudio reported, and of the ring);
@@ -79,7 +79,7 @@ class Capture:
         self._overflows = 0  # reported by PortAudio
         self._overruns = 0  # of the ring
         try:
-            with hushed_libraries():
+            with silence_native_stderr():
                 self._stream = sounddevice.InputStream(
                     device=device["index"],
                     samplerate=self.rate,

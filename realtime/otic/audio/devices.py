@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from otic.errors import DeviceError
-from otic.system.log import hushed_libraries
+from otic.system.log import silence_native_stderr
 
 PULSE = "pulse:"
 """``pulse:NAME`` is the source NAME of PulseAudio or PipeWire, as ``pactl list short sources``
@@ -32,7 +32,7 @@ def portaudio() -> ModuleType:
         If PortAudio is not installed or can't start.
     """
     try:
-        with hushed_libraries():
+        with silence_native_stderr():
             import sounddevice
     except OSError as error:
         raise DeviceError(
@@ -164,7 +164,7 @@ def negotiate(device: dict[str, Any], sr: int, channel: int | None) -> tuple[int
     for rate in dict.fromkeys((device["rate"], *_USUAL_RATES, sr)):
         for channels in dict.fromkeys((wanted, device["channels"])):
             try:
-                with hushed_libraries():
+                with silence_native_stderr():
                     sounddevice.check_input_settings(
                         device["index"], channels, "float32", samplerate=rate
                     )

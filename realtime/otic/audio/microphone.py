@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from otic.audio.capture_process import CaptureProcess, Heard
+from otic.audio.capture_process import CapturedBlock, CaptureProcess
 from otic.audio.converter import Converter
 from otic.audio.sources import unusable_warning
 from otic.errors import DeviceError
@@ -227,7 +227,7 @@ class Microphone:
             self._lost_seconds += missed / self._sr
             yield Lost(missed)
 
-    def _missed(self, first: Heard) -> Iterator[Chunk]:
+    def _missed(self, first: CapturedBlock) -> Iterator[Chunk]:
         """With the first block of a device: the rest of what was not heard before it."""
         assert self._opened is not None
         if self._steady == 0.0 and self._heard_until is not None:
@@ -239,7 +239,7 @@ class Microphone:
             self._say(f"{self.name}: heard again")
             self._trouble = ""
 
-    def _take(self, block: Heard) -> Iterator[Chunk]:
+    def _take(self, block: CapturedBlock) -> Iterator[Chunk]:
         assert self._opened is not None
         rate = self._opened["rate"]
         self._lost_seconds += block.lost / rate

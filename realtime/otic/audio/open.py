@@ -83,14 +83,14 @@ def recordings(args: argparse.Namespace, sr: int, block: int) -> list[OpenSource
 
 
 def open_all(
-    openers: Sequence[OpenSource], must_be_there: bool, give_up: Callable[[], bool]
+    openers: Sequence[OpenSource], require_devices: bool, give_up: Callable[[], bool]
 ) -> list[Source]:
     """Open them all, or none; names that occur twice get a number.
 
     Parameters
     ----------
     openers : sequence of callable
-    must_be_there : bool
+    require_devices : bool
         Whether a microphone that is not there is an error; else it is waited for later.
     give_up : callable
         Asked while a microphone is opened: True ends it early.
@@ -105,7 +105,7 @@ def open_all(
         for open_source in openers:
             sources.append(open_source())  # noqa: PERF401 - those before a failure are closed
         for source in sources:  # begun all, so that they open at the same time
-            if must_be_there and isinstance(source, Microphone):
+            if require_devices and isinstance(source, Microphone):
                 source.await_opening(give_up)
     except BaseException:
         for source in sources:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from otic.audio.converter import Converter
 from otic.errors import SourceError
-from otic.system.log import hushed_libraries
+from otic.system.log import silence_native_stderr
 from otic.types import MAX_AMPLITUDE, Chunk, SourceHealth
 
 MAX_CHANNELS = 256  # of a file; the largest microphone arrays have as many
@@ -99,7 +99,7 @@ class FileSource(Unbuffered):
         self.name = Path(shown).name
         self._failure: type[Exception] = soundfile.SoundFileError
         try:
-            with hushed_libraries():
+            with silence_native_stderr():
                 self._file = Sequential(os.fsencode(path))
         except (soundfile.SoundFileError, OSError) as error:
             raise SourceError(

@@ -8,7 +8,7 @@ import sys
 from otic.audio.soundscape import PlannedSound, synthesise
 from otic.audio.sources import ArraySource
 from otic.cli.live import block_size, log_settings
-from otic.model.sandbox import load_tried_bundle
+from otic.model.sandbox import load_checked_bundle
 from otic.session import Plan, run_plan
 from otic.types import Event, Item, StreamEnd, StreamStart
 
@@ -36,7 +36,7 @@ class _Heard:
 
 def demo(args: argparse.Namespace) -> int:
     """Classify the soundscape and print what was synthesised beside what was heard."""
-    bundle = load_tried_bundle(args.model)
+    bundle = load_checked_bundle(args.model)
     sr = bundle.features.sr
     y, plan = synthesise(sr)
     heard = _Heard()

@@ -15,7 +15,7 @@ from otic.config.settings import JsonlSettings, Settings, WebSettings
 from otic.config.values import DEFAULT_MODEL
 from otic.errors import ConfigurationError, ParameterError, SinkError
 from otic.model.bundle import Bundle
-from otic.model.sandbox import load_tried_bundle
+from otic.model.sandbox import load_checked_bundle
 from otic.session import Plan, Still, run_plan
 from otic.types import Sink
 
@@ -38,15 +38,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _listen(args: argparse.Namespace, settings: Settings, permanent: bool, wait: bool) -> int:
     _refuse_to_overwrite(args, "--jsonl", settings.jsonl.path, settings)
-    bundle = _with_thresholds(load_tried_bundle(settings.model or DEFAULT_MODEL), settings)
+    bundle = _with_thresholds(load_checked_bundle(settings.model or DEFAULT_MODEL), settings)
     return run_plan(
         Plan(
             settings,
             bundle,
             microphones(settings, bundle.features.sr),
             duration_seconds=args.duration,
-            at_once=True,
-            must_be_there=not wait,
+            concurrent=True,
+            require_devices=not wait,
             permanent=permanent,
             live=True,
             dashboard=not args.no_dashboard,
@@ -63,7 +63,7 @@ def replay(args: argparse.Namespace) -> int:
     _refuse_to_overwrite(args, "--jsonl", settings.jsonl.path, settings)
     _refuse_to_overwrite(args, "--report", args.report, settings)
     still = _still(args, settings)
-    bundle = _with_thresholds(load_tried_bundle(args.model), settings)
+    bundle = _with_thresholds(load_checked_bundle(args.model), settings)
     extra_sinks: list[Sink] = []
     if args.report is not None:
         from otic.sinks.html_report import ReplayReport
@@ -79,7 +79,7 @@ def replay(args: argparse.Namespace) -> int:
             args.speed if still is None else None,
             # Cut there to the sample; of several streams, each must get there before one ends.
             duration_seconds=None if still is None else still.at_seconds + (len(args.files) > 1),
-            at_once=args.together,
+            concurrent=args.together,
             dashboard=not args.no_dashboard,
             still=still,
         )

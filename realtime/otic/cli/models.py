@@ -8,7 +8,7 @@ from typing import Any
 
 from otic.model.bundle import Bundle, bundled_names, load_bundle
 from otic.model.classifier import Classifier
-from otic.model.sandbox import load_tried_bundle
+from otic.model.sandbox import load_checked_bundle
 from otic.system.log import say
 
 
@@ -53,7 +53,7 @@ def models(args: argparse.Namespace) -> int:
 
 def inspect(args: argparse.Namespace) -> int:
     """Print what a bundle holds."""
-    bundle = load_tried_bundle(args.model)
+    bundle = load_checked_bundle(args.model)
     Classifier(bundle)  # says what is wrong where model and bundle data do not fit
     values: dict[str, Any] = {
         **bundle.to_dict(),

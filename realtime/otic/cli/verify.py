@@ -25,7 +25,7 @@ from otic.features.frontend import Frontend
 from otic.features.kernels.jit import cache_folder, cache_problem
 from otic.model.bundle import Bundle, bundled_names, load_bundle
 from otic.model.classifier import Classifier
-from otic.model.sandbox import load_tried_bundle
+from otic.model.sandbox import load_checked_bundle
 from otic.sinks.jsonl import JsonlSink
 from otic.streaming.runner import Runner
 from otic.streaming.stop import Stop
@@ -41,7 +41,7 @@ _BOTH = frozenset({"scores", "events"})
 
 def verify(args: argparse.Namespace) -> int:
     """Prove that this machine computes what otic promises; exit code 1 where it does not."""
-    bundle = load_tried_bundle(args.model)
+    bundle = load_checked_bundle(args.model)
     y, name = _audio(args.audio, bundle)
     checks = [
         check_streaming_is_batch(bundle, y),

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from otic.dashboard.canvas import Canvas, Piece, Rect
 from otic.dashboard.layout import Layout, arrange
-from otic.dashboard.looking import Looking
-from otic.dashboard.moment import Moment, moment
+from otic.dashboard.looking import ViewState
+from otic.dashboard.moment import FrameData, moment
 from otic.dashboard.panels import (
     draw_banner,
     draw_footer,
@@ -27,8 +27,8 @@ from otic.dashboard.wave_panel import WavePanel
 from otic.errors import OticError
 from otic.streaming.health import Health
 from otic.streaming.monitor import Monitor
-from otic.streaming.recent import Heard
-from otic.streaming.session_view import Desk, View
+from otic.streaming.recent import DetectedEvent
+from otic.streaming.session_view import SessionView, StreamView
 from otic.types import StreamStatus
 
 _CALM_SECONDS = 1.0  # figures and marks are looked up anew after this
@@ -41,14 +41,16 @@ class Frame:
 
     Parameters
     ----------
-    desk : Desk
-    looking : Looking
+    desk : SessionView
+    looking : ViewState
     theme : Theme
     timing : bool
         Whether figures are shown that differ from run to run.
     """
 
-    def __init__(self, desk: Desk, looking: Looking, theme: Theme, timing: bool = True) -> None:
+    def __init__(
+        self, desk: SessionView, looking: ViewState, theme: Theme, timing: bool = True
+    ) -> None:
         self._desk = desk
         self._looking = looking
         self._theme = theme
@@ -97,8 +99,8 @@ class Frame:
         self,
         canvas: Canvas,
         layout: Layout,
-        shown: Moment,
-        views: list[View],
+        shown: FrameData,
+        views: list[StreamView],
         index: int,
         monotonic: float,
     ) -> None:
@@ -115,7 +117,7 @@ class Frame:
             message = desk.messages[-1] if desk.messages else ""
             draw_footer(canvas, layout.footer, self._looking, message, monotonic)
 
-    def _draw_body(self, canvas: Canvas, layout: Layout, shown: Moment) -> None:
+    def _draw_body(self, canvas: Canvas, layout: Layout, shown: FrameData) -> None:
         looking = self._looking
         labels = shown.bundle.labels
         if layout.picture is not None:
@@ -148,7 +150,7 @@ class Frame:
             now = replace(now, real_time_factor=0.0, queue_fill=0.0)
         return self._desk.health(now)
 
-    def _look_up(self, shown: Moment, monotonic: float) -> None:
+    def _look_up(self, shown: FrameData, monotonic: float) -> None:
         """Once a second: what would flicker, or costs a look at the disk."""
         if monotonic - self._looked_up < _CALM_SECONDS:
             return
@@ -160,7 +162,7 @@ class Frame:
         """A mark was made: look them up in the next frame."""
         self._looked_up = 0.0
 
-    def _verdict(self, shown: Moment, heard: Heard) -> str | None:
+    def _verdict(self, shown: FrameData, heard: DetectedEvent) -> str | None:
         """What a person said of an event; nothing where the marks can't be read."""
         key = (shown.source, heard.number)
         if key not in self._verdicts:
@@ -175,7 +177,7 @@ class Frame:
         return self._verdicts[key]
 
 
-def chosen_event(heard: tuple[Heard, ...], number: int | None) -> Heard | None:
+def chosen_event(heard: tuple[DetectedEvent, ...], number: int | None) -> DetectedEvent | None:
     """The event of that number, else the last one; gaps are none."""
     events = [h for h in heard if not h.lost]
     return next((h for h in events if h.number == number), events[-1] if events else None)

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from otic.dashboard.frame import chosen_event
-from otic.dashboard.looking import Looking
-from otic.dashboard.moment import heard_by
+from otic.dashboard.looking import ViewState
+from otic.dashboard.moment import detected_by
 from otic.dashboard.words import clock
 from otic.errors import OticError
 from otic.streaming.control import HIGHEST_THRESHOLD, LOWEST_THRESHOLD
-from otic.streaming.recent import PICTURE_SECONDS, Heard
-from otic.streaming.session_view import Desk, View
+from otic.streaming.recent import PICTURE_SECONDS, DetectedEvent
+from otic.streaming.session_view import SessionView, StreamView
 
 _STEP_SECONDS, _LEAP_SECONDS = 1.0, 10.0
 _THRESHOLD_STEP = 0.05
 
 
-class Hands:
+class KeyBindings:
     """Presses keys.
 
     Not thread safe: one thread presses.
 
     Parameters
     ----------
-    desk : Desk
-    looking : Looking
+    desk : SessionView
+    looking : ViewState
         What is changed.
     """
 
-    def __init__(self, desk: Desk, looking: Looking) -> None:
+    def __init__(self, desk: SessionView, looking: ViewState) -> None:
         self._desk = desk
         self._looking = looking
 
@@ -67,16 +67,16 @@ class Hands:
             looking = self._looking
             looking.say(f"saved: {self._desk.save(self._view().source, looking.frozen_at)}")
 
-    def _view(self) -> View:
+    def _view(self) -> StreamView:
         """The stream that is looked at."""
         views = self._desk.views()
         if not views:
             raise OticError("no stream runs yet: wait a moment")
         return next((v for v in views if v.source == self._looking.source), views[0])
 
-    def _heard(self, view: View) -> tuple[Heard, ...]:
+    def _heard(self, view: StreamView) -> tuple[DetectedEvent, ...]:
         """What the person sees in the list: where it is frozen, nothing later."""
-        return () if view.memory is None else heard_by(view.memory, self._looking.frozen_at)
+        return () if view.memory is None else detected_by(view.memory, self._looking.frozen_at)
 
     def _freeze(self, key: str) -> None:
         looking = self._looking

@@ -13,13 +13,13 @@ from types import FrameType, TracebackType
 from rich.console import Console
 
 from otic.dashboard.frame import Frame
-from otic.dashboard.hands import Hands
+from otic.dashboard.hands import KeyBindings
 from otic.dashboard.keys import KeyReader
-from otic.dashboard.looking import Looking
+from otic.dashboard.looking import ViewState
 from otic.dashboard.screen import Screen
 from otic.dashboard.terminal import Terminal
 from otic.dashboard.theme import Theme
-from otic.streaming.session_view import Desk
+from otic.streaming.session_view import SessionView
 from otic.system.log import say
 
 FRAMES_A_SECOND = 8
@@ -29,7 +29,7 @@ _JOIN_SECONDS = 5.0  # a mark may be on its way to the disk
 
 
 class Dashboard:
-    """Shows a :class:`Desk` on the terminal until it is left, and does what keys ask.
+    """Shows a :class:`SessionView` on the terminal until it is left, and does what keys ask.
 
     Use as a context manager in the main thread. Neither thread ever makes the audio wait.
 
@@ -37,12 +37,12 @@ class Dashboard:
     ----------
     console : Console
         Says how many colours the terminal has.
-    desk : Desk
+    desk : SessionView
     """
 
-    def __init__(self, console: Console, desk: Desk) -> None:
+    def __init__(self, console: Console, desk: SessionView) -> None:
         self._desk = desk
-        self._looking = Looking()
+        self._looking = ViewState()
         theme = Theme.of(console)
         self._frame = Frame(desk, self._looking, theme)
         self._screen = Screen(theme)
@@ -117,7 +117,7 @@ class Dashboard:
         terminal = self._terminal
         assert terminal is not None
         assert terminal.keyboard is not None
-        reader, hands = KeyReader(), Hands(self._desk, self._looking)
+        reader, hands = KeyReader(), KeyBindings(self._desk, self._looking)
         waiting = _KEY_SECONDS
         while not self._stopped.is_set():
             try:
@@ -148,7 +148,7 @@ class Dashboard:
         with suppress(ValueError):
             signal.signal(signal.SIGTSTP, self._suspend)
         self._terminal.release()
-        self._desk.control.sleep_again()
+        self._desk.control.clear_wakeup()
 
     def _resumed(self, number: int, frame: FrameType | None) -> None:
         """It goes on: whatever was done to the terminal meanwhile, it is drawn anew."""
@@ -157,4 +157,4 @@ class Dashboard:
             self._terminal.leave()
         else:
             self._terminal.forget()
-        self._desk.control.sleep_again()
+        self._desk.control.clear_wakeup()

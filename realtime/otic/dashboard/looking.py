@@ -9,7 +9,7 @@ _SAID_SECONDS = 6.0
 
 
 @dataclass
-class Looking:
+class ViewState:
     """The keys' thread changes it, the drawing one reads it; each change is one assignment.
 
     Attributes

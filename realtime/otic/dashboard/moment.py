@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from otic.model.bundle import Bundle
 from otic.streaming.monitor import SILENCE_DBFS, dbfs
-from otic.streaming.recent import Heard, StreamMemory
-from otic.streaming.session_view import View
+from otic.streaming.recent import DetectedEvent, StreamMemory
+from otic.streaming.session_view import StreamView
 from otic.types import StreamStatus
 
 HISTORY_SECONDS = 15.0
@@ -20,7 +20,7 @@ _FULL_SCALE = 32768.0
 
 
 @dataclass(frozen=True)
-class Moment:
+class FrameData:
     """What there is to show of a stream.
 
     Attributes
@@ -41,7 +41,7 @@ class Moment:
         Scores of the last seconds, oldest first.
     active : frozenset of str
         Labels that are on.
-    heard : tuple of Heard
+    heard : tuple of DetectedEvent
         Events and gaps so far, in order.
     level_dbfs, peak_dbfs : float
     """
@@ -56,7 +56,7 @@ class Moment:
     times: NDArray[np.float64]
     history: NDArray[np.float32]
     active: frozenset[str]
-    heard: tuple[Heard, ...]
+    heard: tuple[DetectedEvent, ...]
     level_dbfs: float
     peak_dbfs: float
 
@@ -66,7 +66,7 @@ class Moment:
         return self.memory is not None and self.memory.stream.started is not None
 
 
-def moment(view: View, frozen_at: float | None) -> Moment:
+def moment(view: StreamView, frozen_at: float | None) -> FrameData:
     """A stream now, or at a second of it."""
     now, memory = view.snapshot(), view.memory
     labels = view.monitor.bundle.labels
@@ -76,12 +76,12 @@ def moment(view: View, frozen_at: float | None) -> Moment:
         seconds = min(frozen_at, seconds)
     times, history = _history(memory, seconds, len(labels))
     scores = history[-1] if len(history) else np.zeros(len(labels), np.float32)
-    heard = () if memory is None else heard_by(memory, frozen_at)
+    heard = () if memory is None else detected_by(memory, frozen_at)
     active, level, peak = now.active, now.level_dbfs, now.peak_dbfs
     if memory is not None and frozen:
         active = frozenset(h.label for h in heard if h.offset is None)
         level, peak = _levels(memory, seconds)
-    return Moment(
+    return FrameData(
         view.source,
         view.monitor.bundle,
         memory,
@@ -98,7 +98,7 @@ def moment(view: View, frozen_at: float | None) -> Moment:
     )
 
 
-def heard_by(memory: StreamMemory, frozen_at: float | None) -> tuple[Heard, ...]:
+def detected_by(memory: StreamMemory, frozen_at: float | None) -> tuple[DetectedEvent, ...]:
     """Events and gaps as they were known at a second of the stream; None: now."""
     heard = memory.heard()
     if frozen_at is None:
@@ -121,7 +121,7 @@ def _history(
     return times[inside], scores[inside]
 
 
-def _as_of(event: Heard, seconds: float) -> Heard:
+def _as_of(event: DetectedEvent, seconds: float) -> DetectedEvent:
     """An event as it was known at a moment."""
     if event.lost or event.offset is None or event.offset <= seconds:
         return event

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from otic.dashboard.canvas import Canvas, Rect, Run
-from otic.dashboard.looking import Looking
-from otic.dashboard.moment import Moment
+from otic.dashboard.looking import ViewState
+from otic.dashboard.moment import FrameData
 from otic.dashboard.tables import bar
 from otic.dashboard.words import cells, clock, decibels, fit, fit_right, wall_clock
 from otic.streaming.health import ALARM, OK, RECENT_SECONDS, Health
@@ -37,7 +37,7 @@ _HINT_GAP = "   "
 _HINTS = "q quit  space pause  f freeze  y/x right/wrong  s save  ? help"
 
 
-def draw_title(canvas: Canvas, area: Rect, shown: Moment, paused: bool) -> None:
+def draw_title(canvas: Canvas, area: Rect, shown: FrameData, paused: bool) -> None:
     """Source and model, what is unusual, and the clock."""
     badge = _badge(shown, paused)
     width = area.width - _CLOCK_WIDTH
@@ -59,7 +59,7 @@ def draw_title(canvas: Canvas, area: Rect, shown: Moment, paused: bool) -> None:
     canvas.text(area.row, area.column + width, _CLOCK_WIDTH, (time, "clock"))
 
 
-def _badge(shown: Moment, paused: bool) -> str:
+def _badge(shown: FrameData, paused: bool) -> str:
     words = []
     if paused:
         words.append("PAUSED")
@@ -71,7 +71,7 @@ def _badge(shown: Moment, paused: bool) -> str:
     return f" {', '.join(words)} " if words else ""
 
 
-def draw_level(canvas: Canvas, area: Rect, shown: Moment) -> None:
+def draw_level(canvas: Canvas, area: Rect, shown: FrameData) -> None:
     """The loudness of the last tenth of a second, and the peak of the last two seconds."""
     said = f" {decibels(shown.level_dbfs)} dB"
     clipped = shown.peak_dbfs >= _CLIPPED_DBFS
@@ -125,7 +125,7 @@ def draw_sources(
     canvas.blank(area, len(sources))
 
 
-def draw_banner(canvas: Canvas, area: Rect, shown: Moment) -> None:
+def draw_banner(canvas: Canvas, area: Rect, shown: FrameData) -> None:
     """Lost audio, over the whole width, for as long as the stream runs."""
     now = shown.now
     lost_at = now.lost_at or 0.0
@@ -163,7 +163,7 @@ def figures(now: StreamStatus) -> str:
 
 
 def draw_footer(
-    canvas: Canvas, area: Rect, looking: Looking, message: str, monotonic: float
+    canvas: Canvas, area: Rect, looking: ViewState, message: str, monotonic: float
 ) -> None:
     """What was last said; else the keys."""
     text, style, until = looking.said

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.dashboard.canvas import Canvas, Rect
-from otic.dashboard.moment import Moment
+from otic.dashboard.moment import FrameData
 from otic.dashboard.theme import NOTHING, Theme
 from otic.dashboard.words import clock, fit_right
 from otic.features.params import FeatureParams
@@ -27,7 +27,7 @@ _TIME_STEPS = (1, 2, 5, 10, 20, 30, 60, 120)
 _TICK_CELLS = 10
 
 
-def draw_picture(canvas: Canvas, area: Rect, shown: Moment, theme: Theme) -> None:
+def draw_picture(canvas: Canvas, area: Rect, shown: FrameData, theme: Theme) -> None:
     """The spectrogram up to the moment, its frequencies on the left and its times below."""
     axis = area.height >= 4
     n_rows = area.height - axis
@@ -60,7 +60,7 @@ def columns_a_cell(width: int, column_seconds: float) -> int:
 
 
 def _pixels(
-    memory: StreamMemory, shown: Moment, width: int, n_rows: int, step: int, theme: Theme
+    memory: StreamMemory, shown: FrameData, width: int, n_rows: int, step: int, theme: Theme
 ) -> NDArray[np.uint8]:
     """uint8 [2 * n_rows, width], the highest band first.
 

@@ -17,11 +17,11 @@ from rich.terminal_theme import TerminalTheme
 
 from otic.dashboard.canvas import PictureRow, Piece
 from otic.dashboard.frame import Frame
-from otic.dashboard.looking import Looking
+from otic.dashboard.looking import ViewState
 from otic.dashboard.theme import Theme
 from otic.errors import SinkError
 from otic.features.spectrogram import png
-from otic.streaming.session_view import Desk
+from otic.streaming.session_view import SessionView
 
 _CHAR_HEIGHT = 20
 _CHAR_WIDTH = _CHAR_HEIGHT * 0.61  # rich's, as is the next
@@ -65,7 +65,7 @@ _FORMAT = """\
 """
 
 
-def write_still(desk: Desk, path: Path, width: int, height: int) -> None:
+def write_still(desk: SessionView, path: Path, width: int, height: int) -> None:
     """Draw what a desk shows now into an SVG file, written beside and then renamed.
 
     Nothing is in it that differs from run to run.
@@ -76,7 +76,7 @@ def write_still(desk: Desk, path: Path, width: int, height: int) -> None:
         If it can't be written.
     """
     theme = Theme()
-    pieces = Frame(desk, Looking(), theme, timing=False).pieces(width, height)
+    pieces = Frame(desk, ViewState(), theme, timing=False).pieces(width, height)
     unfinished = path.with_name(f".{path.name}.part")
     try:
         unfinished.write_text(svg(pieces, width, height, theme), encoding="utf-8")

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.dashboard.canvas import Canvas, Rect, Run
-from otic.dashboard.moment import HISTORY_SECONDS, Moment
+from otic.dashboard.moment import HISTORY_SECONDS, FrameData
 from otic.dashboard.words import cells, clock, duration, fit, fit_right, wall_clock
-from otic.streaming.recent import Heard
+from otic.streaming.recent import DetectedEvent
 
 _SPARKS = " ▁▂▃▄▅▆▇█"
 _MOST_SPARKS = 30
@@ -20,13 +20,13 @@ _NEVER = 1.0
 _TIME_WIDTH = 8
 _FIGURES_WIDTH = 13  # how long an event was, and its peak
 
-Verdict = Callable[[Heard], str | None]
+Verdict = Callable[[DetectedEvent], str | None]
 
 
 def draw_scores(
     canvas: Canvas,
     area: Rect,
-    shown: Moment,
+    shown: FrameData,
     rows: Sequence[int],
     thresholds: Mapping[str, float],
     chosen: str | None,
@@ -143,7 +143,7 @@ def _spark_runs(spark: str, on: bool) -> list[Run]:
 def draw_events(
     canvas: Canvas,
     area: Rect,
-    shown: Moment,
+    shown: FrameData,
     verdict: Verdict,
     chosen: int | None,
     headings: bool = True,
@@ -171,8 +171,8 @@ def _draw_event(
     canvas: Canvas,
     at: int,
     area: Rect,
-    heard: Heard,
-    shown: Moment,
+    heard: DetectedEvent,
+    shown: FrameData,
     verdict: str | None,
     chosen: bool,
 ) -> None:
@@ -196,7 +196,7 @@ def _draw_event(
     )
 
 
-def _gap_runs(gap: Heard, shown: Moment) -> list[Run]:
+def _gap_runs(gap: DetectedEvent, shown: FrameData) -> list[Run]:
     when = f"   {fit_right(_when(gap, shown.live), _TIME_WIDTH)}  "
     seconds = (gap.offset or gap.onset) - gap.onset
     if gap.wanted:
@@ -205,7 +205,7 @@ def _gap_runs(gap: Heard, shown: Moment) -> list[Run]:
     return [(when, "dim"), (text, "bad")]
 
 
-def _when(heard: Heard, live: bool) -> str:
+def _when(heard: DetectedEvent, live: bool) -> str:
     if live and heard.onset_at is not None:
         return wall_clock(heard.onset_at)
     return clock(heard.onset)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.dashboard.canvas import Canvas, Rect
-from otic.dashboard.moment import Moment
+from otic.dashboard.moment import FrameData
 from otic.dashboard.words import clock, duration
-from otic.streaming.recent import Heard, StreamMemory
+from otic.streaming.recent import DetectedEvent, StreamMemory
 
 _MARGIN_SECONDS = 0.25
 _LONGEST_SECONDS = 20.0
@@ -32,7 +32,12 @@ class WavePanel:
         self._peak = -math.inf
 
     def draw(
-        self, canvas: Canvas, area: Rect, shown: Moment, event: Heard | None, chosen: bool
+        self,
+        canvas: Canvas,
+        area: Rect,
+        shown: FrameData,
+        event: DetectedEvent | None,
+        chosen: bool,
     ) -> None:
         """The event's sound and what it is; ``chosen`` by a person, not just the last."""
         title = "event" if chosen else "last event" if area.width >= 40 else "last"

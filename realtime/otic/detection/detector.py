@@ -11,7 +11,7 @@ from otic.detection.thresholds import DecisionParams
 from otic.errors import ParameterError
 from otic.types import Event
 
-Began = Callable[[], int]
+FindOnset = Callable[[], int]
 """The sample with which the latest sound in the window began; asked when an event starts."""
 
 
@@ -131,7 +131,7 @@ class EventDetector:
             state.clear(sample)
 
     def update(
-        self, sample: int, scores: NDArray[np.float32], began: Began
+        self, sample: int, scores: NDArray[np.float32], began: FindOnset
     ) -> tuple[NDArray[np.float64], list[Event]]:
         """Take one prediction.
 
@@ -183,7 +183,7 @@ class EventDetector:
         return total / self._n_history
 
     def _step(
-        self, index: int, sample: int, score: float, began: Began, events: list[Event]
+        self, index: int, sample: int, score: float, began: FindOnset, events: list[Event]
     ) -> None:
         state = self._states[index]
         state.peak = max(state.peak, score)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from otic.detection.detector import Began, EventDetector
+from otic.detection.detector import EventDetector, FindOnset
 from otic.detection.thresholds import DecisionParams
 from otic.types import Event
 
@@ -57,7 +57,7 @@ class UnknownSounds:
         self._detector.start(sample)
 
     def update(
-        self, sample: int, level_db: float, on: bool, rising: bool, began: Began
+        self, sample: int, level_db: float, on: bool, rising: bool, began: FindOnset
     ) -> list[Event]:
         """Take the level of what is new.
 

@@ -16,13 +16,13 @@ from otic.diagnostics.measuring import (
     measure_start,
 )
 from otic.features.kernels.jit import cache_problem
-from otic.model.sandbox import load_tried_bundle
+from otic.model.sandbox import load_checked_bundle
 from otic.system.log import say
 
 
 def bench(args: argparse.Namespace) -> int:
     """Measure, for half a minute, and print."""
-    bundle = load_tried_bundle(args.model)
+    bundle = load_checked_bundle(args.model)
     before = health()
     say("measuring, for half a minute or more: leave the machine alone")
     figures: dict[str, Any] = {

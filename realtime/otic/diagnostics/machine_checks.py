@@ -273,9 +273,9 @@ def model_check(model: str) -> Finding:
 
     from otic.audio.soundscape import synthesise
     from otic.diagnostics.verify import check_golden_cases, check_streaming_is_batch
-    from otic.model.sandbox import load_tried_bundle
+    from otic.model.sandbox import load_checked_bundle
 
-    bundle = load_tried_bundle(model)
+    bundle = load_checked_bundle(model)
     sound = synthesise(bundle.features.sr)[0]
     y = np.resize(sound, max(len(sound), 2 * bundle.features.window_samples))
     proofs = [check_streaming_is_batch(bundle, y), check_golden_cases(bundle)]

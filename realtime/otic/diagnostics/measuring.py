@@ -16,7 +16,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from otic.audio.soundscape import synthesise
-from otic.detection.detector import Began, EventDetector
+from otic.detection.detector import EventDetector, FindOnset
 from otic.diagnostics.stages import LOG, MEL, SPECTRUM, make_repeat
 from otic.errors import OticError
 from otic.features.frame_ring import FrameRing
@@ -145,7 +145,7 @@ class _TimedDetector(EventDetector):
         self.seconds: list[float] = []
 
     def update(
-        self, sample: int, scores: NDArray[np.float32], began: Began
+        self, sample: int, scores: NDArray[np.float32], began: FindOnset
     ) -> tuple[NDArray[np.float64], list[Event]]:
         begin = time.perf_counter()
         decided = super().update(sample, scores, began)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from otic.errors import BundleError, RuntimeMissingError
 from otic.model.bundle import Bundle
 from otic.model.tensors import ModelInput, ModelOutput
-from otic.system.log import hushed_libraries
+from otic.system.log import silence_native_stderr
 
 RUNTIME_VARIABLE = "OTIC_RUNTIME"
 _RUNTIMES = ("litert", "tflite-runtime")
@@ -41,7 +41,7 @@ class Classifier:
     def __init__(self, bundle: Bundle) -> None:
         self._origin = bundle.origin or bundle.name
         try:
-            with hushed_libraries():
+            with silence_native_stderr():
                 interpreter_class = _interpreter_class()
                 self._interpreter = interpreter_class(model_content=bundle.model, num_threads=1)
                 self._input = ModelInput(bundle, self._interpreter.get_input_details())

@@ -20,7 +20,7 @@ from otic.system.subprocesses import child_command, child_environment
 _TRIAL_SECONDS = 60.0
 
 
-def load_tried_bundle(name: str) -> Bundle:
+def load_checked_bundle(name: str) -> Bundle:
     """A model by its bundled name or its path; one of a path is tried out first.
 
     It takes as long as loading LiteRT once more. A model that is made to crash later, on

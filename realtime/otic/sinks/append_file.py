@@ -150,9 +150,9 @@ class LogFile:
         self._needs_headings = True
         self._look_at = time.monotonic() + _LOOK_SECONDS
 
-    def _ours(self, now: float, at_once: bool) -> int:
+    def _ours(self, now: float, concurrent: bool) -> int:
         """The open file, which the path still names."""
-        if self._fd is not None and (at_once or now >= self._look_at):
+        if self._fd is not None and (concurrent or now >= self._look_at):
             self._look_at = now + _LOOK_SECONDS
             try:
                 state = os.stat(self._path)  # noqa: PTH116
@@ -183,7 +183,7 @@ class LogFile:
             self._say(f"can't rename {self._path!r}: {error.strerror}: the log grows on")
             return self._fd
         self._close()
-        return self._ours(now, at_once=False)
+        return self._ours(now, concurrent=False)
 
     def _put(self, fd: int, size: int, text: bytes) -> None:
         left = memoryview(text)

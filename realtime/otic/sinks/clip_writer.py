@@ -94,7 +94,7 @@ class ClipWriter:
             self._finishing_since = time.monotonic()
             self._queue.put(None)
 
-    def close(self, patience_seconds: Callable[[], float]) -> None:
+    def close(self, drain_timeout: Callable[[], float]) -> None:
         """:meth:`finish`, and wait until all is written, no longer than the patience from then.
 
         It is asked again and again, and may become shorter.
@@ -103,7 +103,7 @@ class ClipWriter:
         assert self._finishing_since is not None
         while (
             self._thread.is_alive()
-            and (left := self._finishing_since + patience_seconds() - time.monotonic()) > 0.0
+            and (left := self._finishing_since + drain_timeout() - time.monotonic()) > 0.0
         ):
             self._thread.join(min(left, _LOOK_SECONDS))
         if self._thread.is_alive():

@@ -92,7 +92,7 @@ class ClipSink:
     waits : bool
         Whether the stream may be held up until there is room for a recording; else it is
         dropped where 64 MB wait for the disk. For streams that are not live.
-    patience_seconds : callable
+    drain_timeout : callable
         How long :meth:`close` waits for the disk, at least half a second.
 
     Raises
@@ -109,7 +109,7 @@ class ClipSink:
         say: Callable[[str], None] = say_on_stderr,
         *,
         waits: bool = False,
-        patience_seconds: Callable[[], float] = lambda: _STOP_SECONDS,
+        drain_timeout: Callable[[], float] = lambda: _STOP_SECONDS,
     ) -> None:
         self._settings = settings
         self._directory = settings.directory if settings.enabled else None
@@ -117,7 +117,7 @@ class ClipSink:
         self._now = now
         self._say = say
         self._waits = waits
-        self._patience = patience_seconds
+        self._patience = drain_timeout
         self._tracks: dict[str, _Track] = {}
         self._writer: ClipWriter | None = None
         self._final = ClipStatus()
@@ -136,7 +136,7 @@ class ClipSink:
             self._writer = ClipWriter(folder, self._settings.format, self._say, self._waits)
         self._tracks[stream.source] = _Track(stream, self._settings)
 
-    def hear(self, stream: StreamStart, chunk: Chunk) -> None:
+    def on_chunk(self, stream: StreamStart, chunk: Chunk) -> None:
         track = self._tracks.get(stream.source)
         if track is None:
             return

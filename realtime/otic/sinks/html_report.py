@@ -53,7 +53,7 @@ class ReplayReport:
         self._files: list[str] = []
         self._otic = ""
 
-    def hear(self, stream: StreamStart, chunk: Chunk) -> None:
+    def on_chunk(self, stream: StreamStart, chunk: Chunk) -> None:
         record = self._records[stream.source]
         if isinstance(chunk, Lost):
             record.add_loss(chunk.samples)

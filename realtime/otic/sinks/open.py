@@ -56,8 +56,8 @@ def open_outputs(
     sources: Sequence[str],
     health: Health,
     plain_text: bool,
-    at_once: bool,
-    patience_seconds: Callable[[], float],
+    concurrent: bool,
+    drain_timeout: Callable[[], float],
     permanent: bool = False,
     kept: bool = True,
 ) -> Iterator[Outputs]:
@@ -74,9 +74,9 @@ def open_outputs(
         A snapshot of each running stream, by its name.
     plain_text : bool
         Whether to tell events on standard error.
-    at_once : bool
+    concurrent : bool
         Whether several streams run at the same time.
-    patience_seconds : callable
+    drain_timeout : callable
         How long the end may wait for receivers to take what they have not got yet, and for
         recordings. Asked until then: it may become shorter.
     permanent : bool
@@ -95,7 +95,7 @@ def open_outputs(
     outputs = Outputs()
     with ExitStack() as closing, ExitStack() as finishing:
         # They are asked to end, all of them, before one is waited for.
-        outbox = _outbox(settings, sensor, bundle, sources, health, patience_seconds, kept)
+        outbox = _outbox(settings, sensor, bundle, sources, health, drain_timeout, kept)
         # First, so that an event is safe before anybody is told of it.
         if outbox is not None:
             closing.callback(outbox.close)
@@ -106,7 +106,7 @@ def open_outputs(
             from otic.sinks.clips import ClipSink
 
             clips = ClipSink(
-                settings.clips, sensor, say=say, waits=not kept, patience_seconds=patience_seconds
+                settings.clips, sensor, say=say, waits=not kept, drain_timeout=drain_timeout
             )
             closing.callback(clips.close)
             finishing.callback(clips.finish)
@@ -116,7 +116,7 @@ def open_outputs(
             log = JsonlSink(
                 settings.jsonl.path,
                 frozenset(settings.log),
-                several=at_once,
+                several=concurrent,
                 max_bytes=round(settings.jsonl.max_megabytes * _MEGABYTE),
                 keep=settings.jsonl.keep,
                 say=say,
@@ -130,7 +130,7 @@ def open_outputs(
             closing.callback(server.close)
             finishing.callback(server.finish)
         if plain_text:
-            outputs.sinks.append(TextSink(sys.stderr, several=at_once))
+            outputs.sinks.append(TextSink(sys.stderr, several=concurrent))
         yield outputs
 
 
@@ -161,7 +161,7 @@ def _outbox(
     bundle: Bundle,
     sources: Sequence[str],
     health: Health,
-    patience_seconds: Callable[[], float],
+    drain_timeout: Callable[[], float],
     kept: bool,
 ) -> Outbox | None:
     """What hands events to the receivers; None where there are none."""
@@ -200,7 +200,7 @@ def _outbox(
     for warning in spool.warnings():
         say(warning)
     couriers = [Courier(receiver, spool, say=say) for receiver in receivers]
-    return Outbox(sensor, spool, couriers, patience_seconds=patience_seconds, say=say)
+    return Outbox(sensor, spool, couriers, drain_timeout=drain_timeout, say=say)
 
 
 def _metrics(listen: str, health: Health, model: str, outputs: Outputs) -> MetricsServer:

@@ -84,7 +84,7 @@ class ScoreHistory:
 
 
 @dataclass(frozen=True)
-class HeardEvent:
+class ReportedEvent:
     """A finished event; all times are seconds of the stream.
 
     ``decided`` is when it was said that it is on, ``ended`` when that it is off.
@@ -116,7 +116,7 @@ class ReplayRecord:
         self.spectrogram = spectrogram
         self.history = ScoreHistory(len(bundle.labels))
         self.peaks: dict[str, tuple[float, float]] = {}  # label: highest score, and its time
-        self.events: list[HeardEvent] = []
+        self.events: list[ReportedEvent] = []
         self.gaps: list[Gap] = []
         self.n_events = dict.fromkeys(bundle.labels, 0)
         self.n_gaps = 0
@@ -161,7 +161,7 @@ class ReplayRecord:
             assert item.peak is not None
             decided = self._decided[item.label]
             self.events.append(
-                HeardEvent(item.label, item.onset, item.offset, decided, item.time, item.peak)
+                ReportedEvent(item.label, item.onset, item.offset, decided, item.time, item.peak)
             )
 
     def add_gap(self, item: Gap) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from otic.features.spectrogram import decibels, frequency_ticks, loudness_range, palette, png
 from otic.model.bundle import Bundle
-from otic.sinks.report_record import MAX_LISTED, SCORE_UNITS, HeardEvent, ReplayRecord
+from otic.sinks.report_record import MAX_LISTED, SCORE_UNITS, ReplayRecord, ReportedEvent
 from otic.types import StreamEnd
 
 MAX_LANES = 24
@@ -222,7 +222,7 @@ def _lost_text(samples: int, gaps: int) -> str:
     return f"{samples} samples in {gaps} {'gap' if gaps == 1 else 'gaps'}"
 
 
-def _event_cells(event: HeardEvent, number: int) -> list[str]:
+def _event_cells(event: ReportedEvent, number: int) -> list[str]:
     times = (event.onset, event.offset, event.decided)
     link = f'<a href="#file-{number}">{escape(event.label)}</a>'
     return [link, *(f"{time:.2f}" for time in times), f"{event.peak:.2f}"]

@@ -57,7 +57,7 @@ class Control:
         if self._stop is not None:
             self._stop.request()
 
-    def sleep_again(self) -> None:
+    def clear_wakeup(self) -> None:
         """A signal that was no wish to stop has woken the loop: take that back."""
         wakeup = None if self._stop is None else self._stop.wakeup
         if wakeup is not None and select.select([wakeup], [], [], 0.0)[0]:

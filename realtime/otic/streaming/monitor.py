@@ -75,7 +75,7 @@ class Monitor:
         self._event_counts = dict.fromkeys(bundle.labels, 0)
         self._events: deque[Event | Gap] = deque(maxlen=_LATEST_EVENTS)
 
-    def heard_chunk(self, chunk: Chunk, lost: int) -> None:
+    def record_chunk(self, chunk: Chunk, lost: int) -> None:
         """A chunk arrived, of which ``lost`` samples are lost: measure its level."""
         n = chunk.samples if isinstance(chunk, Lost) else len(chunk)
         self._samples += n
@@ -101,7 +101,7 @@ class Monitor:
         held = (p for p in self._peaks if p[0] >= oldest and p[1] > peak)
         self._peaks = (*held, (self._samples, peak))
 
-    def heard_items(self, items: list[Item]) -> None:
+    def record_items(self, items: list[Item]) -> None:
         """The pipeline gave these."""
         for item in items:
             if isinstance(item, Scores):
@@ -118,7 +118,7 @@ class Monitor:
                     self._event_counts = {**self._event_counts, item.label: count}
                 self._active = self._active | changed if on else self._active - changed
 
-    def heard_work(self, busy_seconds: float) -> None:
+    def record_work(self, busy_seconds: float) -> None:
         """A chunk was computed."""
         self._busy_seconds += busy_seconds
 

@@ -26,7 +26,7 @@ MOST_ENDED = 4
 
 
 @dataclass(frozen=True)
-class Heard:
+class DetectedEvent:
     """An event, finished or not, or a gap.
 
     Attributes
@@ -63,7 +63,7 @@ class Heard:
 class StreamMemory:
     """What is kept of one stream.
 
-    Thread safety: one thread calls :meth:`hear`, :meth:`write` and :meth:`end`; any thread may
+    Thread safety: one thread calls :meth:`on_chunk`, :meth:`write` and :meth:`end`; any thread may
     call the rest. A lock is held for copies of some kilobytes only, so nobody waits.
     What is given never changes afterwards.
 
@@ -99,7 +99,7 @@ class StreamMemory:
         self._times = np.zeros(MOST_SCORES)
         self._scores = np.zeros((MOST_SCORES, len(bundle.labels)), np.float32)
         self._n_scores = 0
-        self._heard: deque[Heard] = deque(maxlen=MOST_EVENTS)
+        self._heard: deque[DetectedEvent] = deque(maxlen=MOST_EVENTS)
         self._count = 0
         self._ended = False
 
@@ -147,7 +147,7 @@ class StreamMemory:
             rows = np.arange(max(first, oldest), min(stop, self._n_scores)) % MOST_SCORES
             return self._times[rows], self._scores[rows]
 
-    def heard(self) -> tuple[Heard, ...]:
+    def heard(self) -> tuple[DetectedEvent, ...]:
         """Events and gaps that are kept, in the order of their numbers."""
         with self._lock:
             return tuple(self._heard)
@@ -171,7 +171,7 @@ class StreamMemory:
             # Copies: the latest piece is still being filled.
             return first / self.sr, tuple(piece.copy() for piece in audio.cut(first, last))
 
-    def hear(self, chunk: Chunk) -> None:
+    def on_chunk(self, chunk: Chunk) -> None:
         """Take what the pipeline is about to take."""
         with self._lock:
             if isinstance(chunk, Lost):
@@ -218,7 +218,7 @@ class StreamMemory:
             onset_at = self._clock(item.time, item.onset)
             score = item.score or 0.0
             self._heard.append(
-                Heard(self._count, item.label, item.onset, None, item.time, score, onset_at)
+                DetectedEvent(self._count, item.label, item.onset, None, item.time, score, onset_at)
             )
             return
         for place in range(len(self._heard) - 1, -1, -1):
@@ -240,7 +240,7 @@ class StreamMemory:
         wanted = gap.sample < self._skipped_until
         at_clock = self._clock(ended, at)
         self._heard.append(
-            Heard(self._count, "", at, ended, ended, 0.0, at_clock, gap.lost, wanted)
+            DetectedEvent(self._count, "", at, ended, ended, 0.0, at_clock, gap.lost, wanted)
         )
 
     def _clock(self, decided: float, onset: float) -> datetime | None:
@@ -291,8 +291,8 @@ class MemorySink:
         memory = StreamMemory(stream, self._bundle, self._now, self._paused, self._keeps_sound)
         self._memories = {**others, stream.source: memory}  # a new one: any thread may look
 
-    def hear(self, stream: StreamStart, chunk: Chunk) -> None:
-        self._memories[stream.source].hear(chunk)
+    def on_chunk(self, stream: StreamStart, chunk: Chunk) -> None:
+        self._memories[stream.source].on_chunk(chunk)
 
     def write(self, stream: StreamStart, item: Item) -> None:
         self._memories[stream.source].write(item)

@@ -21,7 +21,7 @@ from otic.sinks.clips import file_name_part
 from otic.streaming.control import Control
 from otic.streaming.health import Health, judge
 from otic.streaming.monitor import Monitor
-from otic.streaming.recent import SOUND_SECONDS, Heard, MemorySink, StreamMemory
+from otic.streaming.recent import SOUND_SECONDS, DetectedEvent, MemorySink, StreamMemory
 from otic.system.clock import iso, utc_now
 from otic.types import StreamStatus
 
@@ -29,7 +29,7 @@ SAVED_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class View:
+class StreamView:
     """A stream as it is looked at; ``memory`` is None until it has begun."""
 
     source: str
@@ -41,7 +41,7 @@ class View:
         return self.monitor.snapshot()
 
 
-class Desk:
+class SessionView:
     """The streams that run, and what can be asked of them.
 
     Thread safety: the loop's thread calls :meth:`show`; any thread may call the rest. Marks and
@@ -94,15 +94,15 @@ class Desk:
         """These streams run from now on."""
         self._monitors = monitors
 
-    def views(self) -> list[View]:
+    def views(self) -> list[StreamView]:
         """The streams that run, in a fixed order."""
-        return [View(m.source, m, self.memories.of(m.source)) for m in self._monitors]
+        return [StreamView(m.source, m, self.memories.of(m.source)) for m in self._monitors]
 
     def health(self, now: StreamStatus) -> Health:
         """How a stream does."""
         return judge(now, self.control.paused)
 
-    def verdict(self, memory: StreamMemory, event: Heard) -> Mark | None:
+    def verdict(self, memory: StreamMemory, event: DetectedEvent) -> Mark | None:
         """How an event was marked, if it was."""
         if self.review is None:
             return None
@@ -115,7 +115,7 @@ class Desk:
         ----------
         source : str
         number : int
-            See :class:`otic.streaming.recent.Heard`.
+            See :class:`otic.streaming.recent.DetectedEvent`.
         verdict : str
         true_label : str, optional
             With ``wrong``: what it was.
@@ -205,15 +205,15 @@ def recording_of(memory: StreamMemory) -> str:
     return stream.source if stream.started is None else f"{stream.source}@{stream.started}"
 
 
-def _event(memory: StreamMemory, number: int) -> Heard | None:
+def _event(memory: StreamMemory, number: int) -> DetectedEvent | None:
     return next((h for h in memory.heard() if h.number == number and not h.lost), None)
 
 
-def open_desk(
+def open_session_view(
     settings: Settings, bundle: Bundle, control: Control, messages: Sequence[str] = ()
-) -> Desk:
+) -> SessionView:
     """The desk of a run by its settings."""
-    return Desk(
+    return SessionView(
         bundle,
         control,
         MemorySink(bundle, paused=lambda: control.paused, keeps_sound=settings.clips.enabled),

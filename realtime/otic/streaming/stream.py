@@ -103,8 +103,8 @@ class Stream:
             items = self._pipeline.lose(chunk.samples)
         else:
             items = self._pipeline.process(chunk)
-        self._monitor.heard_work(time.perf_counter() - begin)
-        self._monitor.heard_chunk(chunk, self._pipeline.lost - lost_before)
+        self._monitor.record_work(time.perf_counter() - begin)
+        self._monitor.record_chunk(chunk, self._pipeline.lost - lost_before)
         self._emit(items)
 
     def skip(self) -> None:
@@ -137,7 +137,7 @@ class Stream:
         assert chunk is not None
         assert self._start is not None
         for listener in self._listeners:
-            listener.hear(self._start, chunk)
+            listener.on_chunk(self._start, chunk)
         return chunk
 
     def _emit(self, items: list[Item]) -> None:
@@ -146,7 +146,7 @@ class Stream:
         for sink in self._told:
             for item in items:
                 sink.write(self._start, item)
-        self._monitor.heard_items(items)
+        self._monitor.record_items(items)
 
     def _cut(self, chunk: Chunk) -> Chunk:
         """The part of the chunk up to the limit on the sample clock."""

@@ -47,7 +47,7 @@ def as_message(message: str) -> str:
 
 
 @contextmanager
-def hushed_libraries() -> Iterator[None]:
+def silence_native_stderr() -> Iterator[None]:
     """Drop what C and C++ libraries print on standard error.
 
     LiteRT and TensorFlow announce their start-up there, and ALSA every device

@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from otic.config.settings import Settings
 from otic.errors import OticError
 from otic.review.folder import Mark
-from otic.streaming.session_view import Desk
+from otic.streaming.session_view import SessionView
 from otic.web.audience import Message, Page
 from otic.web.clips import ClipFiles
 from otic.web.feed import Feed
@@ -43,14 +43,14 @@ _TRY_AGAIN = 1013  # WebSocket's code for "too many"
 
 
 def make_app(
-    settings: Settings, desk: Desk, host: str, token: str, abort: Callable[[Any], None]
+    settings: Settings, desk: SessionView, host: str, token: str, abort: Callable[[Any], None]
 ) -> ASGIApp:
     """The application that a server runs.
 
     Parameters
     ----------
     settings : Settings
-    desk : Desk
+    desk : SessionView
         What is looked at.
     host : str
         That ``web.listen`` names.
@@ -69,7 +69,7 @@ class _App:
     def __init__(
         self,
         settings: Settings,
-        desk: Desk,
+        desk: SessionView,
         pages: dict[str, bytes],
         abort: Callable[[Any], None],
     ) -> None:

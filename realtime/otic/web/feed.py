@@ -12,9 +12,9 @@ from typing import Any
 from otic import __version__
 from otic.errors import OticError
 from otic.features.spectrogram import frequency_ticks, palette
-from otic.streaming.session_view import Desk
+from otic.streaming.session_view import SessionView
 from otic.web.audience import Audience, Message, Page
-from otic.web.told import ToldStream
+from otic.web.told import StreamUpdates
 
 PICTURE_SECONDS = 0.125
 """Between two messages with levels and columns of the picture."""
@@ -34,17 +34,17 @@ class Feed:
 
     Parameters
     ----------
-    desk : Desk
+    desk : SessionView
     facts : mapping
         What ``hello`` says besides.
     """
 
-    def __init__(self, desk: Desk, facts: Mapping[str, Any]) -> None:
+    def __init__(self, desk: SessionView, facts: Mapping[str, Any]) -> None:
         self._desk = desk
         self._facts = facts
         self._boot = secrets.token_hex(4)
         self._audience = Audience()
-        self._streams: list[ToldStream] = []
+        self._streams: list[StreamUpdates] = []
         self._count = 0
         self._thresholds: Mapping[str, float] = desk.control.thresholds
         self._task: asyncio.Task[None] | None = None
@@ -81,7 +81,7 @@ class Feed:
         """A mark was made: tell everybody now."""
         await self._look_at_marks()
 
-    def stream(self, key: str) -> ToldStream | None:
+    def stream(self, key: str) -> StreamUpdates | None:
         """A stream by its key."""
         return next((each for each in self._streams if each.key == key), None)
 
@@ -145,7 +145,7 @@ class Feed:
             stream = known.get(id(memory))
             if stream is None:
                 self._count += 1
-                stream = ToldStream(f"{self._boot}-{self._count}", view, memory)
+                stream = StreamUpdates(f"{self._boot}-{self._count}", view, memory)
             streams.append(stream)
         self._streams = streams
         return True

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from otic.errors import OticError
 from otic.review.folder import Mark
-from otic.streaming.recent import Heard, StreamMemory
-from otic.streaming.session_view import Desk, recording_of
+from otic.streaming.recent import DetectedEvent, StreamMemory
+from otic.streaming.session_view import SessionView, recording_of
 from otic.system.clock import iso
 from otic.web.clips import ClipFiles, facts_of
 from otic.web.history import History, Row
@@ -27,13 +27,13 @@ class Marker:
 
     Parameters
     ----------
-    desk : Desk
+    desk : SessionView
     history : History or None
     clips : ClipFiles
         Where sound is taken from that is not in memory any more.
     """
 
-    def __init__(self, desk: Desk, history: History | None, clips: ClipFiles) -> None:
+    def __init__(self, desk: SessionView, history: History | None, clips: ClipFiles) -> None:
         self._desk = desk
         self._history = history
         self._clips = clips
@@ -73,7 +73,7 @@ class Marker:
             next((m for m in by_event.get(_key(row), ()) if _is_of(m, row)), None) for row in rows
         ]
 
-    def _in_memory(self, row: Row) -> tuple[StreamMemory, Heard] | None:
+    def _in_memory(self, row: Row) -> tuple[StreamMemory, DetectedEvent] | None:
         """The event as it is remembered, while its stream runs."""
         memory = self._desk.memories.of(row.source)
         if memory is None:

@@ -21,7 +21,7 @@ from otic.system.addresses import (
 from otic.system.log import say
 
 if TYPE_CHECKING:
-    from otic.streaming.session_view import Desk
+    from otic.streaming.session_view import SessionView
 
 _STOP_SECONDS = 1.0
 _MOST_UNSENT_BYTES = 131072  # of each connection, in the kernel
@@ -41,7 +41,7 @@ class WebServer:
     ----------
     settings : Settings
         ``web.listen`` must be set.
-    desk : Desk
+    desk : SessionView
 
     Raises
     ------
@@ -53,7 +53,7 @@ class WebServer:
         If the port is in use, or the address is not this machine's.
     """
 
-    def __init__(self, settings: Settings, desk: Desk) -> None:
+    def __init__(self, settings: Settings, desk: SessionView) -> None:
         listen = settings.web.listen
         if listen is None:
             raise ParameterError("web.listen is not set: give it a port, like 8080")

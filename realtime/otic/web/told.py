@@ -12,8 +12,8 @@ import numpy as np
 from otic.review.folder import Mark
 from otic.review.mark import EventKey
 from otic.streaming.health import Health
-from otic.streaming.recent import Heard, StreamMemory
-from otic.streaming.session_view import View, recording_of
+from otic.streaming.recent import DetectedEvent, StreamMemory
+from otic.streaming.session_view import StreamView, recording_of
 from otic.system.clock import iso
 from otic.types import StreamStatus
 
@@ -25,7 +25,7 @@ _COLUMNS = 1  # the kind of message
 _HEADER = struct.Struct("<BBHI")  # kind, index of the stream, bands, number of the first column
 
 
-class ToldStream:
+class StreamUpdates:
     """A stream, and how much of it was told.
 
     Not thread safe: the page's thread has it.
@@ -34,11 +34,11 @@ class ToldStream:
     ----------
     key : str
         No other stream ever had it, also not before a restart.
-    view : View
+    view : StreamView
     memory : StreamMemory
     """
 
-    def __init__(self, key: str, view: View, memory: StreamMemory) -> None:
+    def __init__(self, key: str, view: StreamView, memory: StreamMemory) -> None:
         self.key = key
         self.view = view
         self.memory = memory
@@ -49,7 +49,7 @@ class ToldStream:
         )
         self._column = self._last_column()
         self._n_scores = 0
-        self._heard: dict[int, Heard] = {}
+        self._heard: dict[int, DetectedEvent] = {}
         self._revisions: dict[int, int] = {}
         self._marks: dict[int, tuple[str, str | None]] = {}
 
@@ -146,7 +146,7 @@ class ToldStream:
         self.revision += 1
         self._revisions[number] = self.revision
 
-    def _event(self, each: Heard) -> dict[str, Any]:
+    def _event(self, each: DetectedEvent) -> dict[str, Any]:
         verdict, true_label = self._marks.get(each.number, (None, None))
         return {
             "number": each.number,

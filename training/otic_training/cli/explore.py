@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.errors import OticError, RuntimeMissingError
-from otic.system.log import hushed_libraries, say
+from otic.system.log import say, silence_native_stderr
 from otic_training.cli.progress import progress
 from otic_training.data.dataset import Clip, Dataset, DatasetError
 from otic_training.data.layouts import load_dataset
@@ -97,7 +97,7 @@ def _measure(clip: Clip) -> Measured:
     import soundfile
 
     try:
-        with hushed_libraries():
+        with silence_native_stderr():
             header = soundfile.info(os.fsencode(clip.path))
         rate, channels = int(header.samplerate), int(header.channels)
     except (soundfile.SoundFileError, OSError):

@@ -143,10 +143,10 @@ def _tested(
     int8: bool,
 ) -> tuple[list[Tested], list[Tested]]:
     """The model's scores on the held-out folds, and those of its int8 version."""
-    from otic_training.fitting.validate import questioned
+    from otic_training.fitting.validate import evaluate_held_out
 
     n_labels = len(prepared.labels)
-    result = questioned(model, prepared, train_folds, test_folds, int8, temperature)
+    result = evaluate_held_out(model, prepared, train_folds, test_folds, int8, temperature)
     return [result.tested(temperature, n_labels)], [result.tested_int8()] if int8 else []
 
 

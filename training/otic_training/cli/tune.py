@@ -25,7 +25,7 @@ from otic_training.data.soundscapes import as_sound, mix
 from otic_training.fitting.requests import listed, read_dataset
 from otic_training.reports.page import LINE_COLOUR, Page, drawing, report_folder
 from otic_training.scoring.detections import Judged, event_figures
-from otic_training.scoring.predictions import Heard, at_thresholds, decide, hear
+from otic_training.scoring.predictions import Predictions, at_thresholds, decide, predictions_of
 from otic_training.scoring.streaming import read_recording, read_whole, require_metrics
 from otic_training.scoring.thresholds import BLOCK_SECONDS, Room, thresholds
 
@@ -47,11 +47,11 @@ def tune(args: argparse.Namespace) -> int:
     folder = report_folder(args.report) if args.report else None
     classifier = Classifier(bundle)
     room = _listen(bundle, classifier, args.background)
-    heard, truths, protocol = _positives(args, bundle, classifier)
+    predictions, truths, protocol = _positives(args, bundle, classifier)
     rows = []
     for budget in sorted({*BUDGETS, args.budget}, reverse=True):
         params = at_thresholds(bundle.decision, thresholds(room, bundle.decision, budget))
-        rows.append(_row(bundle, room, params, budget, heard, truths))
+        rows.append(_row(bundle, room, params, budget, predictions, truths))
     chosen = next(row for row in rows if row["budget_per_hour"] == args.budget)
     params = at_thresholds(bundle.decision, tuple(chosen["thresholds"].values()))
     tuned = {
@@ -90,9 +90,9 @@ def tune(args: argparse.Namespace) -> int:
 def _listen(bundle: Bundle, classifier: Classifier, names: Sequence[str]) -> Room:
     sr = bundle.features.sr
     paths = [str(path) for name in names for path in audio_below(name)]
-    heard = [hear(bundle, classifier, read_whole(path, sr)) for path in paths]
-    heard = [h for h in heard if len(h.scores)]
-    seconds = sum(h.n_samples for h in heard) / sr
+    predictions = [predictions_of(bundle, classifier, read_whole(path, sr)) for path in paths]
+    predictions = [h for h in predictions if len(h.scores)]
+    seconds = sum(h.n_samples for h in predictions) / sr
     if seconds < 6.0 * BLOCK_SECONDS:
         raise OticError(
             f"{seconds:.0f} s of background are too little: an hour is good, a minute the least "
@@ -101,12 +101,12 @@ def _listen(bundle: Bundle, classifier: Classifier, names: Sequence[str]) -> Roo
         )
     if seconds < _ENOUGH_SECONDS:
         say(f"only {seconds / 60:.0f} min of background: thresholds from so little are a guess")
-    return Room(tuple(heard))
+    return Room(tuple(predictions))
 
 
 def _positives(
     args: argparse.Namespace, bundle: Bundle, classifier: Classifier
-) -> tuple[list[Heard], list[Any], str]:
+) -> tuple[list[Predictions], list[Any], str]:
     """Soundscapes of labelled sounds over the background, where a data set is given."""
     if args.dataset is None:
         say("name labelled sounds with --dataset to see the recall that thresholds cost")
@@ -131,7 +131,7 @@ def _positives(
     )
     leak = [note for note in notes if note.startswith("a LEAK")]
     return (
-        [hear(bundle, classifier, s.y) for s in soundscapes],
+        [predictions_of(bundle, classifier, s.y) for s in soundscapes],
         [s.truths for s in soundscapes],
         "; ".join([*leak, protocol]),
     )
@@ -142,7 +142,7 @@ def _row(
     room: Room,
     params: DecisionParams,
     budget: float,
-    heard: list[Heard],
+    predictions: list[Predictions],
     truths: list[Any],
 ) -> dict[str, Any]:
     """What a budget gives: thresholds, alarms in the background, and recall if it is known."""
@@ -151,10 +151,10 @@ def _row(
         "thresholds": dict(zip(bundle.labels, params.on_thresholds, strict=True)),
         "false_alarms": sum(room.alarms(params).values()),
     }
-    if heard:
+    if predictions:
         judged = [
             Judged(f"{i}", h.n_samples / h.sr, t, tuple(decide(h, params)))
-            for i, (h, t) in enumerate(zip(heard, truths, strict=True))
+            for i, (h, t) in enumerate(zip(predictions, truths, strict=True))
         ]
         found = event_figures(bundle.labels, judged, 1.0)
         row["recall"] = found["recall"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from otic.features.frontend import Frontend
 from otic.features.params import LOG_MEL, FeatureParams
-from otic_training.data.surroundings import Surroundings, level
+from otic_training.data.surroundings import Backgrounds, level
 from otic_training.data.windows import MIN_ACTIVE_SHARE, active_part, sounding_part
 from otic_training.networks.teacher import Lesson, heard_at
 
@@ -104,7 +104,7 @@ class DrawnWindows:
     augmentation : Augmentation
     none_share : float
         So many windows hold background only; their target is the last output too.
-    surroundings : Surroundings
+    surroundings : Backgrounds
         What those hold, and what is put beside sounds.
     taught : list of Lesson
         One for each clip, or none at all.
@@ -120,7 +120,7 @@ class DrawnWindows:
         params: FeatureParams,
         augmentation: Augmentation,
         none_share: float,
-        surroundings: Surroundings,
+        surroundings: Backgrounds,
         taught: list[Lesson],
         soft_share: float,
     ) -> None:

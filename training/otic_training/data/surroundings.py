@@ -20,7 +20,7 @@ _FRAME = 1024
 _QUIETEST = 1e-6  # the level of digital silence, -120 dB
 
 
-class Surroundings:
+class Backgrounds:
     """Windows of noise, hum and silence, and of recordings where there are any.
 
     Not thread safe: one thread owns an instance at a time.

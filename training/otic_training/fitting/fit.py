@@ -15,7 +15,7 @@ from otic_training.data.augmentation import Batch, DrawnWindows
 from otic_training.data.background import background_features
 from otic_training.data.dataset import DatasetError
 from otic_training.data.negatives import OTHER_FOLD
-from otic_training.data.surroundings import Surroundings
+from otic_training.data.surroundings import Backgrounds
 from otic_training.data.windows import Passes
 from otic_training.fitting.prepare import Prepared
 from otic_training.networks.presets import Preset
@@ -112,7 +112,7 @@ class DrawnExamples:
         p = preset.features
         others = tuple(prepared.audio[i] for i in chosen if prepared.target[i] == n_labels)
         rng = np.random.default_rng([seed, _SURROUNDINGS])
-        surroundings = Surroundings(p.window_samples, p.sr, preset.background_dbfs, others, rng)
+        surroundings = Backgrounds(p.window_samples, p.sr, preset.background_dbfs, others, rng)
         self._windows = DrawnWindows(
             [prepared.audio[i] for i in chosen],
             prepared.target[chosen],

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from otic.errors import OticError, RuntimeMissingError
-from otic.system.log import hushed_libraries, say
+from otic.system.log import say, silence_native_stderr
 from otic_training.data.dataset import Dataset
 from otic_training.data.layouts import load_dataset
 from otic_training.networks.base_model import Base, recipe_on
@@ -67,7 +67,7 @@ def read_dataset(args: argparse.Namespace) -> Dataset:
 def load_tensorflow() -> None:
     """Import it, quietly, and for one thread."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with hushed_libraries():
+    with silence_native_stderr():
         tf = importlib.import_module("tensorflow")
     # These models are small: several threads wait for one another longer than they work, and
     # take the processor from the thread that makes the next batch. Measured: half the speed.

@@ -69,7 +69,7 @@ def probabilities(logits: _F32, temperature: float, n_labels: int) -> _F32:
     return scores
 
 
-def questioned(
+def evaluate_held_out(
     model: keras.Model,
     prepared: Prepared,
     train_folds: Sequence[int],
@@ -112,7 +112,7 @@ def hold_out(
         kept = known["model"].tobytes()
         return HeldOut(min(test_folds), logits, clip, prepared.target[clip], small, kept)
     model = fit(prepared, preset, train_folds, seed, epochs)
-    result = questioned(model, prepared, train_folds, test_folds, int8)
+    result = evaluate_held_out(model, prepared, train_folds, test_folds, int8)
     result = replace(result, model=to_bytes(model))
     found: dict[str, NDArray[np.generic] | None] = {
         "logits": result.logits,

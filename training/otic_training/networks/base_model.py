@@ -23,7 +23,7 @@ from otic.model.bundle import Bundle, bundled_names, load_bundle
 from otic.model.classifier import Classifier
 from otic.model.interface import ModelInterface
 from otic.model.tensors import ModelInput
-from otic.system.log import hushed_libraries
+from otic.system.log import silence_native_stderr
 from otic_training.data.cache import key_of
 from otic_training.networks.presets import YAMNET, YAMNET_HOP_FRAMES, Preset
 from otic_training.networks.tflite_surgery import (
@@ -114,7 +114,7 @@ class Base:
         """The same numbers by another way: the whole base runs, nothing is cut. For checks."""
         from ai_edge_litert.interpreter import Interpreter
 
-        with hushed_libraries(), warnings.catch_warnings():
+        with silence_native_stderr(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it takes memory
             interpreter = Interpreter(
                 model_content=self._bundle.model,

@@ -16,7 +16,7 @@ import soxr
 from numpy.typing import NDArray
 
 from otic.errors import OticError
-from otic.system.log import hushed_libraries
+from otic.system.log import silence_native_stderr
 from otic_training.data.dataset import DatasetError
 
 _F32 = NDArray[np.float32]
@@ -60,7 +60,7 @@ class Teacher:
         self.key = hashlib.sha256(content).hexdigest()
         self.name = f"YAMNet (Google, Apache-2.0), SHA-256 {self.key[:12]}"
         try:
-            with hushed_libraries():
+            with silence_native_stderr():
                 self._interpreter = Interpreter(
                     model_content=content, num_threads=1, experimental_preserve_all_tensors=True
                 )

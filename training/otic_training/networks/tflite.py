@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.system.log import hushed_libraries
+from otic.system.log import silence_native_stderr
 
 if TYPE_CHECKING:
     import keras
@@ -89,7 +89,7 @@ def _converter(model: keras.Model) -> Any:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without the signature that Keras prints, and what the converter warns of."""
-    with hushed_libraries(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    with silence_native_stderr(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
 
@@ -98,7 +98,7 @@ def scores_of(flatbuffer: bytes, x: _F32) -> _F32:
     """What a model says of windows, one at a time as live; float32 [n, n_labels]."""
     from ai_edge_litert.interpreter import Interpreter
 
-    with hushed_libraries():
+    with silence_native_stderr():
         interpreter = Interpreter(model_content=flatbuffer, num_threads=1)
         interpreter.allocate_tensors()
     features = interpreter.get_input_details()[0]["index"]

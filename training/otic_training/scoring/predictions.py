@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.detection.detector import Began, EventDetector
+from otic.detection.detector import EventDetector, FindOnset
 from otic.detection.thresholds import DecisionParams
 from otic.model.bundle import Bundle
 from otic.pipeline import Pipeline, Predictor
@@ -18,7 +18,7 @@ _F32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Heard:
+class Predictions:
     """The predictions of one recording.
 
     Attributes
@@ -64,7 +64,7 @@ class _Notes:
     def start(self, sample: int) -> None: ...
 
     def update(
-        self, sample: int, scores: _F32, began: Began
+        self, sample: int, scores: _F32, began: FindOnset
     ) -> tuple[NDArray[np.float64], list[Event]]:
         self.rows.append((sample, scores.copy(), began()))
         return scores.astype(np.float64), []
@@ -73,13 +73,13 @@ class _Notes:
         return []
 
 
-def hear(bundle: Bundle, classifier: Predictor, y: _F32) -> Heard:
+def predictions_of(bundle: Bundle, classifier: Predictor, y: _F32) -> Predictions:
     """Stream a recording without losses through the live pipeline."""
     notes = _Notes()
     Pipeline(bundle, classifier, notes).process(y)
     sample, scores, began = zip(*notes.rows, strict=True) if notes.rows else ((), (), ())
     n_labels = len(bundle.labels)
-    return Heard(
+    return Predictions(
         bundle.labels,
         bundle.features.sr,
         len(y),
@@ -89,14 +89,16 @@ def hear(bundle: Bundle, classifier: Predictor, y: _F32) -> Heard:
     )
 
 
-def decide(heard: Heard, params: DecisionParams) -> list[Detection]:
+def decide(predictions: Predictions, params: DecisionParams) -> list[Detection]:
     """The events that the live pipeline would report with these parameters, by onset."""
-    detector = EventDetector(heard.labels, params, heard.sr)
+    detector = EventDetector(predictions.labels, params, predictions.sr)
     detector.start(0)
     events: list[Event] = []
-    for sample, scores, began in zip(heard.sample, heard.scores, heard.began, strict=True):
+    for sample, scores, began in zip(
+        predictions.sample, predictions.scores, predictions.began, strict=True
+    ):
         events += detector.update(int(sample), scores, began.item)[1]
-    events += detector.close(heard.n_samples)
+    events += detector.close(predictions.n_samples)
     return paired(events)
 
 
@@ -114,14 +116,14 @@ def paired(events: Sequence[Event]) -> list[Detection]:
     return sorted(found, key=lambda d: (d.onset, d.label))
 
 
-def naive(heard: Heard, threshold: float = 0.5) -> list[Detection]:
+def naive(predictions: Predictions, threshold: float = 0.5) -> list[Detection]:
     """What most programs do: an event wherever a score is over a threshold."""
     found = []
-    for index, label in enumerate(heard.labels):
-        over = heard.scores[:, index] >= threshold
+    for index, label in enumerate(predictions.labels):
+        over = predictions.scores[:, index] >= threshold
         edges = np.flatnonzero(np.diff(np.concatenate([[False], over, [False]])))
         for start, stop in edges.reshape(-1, 2):
-            times = heard.sample[[start, min(stop, len(over) - 1)]] / heard.sr
+            times = predictions.sample[[start, min(stop, len(over) - 1)]] / predictions.sr
             found.append(Detection(label, float(times[0]), float(times[1]), float(times[0])))
     return sorted(found, key=lambda d: (d.onset, d.label))
 

@@ -36,7 +36,14 @@ from otic_training.scoring.detections import (
     psds,
     segment_figures,
 )
-from otic_training.scoring.predictions import Detection, Heard, at_threshold, decide, hear, naive
+from otic_training.scoring.predictions import (
+    Detection,
+    Predictions,
+    at_threshold,
+    decide,
+    naive,
+    predictions_of,
+)
 
 _F32 = NDArray[np.float32]
 
@@ -102,15 +109,15 @@ def evaluate_streaming(
     low, high = args.snr
     soundscapes = list(_mixed(material, sr, (low, high), args.seed))
     loud = list(_mixed(material, sr, (max(low, 10.0), max(high, 10.0)), args.seed))
-    heard = _heard(bundle, classifier, soundscapes)
+    predictions = _heard(bundle, classifier, soundscapes)
     rule = partial(decide, params=bundle.decision)
-    judged = _judged(soundscapes, heard, rule)
-    figures = _figures(bundle, soundscapes, heard, judged)
+    judged = _judged(soundscapes, predictions, rule)
+    figures = _figures(bundle, soundscapes, predictions, judged)
     heard_loud = _heard(bundle, classifier, loud)
     figures["snr_10_db_and_more"] = event_figures(
         bundle.labels, _judged(loud, heard_loud, rule), 1.0
     )
-    figures["naive"] = event_figures(bundle.labels, _judged(soundscapes, heard, naive), 1.0)
+    figures["naive"] = event_figures(bundle.labels, _judged(soundscapes, predictions, naive), 1.0)
     figures["background"] = _alarms(bundle, classifier, material)
     if material.unknown:
         figures["unknown"] = _unknown(bundle, classifier, material, args.seed)
@@ -163,11 +170,14 @@ def lines(outcome: dict[str, Any]) -> list[str]:
 
 
 def _figures(
-    bundle: Bundle, soundscapes: list[Soundscape], heard: list[Heard], judged: list[Judged]
+    bundle: Bundle,
+    soundscapes: list[Soundscape],
+    predictions: list[Predictions],
+    judged: list[Judged],
 ) -> dict[str, Any]:
     delay, error = delays(judged, 1.0)
     points = [
-        _judged(soundscapes, heard, partial(decide, params=at_threshold(bundle.decision, t)))
+        _judged(soundscapes, predictions, partial(decide, params=at_threshold(bundle.decision, t)))
         for t in _POINTS.tolist()
     ]
     return {
@@ -197,23 +207,25 @@ def _mixed(
     return [Soundscape(f"{i}", s.y, s.truths) for i, s in enumerate(mixed, 1)]
 
 
-def _heard(bundle: Bundle, classifier: Classifier, soundscapes: list[Soundscape]) -> list[Heard]:
-    heard = []
+def _heard(
+    bundle: Bundle, classifier: Classifier, soundscapes: list[Soundscape]
+) -> list[Predictions]:
+    predictions = []
     with progress("soundscapes", len(soundscapes)) as advance:
         for soundscape in soundscapes:
-            heard.append(hear(bundle, classifier, soundscape.y))
+            predictions.append(predictions_of(bundle, classifier, soundscape.y))
             advance(1)
-    return heard
+    return predictions
 
 
 def _judged(
     soundscapes: list[Soundscape],
-    heard: list[Heard],
-    rule: Callable[[Heard], list[Detection]],
+    predictions: list[Predictions],
+    rule: Callable[[Predictions], list[Detection]],
 ) -> list[Judged]:
     return [
         Judged(s.name, h.n_samples / h.sr, s.truths, tuple(rule(h)))
-        for s, h in zip(soundscapes, heard, strict=True)
+        for s, h in zip(soundscapes, predictions, strict=True)
     ]
 
 
@@ -225,7 +237,7 @@ def _alarms(bundle: Bundle, classifier: Classifier, material: Material) -> dict[
     streams.append(np.zeros(round(_NOISE_SECONDS * sr), np.float32))
     count: dict[str, int] = {}
     for y in streams:
-        for detection in decide(hear(bundle, classifier, y), bundle.decision):
+        for detection in decide(predictions_of(bundle, classifier, y), bundle.decision):
             count[detection.label] = count.get(detection.label, 0) + 1
     hours = sum(map(len, streams)) / sr / 3600.0
     alarms = sum(count.values())
@@ -243,8 +255,8 @@ def _unknown(
     """Each sound alone: how sure the model is of those that it can't know, and of the others."""
     rng = np.random.default_rng(seed)
     sr = bundle.features.sr
-    known = [hear(bundle, classifier, _alone(s.y, sr, rng)) for s in material.sounds]
-    unknown = [hear(bundle, classifier, _alone(y, sr, rng)) for y in material.unknown]
+    known = [predictions_of(bundle, classifier, _alone(s.y, sr, rng)) for s in material.sounds]
+    unknown = [predictions_of(bundle, classifier, _alone(y, sr, rng)) for y in material.unknown]
     sure = [np.array([_most_sure(h, bundle) for h in group]) for group in (known, unknown)]
     threshold = np.quantile(sure[0], 1.0 - _KNOWN_KEPT)
     reported = [bool(decide(h, bundle.decision)) for h in unknown]
@@ -263,12 +275,12 @@ def _alone(y: _F32, sr: int, rng: np.random.Generator) -> _F32:
     return np.asarray(room * 0.03 / max(level, 1e-6), np.float32)
 
 
-def _most_sure(heard: Heard, bundle: Bundle) -> float:
+def _most_sure(predictions: Predictions, bundle: Bundle) -> float:
     """The highest smoothed score of any label."""
-    if not len(heard.scores):
+    if not len(predictions.scores):
         return 0.0
-    n = min(bundle.decision.smoothing_scores, len(heard.scores))
-    sums = np.cumsum(np.pad(heard.scores.astype(np.float64), ((1, 0), (0, 0))), axis=0)
+    n = min(bundle.decision.smoothing_scores, len(predictions.scores))
+    sums = np.cumsum(np.pad(predictions.scores.astype(np.float64), ((1, 0), (0, 0))), axis=0)
     return float(((sums[n:] - sums[:-n]) / n).max())
 
 

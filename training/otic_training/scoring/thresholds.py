@@ -1,4 +1,4 @@
-"""Thresholds from what a model heard in background and a budget of false alarms."""
+"""Thresholds from what a model hears in background and a budget of false alarms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.detection.thresholds import DecisionParams
-from otic_training.scoring.predictions import Heard, at_thresholds, decide
+from otic_training.scoring.predictions import Predictions, at_thresholds, decide
 
 _F64 = NDArray[np.float64]
 
@@ -20,20 +20,20 @@ _LOWEST, _HIGHEST = 0.2, 0.999
 
 @dataclass(frozen=True)
 class Room:
-    """What the model heard in background alone."""
+    """What the model hears in background alone."""
 
-    heard: tuple[Heard, ...]
+    predictions: tuple[Predictions, ...]
 
     @property
     def hours(self) -> float:
         """Its length."""
-        return sum(h.n_samples / h.sr for h in self.heard) / 3600.0
+        return sum(h.n_samples / h.sr for h in self.predictions) / 3600.0
 
     def alarms(self, params: DecisionParams) -> dict[str, int]:
         """Events by label: all of them are false."""
-        count = dict.fromkeys(self.heard[0].labels, 0)
-        for heard in self.heard:
-            for detection in decide(heard, params):
+        count = dict.fromkeys(self.predictions[0].labels, 0)
+        for predictions in self.predictions:
+            for detection in decide(predictions, params):
                 count[detection.label] += 1
         return count
 
@@ -61,9 +61,9 @@ def thresholds(room: Room, params: DecisionParams, budget_per_hour: float) -> tu
     tuple of float
         From 0.2 to 0.999; 1 for a label that can't be had within the budget.
     """
-    labels = room.heard[0].labels
+    labels = room.predictions[0].labels
     share = budget_per_hour / len(labels)
-    peaks = np.concatenate([_block_peaks(h, params.smoothing_scores) for h in room.heard])
+    peaks = np.concatenate([_block_peaks(h, params.smoothing_scores) for h in room.predictions])
     found = [_threshold(peaks[:, i], room.hours, share) for i in range(len(labels))]
     allowed = max(0, int(share * room.hours))
     for _ in range(100):
@@ -88,12 +88,12 @@ def _threshold(peaks: _F64, hours: float, rate: float) -> float:
     return 1.0 if value > _HIGHEST else max(value, _LOWEST)
 
 
-def _block_peaks(heard: Heard, smoothing: int) -> _F64:
+def _block_peaks(predictions: Predictions, smoothing: int) -> _F64:
     """The highest smoothed score of each label in each ten seconds, float64 [n, n_labels]."""
-    n = min(smoothing, len(heard.scores))
-    sums = np.cumsum(np.pad(heard.scores.astype(np.float64), ((1, 0), (0, 0))), axis=0)
+    n = min(smoothing, len(predictions.scores))
+    sums = np.cumsum(np.pad(predictions.scores.astype(np.float64), ((1, 0), (0, 0))), axis=0)
     smoothed = (sums[n:] - sums[:-n]) / n
-    block = (heard.sample[n - 1 :] / (heard.sr * BLOCK_SECONDS)).astype(int)
+    block = (predictions.sample[n - 1 :] / (predictions.sr * BLOCK_SECONDS)).astype(int)
     starts = np.flatnonzero(np.diff(block, prepend=-1))
     peaks: _F64 = np.maximum.reduceat(smoothed, starts, axis=0)
     return peaks

@@ -44,7 +44,7 @@ class Outbox:
         Gives the wall-clock time, with its time zone.
     new_id : callable
         Gives what no event was ever called.
-    patience_seconds : callable
+    drain_timeout : callable
         How long the couriers may go on from :meth:`finish` on with what still waits. Asked
         again and again until then: it may become shorter.
     say : callable
@@ -59,7 +59,7 @@ class Outbox:
         now: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = random_id,
         *,
-        patience_seconds: Callable[[], float] = lambda: 0.4,
+        drain_timeout: Callable[[], float] = lambda: 0.4,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._sensor = sensor
@@ -67,7 +67,7 @@ class Outbox:
         self._couriers = tuple(couriers)
         self._now = now
         self._new_id = new_id
-        self._patience = patience_seconds
+        self._patience = drain_timeout
         self._say = say
         self._finishing_since: float | None = None
         self._undelivered = 0

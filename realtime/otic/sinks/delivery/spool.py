@@ -172,12 +172,12 @@ class Spool:
                 lines.append(self._backlog.warnings.popleft())
         return tuple(lines)
 
-    def close(self, patience_seconds: float = _CLOSE_PATIENCE_SECONDS) -> None:
+    def close(self, drain_timeout: float = _CLOSE_PATIENCE_SECONDS) -> None:
         """Write what the disk takes and let go of the file; nothing is taken any more.
 
         Waits no longer than the patience for another thread that is at the disk.
         """
-        if self._lock.acquire(timeout=patience_seconds):
+        if self._lock.acquire(timeout=drain_timeout):
             try:
                 self._settle()
                 if not self._closed:

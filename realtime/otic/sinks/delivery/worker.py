@@ -104,12 +104,12 @@ class Courier:
         """Begin; once."""
         self._thread.start()
 
-    def finish(self, patience_seconds: float) -> None:
+    def finish(self, drain_timeout: float) -> None:
         """Ask the thread to end: when nothing waits, or after the patience.
 
         Until then what fails is tried again. A later call can only shorten the patience.
         """
-        deadline = time.monotonic() + patience_seconds
+        deadline = time.monotonic() + drain_timeout
         if not self._finishing.is_set():
             self._deadline = deadline
             self._finishing.set()
@@ -122,7 +122,7 @@ class Courier:
             self._thread.join(max(0.0, timeout_seconds))
         return not self._thread.is_alive()
 
-    def stop(self, patience_seconds: float) -> bool:
+    def stop(self, drain_timeout: float) -> bool:
         """:meth:`finish`, and wait for it, no longer than the shortest patience.
 
         Returns
@@ -130,7 +130,7 @@ class Courier:
         ended : bool
             False where the receiver hangs. What was not delivered stays in the spool.
         """
-        self.finish(patience_seconds)
+        self.finish(drain_timeout)
         return self.join(self._deadline - time.monotonic())
 
     def status(self) -> CourierStatus:
