@@ -48,7 +48,7 @@ def test_everything_public_is_there(site: Path) -> None:
 def test_docstrings_are_rendered(site: Path) -> None:
     page = (site / "otic.html").read_text(encoding="utf-8")
     assert "<strong>hop_length</strong> (int):" in page
-    text = text_of(site / "otic" / "frontend.html")
+    text = text_of(site / "otic/features/frontend.html")
     assert "def features(self) -> numpy.typing.NDArray[numpy.float32]:" in text
     for path in site.glob("otic/**/*.html"):
         left = re.findall(r"(?<!`):(?:class|func|meth|mod|attr|data):\S+", text_of(path))

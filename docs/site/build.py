@@ -121,7 +121,7 @@ def _link(site: Path) -> Callable[[re.Match[str]], str]:
             (site / file).parent.mkdir(parents=True, exist_ok=True)
             (site / file).write_bytes((DOCS / file).read_bytes())
             return match[0]
-        module = file.removeprefix("../").removesuffix(".py").replace("/", ".")
+        module = file.removeprefix("../realtime/").removesuffix(".py").replace("/", ".")
         if module in MODULES:
             return f"[{text}]({module.replace('.', '/')}.html)"
         if file.endswith(".md") and (DOCS / file).parent == DOCS:
