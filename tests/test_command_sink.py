@@ -20,12 +20,11 @@ import pytest
 
 from otic.config.settings import CommandSettings, Settings
 from otic.errors import ParameterError
-from otic.sinks.delivery.notification import Notice
-from otic.sinks.delivery.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.delivery.notification import DeliveryError, Notification, Receiver, RefusedError
 from otic.sinks.receivers.command import CommandReceiver
 from tests.conftest import ROOT
 
-ON = Notice(
+ON = Notification(
     event="3f2a-17",
     state="on",
     sensor="yard",
@@ -58,17 +57,17 @@ def script(folder: Path, text: str, interpreter: str = "#!/bin/sh") -> str:
     return str(path)
 
 
-def deliver(*argv: str, notice: Notice = ON, seconds: float = 20.0) -> None:
+def deliver(*argv: str, notification: Notification = ON, seconds: float = 20.0) -> None:
     made: Receiver = CommandReceiver(CommandSettings(argv=argv, timeout_seconds=seconds))
     made.open()
-    made.deliver(notice)
+    made.deliver(notification)
     made.idle()
     made.close()
 
 
-def failure(*argv: str, notice: Notice = ON, seconds: float = 20.0) -> DeliveryError:
+def failure(*argv: str, notification: Notification = ON, seconds: float = 20.0) -> DeliveryError:
     with pytest.raises(DeliveryError) as raised:
-        deliver(*argv, notice=notice, seconds=seconds)
+        deliver(*argv, notification=notification, seconds=seconds)
     assert str(raised.value).isprintable()
     return raised.value
 
@@ -77,14 +76,16 @@ def shell(text: str, **options: Any) -> DeliveryError:
     return failure("/bin/sh", "-c", text, **options)
 
 
-def told(folder: Path, notice: Notice) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """What a program is told of a notice: standard input, environment, arguments."""
+def told(
+    folder: Path, notification: Notification
+) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """What a program is told of a notification: standard input, environment, arguments."""
     out = folder / "told.json"
     program = (
         "import json, os, sys;"
         f"json.dump([json.load(sys.stdin), dict(os.environ), sys.argv], open({str(out)!r}, 'w'))"
     )
-    deliver(sys.executable, "-c", program, "an argument; $(exit 3)", notice=notice)
+    deliver(sys.executable, "-c", program, "an argument; $(exit 3)", notification=notification)
     stdin, env, argv = json.loads(out.read_text())
     return stdin, env, argv
 
@@ -240,9 +241,9 @@ def test_a_noisy_program_fills_no_memory() -> None:
 
 def test_a_program_need_not_read_its_input(tmp_path: Path) -> None:
     long = replace(ON, label="l" * 100_000)  # more than a pipe holds
-    deliver("true", notice=long)
-    deliver("/bin/sh", "-c", "exec <&-; sleep 0.2", notice=long)
-    deliver("sleep", "0.2", notice=long)
+    deliver("true", notification=long)
+    deliver("/bin/sh", "-c", "exec <&-; sleep 0.2", notification=long)
+    deliver("sleep", "0.2", notification=long)
     stdin, _, _ = told(tmp_path, long)
     assert stdin["label"] == long.label
 
@@ -293,8 +294,8 @@ def test_the_documented_script_works(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = tmp_path / "on-sound"
     path.write_text(text)
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    for notice in (ON, OFF, replace(ON, label="rain")):
-        deliver(str(path), notice=notice)
+    for notification in (ON, OFF, replace(ON, label="rain")):
+        deliver(str(path), notification=notification)
     assert dogs.read_text() == "2026-01-01T12:00:01.250Z mic\n"
     monkeypatch.setenv("DOGS", str(tmp_path))  # a folder
     assert type(failure(str(path))) is DeliveryError
@@ -306,9 +307,9 @@ def test_the_documented_keys_and_fields_are_there() -> None:
         for section, keys in tomllib.loads(text).items():
             assert keys.keys() <= {field.name for field in fields(sections[section])}
     [text] = blocks("json")
-    on, off = (Notice.from_json(line) for line in text.splitlines())
+    on, off = (Notification.from_json(line) for line in text.splitlines())
     assert [on.to_json(), off.to_json()] == text.splitlines()
     assert (on.state, off.state) == ("on", "off")
     page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
-    for field in fields(Notice):
+    for field in fields(Notification):
         assert f"`{field.name}`" in page

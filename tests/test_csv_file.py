@@ -17,12 +17,11 @@ import pytest
 
 from otic.config.settings import CsvSettings
 from otic.errors import ParameterError
-from otic.sinks.delivery.notification import Notice
-from otic.sinks.delivery.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.delivery.notification import DeliveryError, Notification, Receiver, RefusedError
 from otic.sinks.receivers.csv import COLUMNS, TAIL_BYTES, CsvReceiver
 from tests.conftest import ROOT
 
-OFF = Notice(
+OFF = Notification(
     event="3f2a-17",
     state="off",
     sensor="yard",
@@ -43,22 +42,22 @@ ROW = (
 )
 
 
-def off(number: int) -> Notice:
+def off(number: int) -> Notification:
     return replace(OFF, event=f"3f2a-{number}")
 
 
-def append(path: Path, *notices: Notice) -> None:
+def append(path: Path, *notifications: Notification) -> None:
     made: Receiver = CsvReceiver(CsvSettings(path=str(path)))
     made.open()
-    for notice in notices:
-        made.deliver(notice)
+    for notification in notifications:
+        made.deliver(notification)
     made.idle()
     made.close()
 
 
-def failure(path: Path, *notices: Notice) -> str:
+def failure(path: Path, *notifications: Notification) -> str:
     with pytest.raises(DeliveryError) as raised:
-        append(path, *notices)
+        append(path, *notifications)
     assert not isinstance(raised.value, RefusedError)
     assert repr(str(path)) in str(raised.value)
     return str(raised.value)
@@ -123,12 +122,12 @@ def test_any_text_is_one_row_and_no_formula(tmp_path: Path) -> None:
         "": "",
         "\udcff": " ",
     }
-    notices = [
+    notifications = [
         replace(OFF, event=f"e{i}", label=label, sensor=label, source=label)
         for i, label in enumerate(labels)
     ]
-    append(path, *notices)
-    append(path, *notices)
+    append(path, *notifications)
+    append(path, *notifications)
     rows = table(path)
     assert [row["label"] for row in rows] == list(labels.values())
     assert all(row["label"] == row["sensor"] == row["source"] for row in rows)

@@ -48,7 +48,7 @@ class StreamStatus:
 
 
 @dataclass(frozen=True)
-class CourierStatus:
+class DeliveryStatus:
     """As of :mod:`otic.sinks.delivery.worker`."""
 
     name: str = "mqtt"
@@ -67,10 +67,10 @@ NOTHING = Collector(dict, list, "esc10")
 @contextmanager
 def serving(
     health: Callable[[], Mapping[str, StreamStatus]] = lambda: {"mic": StreamStatus()},
-    couriers: Callable[[], list[CourierStatus]] = lambda: [CourierStatus()],
+    workers: Callable[[], list[DeliveryStatus]] = lambda: [DeliveryStatus()],
     listen: str = "0",
 ) -> Iterator[MetricsServer]:
-    server = MetricsServer(listen, Collector(health, couriers, "esc10"))
+    server = MetricsServer(listen, Collector(health, workers, "esc10"))
     try:
         yield server
     finally:

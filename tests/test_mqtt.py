@@ -20,8 +20,7 @@ import pytest
 
 from otic.config.settings import MqttSettings
 from otic.errors import OticError, RuntimeMissingError, SinkError
-from otic.sinks.delivery.notification import Notice
-from otic.sinks.delivery.receiver import DeliveryError
+from otic.sinks.delivery.notification import DeliveryError, Notification
 from otic.sinks.receivers.homeassistant import Topics, discovery_topic, slug
 from otic.sinks.receivers.mqtt import MqttReceiver
 from otic.sinks.receivers.mqtt_client import MqttLink
@@ -87,13 +86,15 @@ def opened(port: int, **changes: object) -> Iterator[MqttReceiver]:
         made.close()
 
 
-def notice(
+def notification(
     state: str = "on", label: str = "dog_bark", number: int = 1, source: str = "mic"
-) -> Notice:
+) -> Notification:
     at = "2026-01-01T12:00:00.000Z"
     if state == "on":
-        return Notice(str(number), state, SENSOR, source, label, 1.0, 2.0, at, at, score=0.9)
-    return Notice(str(number), state, SENSOR, source, label, 1.0, 5.0, at, at, 4.0, at, peak=0.97)
+        return Notification(str(number), state, SENSOR, source, label, 1.0, 2.0, at, at, score=0.9)
+    return Notification(
+        str(number), state, SENSOR, source, label, 1.0, 5.0, at, at, 4.0, at, peak=0.97
+    )
 
 
 def fails(action: Callable[[], None]) -> str:
@@ -111,14 +112,14 @@ def fails(action: Callable[[], None]) -> str:
 
 def test_an_event_arrives_with_what_belongs_to_it(broker: Broker) -> None:
     with Listener(broker.port) as listener, opened(broker.port) as made:
-        made.deliver(notice("on"))
+        made.deliver(notification("on"))
         listener.wait_for(f"{DOG}/state", "ON")
-        made.deliver(notice("off"))
+        made.deliver(notification("off"))
         listener.wait_for(f"{DOG}/state", "OFF")
         events = [heard for heard in listener.heard if heard.topic == "otic/porch/mic/event"]
         assert [heard.payload for heard in events] == [
-            notice("on").to_json(),
-            notice("off").to_json(),
+            notification("on").to_json(),
+            notification("off").to_json(),
         ]
         assert all(heard.qos == 1 and not heard.retained for heard in events)
         assert json.loads(listener.wait_for(f"{DOG}/attributes")) == {
@@ -142,7 +143,7 @@ def test_states_and_status_are_retained_and_a_clean_close_is_told(broker: Broker
     others = set(threading.enumerate())
     with opened(broker.port) as made:
         assert not set(threading.enumerate()) - others
-        made.deliver(notice("on"))
+        made.deliver(notification("on"))
         kept = mosquitto.retained(broker.port)
         assert kept["otic/porch/status"] == "online"
         assert kept[f"{DOG}/state"] == "ON"
@@ -156,7 +157,7 @@ def test_states_and_status_are_retained_and_a_clean_close_is_told(broker: Broker
 def test_what_was_left_on_by_a_dead_process_is_off_after_a_restart(broker: Broker) -> None:
     first = receiver(broker.port)
     first.open()
-    first.deliver(notice("on"))
+    first.deliver(notification("on"))
     with opened(broker.port), Listener(broker.port) as listener:  # takes over
         listener.wait_for(f"{DOG}/state", "OFF")
         listener.wait_for("otic/porch/status", "online")
@@ -169,7 +170,7 @@ def test_what_was_left_on_by_a_dead_process_is_off_after_a_restart(broker: Broke
 
 def test_sounds_that_are_no_more_are_deleted_from_the_broker(broker: Broker) -> None:
     with opened(broker.port, labels=("dog_bark", "gun_shot")) as made:
-        made.deliver(notice("on", "gun_shot"))
+        made.deliver(notification("on", "gun_shot"))
     assert mosquitto.retained(broker.port)["otic/porch/mic/gun_shot/state"] == "ON"
     with Listener(broker.port) as other:
         other.publish("otic/garden/mic/gun_shot/state", "ON", retain=True)
@@ -183,8 +184,8 @@ def test_sounds_that_are_no_more_are_deleted_from_the_broker(broker: Broker) -> 
 def test_a_notice_of_an_unknown_sound_or_source_is_only_an_event(broker: Broker) -> None:
     with opened(broker.port) as made:
         with Listener(broker.port) as listener:
-            made.deliver(notice("on", "whale"))
-            made.deliver(notice("on", source="gone"))
+            made.deliver(notification("on", "whale"))
+            made.deliver(notification("on", source="gone"))
             listener.wait_for("otic/porch/mic/event")
             listener.wait_for("otic/porch/gone/event")
         kept = mosquitto.retained(broker.port)
@@ -243,7 +244,7 @@ def test_rubbish_at_the_discovery_topic_does_no_harm(broker: Broker) -> None:
         listener.publish(topic, "}{", retain=True)
         with opened(broker.port) as made:
             made.idle()
-            made.deliver(notice())
+            made.deliver(notification())
     assert json.loads(mosquitto.retained(broker.port)[topic])["device"]["name"] == SENSOR
 
 
@@ -259,7 +260,7 @@ def test_health_is_told_while_idle_and_while_busy(
         idle = len(listener.of("otic/porch/mic/health"))
         assert idle >= 3
         for _ in range(8):
-            made.deliver(notice())
+            made.deliver(notification())
             time.sleep(0.05)
         listener.catch_up()
         assert len(listener.of("otic/porch/mic/health")) >= idle + 3
@@ -270,11 +271,11 @@ def test_a_broker_that_comes_later(tmp_path: Path) -> None:
     made = receiver(broker.port)
     assert "Connection refused" in fails(made.open)
     made.close()
-    assert "not connected" in fails(lambda: made.deliver(notice()))
+    assert "not connected" in fails(lambda: made.deliver(notification()))
     broker.start()
     try:
         made.open()
-        made.deliver(notice())
+        made.deliver(notification())
         made.close()
     finally:
         broker.kill()
@@ -283,9 +284,9 @@ def test_a_broker_that_comes_later(tmp_path: Path) -> None:
 def test_a_broker_that_is_killed_and_comes_back(broker: Broker) -> None:
     made = receiver(broker.port)
     made.open()
-    made.deliver(notice("on"))
+    made.deliver(notification("on"))
     broker.kill()
-    fails(lambda: made.deliver(notice("off")))
+    fails(lambda: made.deliver(notification("off")))
     made.close()
     assert "Connection refused" in fails(made.open)
     made.close()
@@ -295,10 +296,10 @@ def test_a_broker_that_is_killed_and_comes_back(broker: Broker) -> None:
         listener.wait_for(f"{HORN}/state", "OFF")
         listener.wait_for("otic/porch/status", "online")
         listener.wait_for(discovery_topic("homeassistant", SENSOR))
-        made.deliver(notice("off"))
+        made.deliver(notification("off"))
         listener.catch_up()
         assert listener.of(f"{DOG}/state")[-1] == "OFF"
-        assert listener.of("otic/porch/mic/event") == [notice("off").to_json()]
+        assert listener.of("otic/porch/mic/event") == [notification("off").to_json()]
     made.close()
 
 
@@ -308,12 +309,12 @@ def test_delivering_is_quick(broker: Broker) -> None:
     with opened(broker.port) as made:
         for _ in range(20):
             begin = time.monotonic()
-            made.deliver(notice())
+            made.deliver(notification())
             seconds.append(time.monotonic() - begin)
     assert min(seconds[5:]) < 0.03  # the least: other work of the machine does not count
 
 
-def test_idle_notices_a_dead_broker(broker: Broker) -> None:
+def test_idle_notifications_a_dead_broker(broker: Broker) -> None:
     with opened(broker.port) as made:
         made.idle()
         broker.kill()
@@ -345,7 +346,7 @@ def test_a_broker_that_says_why_it_ends_the_connection() -> None:
 def test_a_sound_that_is_known_to_be_on_stays_so_over_a_reconnection(broker: Broker) -> None:
     made = receiver(broker.port)
     made.open()
-    made.deliver(notice("on"))
+    made.deliver(notification("on"))
     broker.kill()
     made.close()
     broker.start()
@@ -359,7 +360,7 @@ def test_a_stalled_broker_holds_nobody_up(broker: Broker) -> None:
     made.open()
     broker.stall()
     try:
-        for action in (lambda: made.deliver(notice()), made.open):
+        for action in (lambda: made.deliver(notification()), made.open):
             begin = time.monotonic()
             line = fails(action)
             assert time.monotonic() - begin < 8.0
@@ -370,7 +371,7 @@ def test_a_stalled_broker_holds_nobody_up(broker: Broker) -> None:
     finally:
         broker.go_on()
     made.open()
-    made.deliver(notice())
+    made.deliver(notification())
     broker.stall()
     begin = time.monotonic()
     made.close()  # while it still believes that all is well
@@ -388,7 +389,7 @@ def test_nothing_is_left_behind(broker: Broker) -> None:
     unreachable = receiver(mosquitto.free_port())
     for attempt in range(20):
         made.open()
-        made.deliver(notice())
+        made.deliver(notification())
         made.close()
         fails(unreachable.open)
         unreachable.close()
@@ -441,7 +442,7 @@ def test_who_may_come_in(tmp_path: Path) -> None:
         line = fails(wrong.open)
         assert "OTIC_MQTT_PASSWORD" in line
         with opened(broker.port, username="otic", password=PASSWORD) as made:
-            made.deliver(notice())
+            made.deliver(notification())
         rotated = receiver(broker.port, username="otic", password_file=str(file))
         assert "mqtt.password_file" in fails(rotated.open)
         file.write_text("")
@@ -478,7 +479,9 @@ def test_a_topic_that_is_not_allowed_is_told_not_lost(tmp_path: Path) -> None:
         line = fails(receiver(broker.port).open)
         assert "homeassistant/device/otic_porch/config: Not authorized" in line
         with opened(broker.port, discovery=False) as made:
-            assert "otic/porch/mic/event: Not authorized" in fails(lambda: made.deliver(notice()))
+            assert "otic/porch/mic/event: Not authorized" in fails(
+                lambda: made.deliver(notification())
+            )
 
 
 def test_tls(tmp_path: Path, certificates: Path) -> None:
@@ -487,7 +490,7 @@ def test_tls(tmp_path: Path, certificates: Path) -> None:
     with mosquitto.running(tmp_path, tls=certificates) as broker:
         for host in ("localhost", "127.0.0.1"):
             with opened(broker.port, host=host, tls=True, ca_file=ours) as made:
-                made.deliver(notice())
+                made.deliver(notification())
                 made.idle()
         line = fails(receiver(broker.port, tls=True, ca_file=theirs).open)
         assert "certificate" in line
@@ -549,7 +552,7 @@ def test_odd_names(broker: Broker) -> None:
         Listener(broker.port) as listener,
         opened(broker.port, topic="home/otic", **changes) as made,
     ):
-        made.deliver(notice("on", label))
+        made.deliver(notification("on", label))
         listener.wait_for(topics.state("mic", label), "ON")
         for other in ("a b", "a/b", "a_b"):
             listener.wait_for(topics.state("mic", other), "OFF")

@@ -20,14 +20,13 @@ import pytest
 
 from otic.config.settings import SqliteSettings
 from otic.errors import ParameterError
-from otic.sinks.delivery.notification import Notice
-from otic.sinks.delivery.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.delivery.notification import DeliveryError, Notification, Receiver, RefusedError
 from otic.sinks.receivers import sqlite as sqlite_file
 from otic.sinks.receivers.sqlite import SqliteReceiver
 from otic.system.clock import iso
 from tests.conftest import ROOT
 
-ON = Notice(
+ON = Notification(
     event="3f2a-17",
     state="on",
     sensor="yard",
@@ -59,7 +58,7 @@ ENDED = (
 )
 
 
-def numbered(number: int) -> Notice:
+def numbered(number: int) -> Notification:
     return replace(OFF, event=f"3f2a-{number:06d}")
 
 
@@ -70,10 +69,10 @@ def opened(path: Path, **settings: Any) -> SqliteReceiver:
     return made
 
 
-def put(path: Path, *notices: Notice) -> None:
+def put(path: Path, *notifications: Notification) -> None:
     made = opened(path)
-    for notice in notices:
-        made.deliver(notice)
+    for notification in notifications:
+        made.deliver(notification)
     made.idle()
     made.close()
 
@@ -83,9 +82,9 @@ def query(path: Path, text: str = "SELECT * FROM events") -> list[tuple[Any, ...
         return db.execute(text).fetchall()
 
 
-def failure(path: Path, *notices: Notice) -> str:
+def failure(path: Path, *notifications: Notification) -> str:
     with pytest.raises(DeliveryError) as raised:
-        put(path, *notices)
+        put(path, *notifications)
     assert not isinstance(raised.value, RefusedError)
     assert repr(str(path)) in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -109,7 +108,7 @@ def test_an_event_is_one_row(path: Path) -> None:
 @pytest.mark.parametrize(
     "order", [(ON, ON, OFF), (ON, OFF, OFF), (ON, OFF, ON), (OFF, ON), (OFF, ON, OFF, ON)]
 )
-def test_doubles_in_any_order_are_the_same_row(path: Path, order: tuple[Notice, ...]) -> None:
+def test_doubles_in_any_order_are_the_same_row(path: Path, order: tuple[Notification, ...]) -> None:
     put(path, *order)
     assert query(path) == [ENDED]
 
@@ -239,15 +238,20 @@ while last < 400:
     made.close()
 
 
-def at(days_ago: float, event: str) -> Notice:
+def at(days_ago: float, event: str) -> Notification:
     when = datetime.now(UTC) - timedelta(days=days_ago)
     return replace(ON, event=event, onset_at=iso(when))
 
 
 def test_old_events_are_deleted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = opened(path, keep_days=2.0)
-    for notice in (at(1.9, "young"), at(2.1, "old"), at(400.0, "very old"), at(-1.0, "future")):
-        made.deliver(notice)
+    for notification in (
+        at(1.9, "young"),
+        at(2.1, "old"),
+        at(400.0, "very old"),
+        at(-1.0, "future"),
+    ):
+        made.deliver(notification)
     made.close()
     made = opened(path, keep_days=2.0)
     made.idle()

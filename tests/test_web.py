@@ -20,7 +20,7 @@ import soundfile
 
 from otic.config.settings import Settings, SqliteSettings, WebSettings
 from otic.errors import ParameterError, RuntimeMissingError, SinkError
-from otic.sinks.delivery.notification import Notice
+from otic.sinks.delivery.notification import Notification
 from otic.sinks.receivers.sqlite import SqliteReceiver
 from otic.system.clock import iso
 from otic.web import audience
@@ -202,15 +202,15 @@ def test_marks(room: Room, server: WebServer, tmp_path: Path) -> None:
         assert len(room.desk.review.marks()) == 1  # type: ignore[union-attr]
 
 
-def keep(room: Room, *notices: Notice) -> None:
+def keep(room: Room, *notifications: Notification) -> None:
     receiver = SqliteReceiver(room.settings.sqlite)
     receiver.open()
-    for notice in notices:
-        receiver.deliver(notice)
+    for notification in notifications:
+        receiver.deliver(notification)
     receiver.close()
 
 
-def notice(number: int, at: str, **changes: Any) -> Notice:
+def notification(number: int, at: str, **changes: Any) -> Notification:
     values: dict[str, Any] = {
         "event": f"e{number:04}",
         "state": "off",
@@ -224,7 +224,7 @@ def notice(number: int, at: str, **changes: Any) -> Notice:
         "offset": number + 0.5,
         "peak": 0.9,
     }
-    return Notice(**{**values, **changes})
+    return Notification(**{**values, **changes})
 
 
 def rows(server: WebServer, **wanted: str) -> dict[str, Any]:
@@ -237,8 +237,8 @@ def rows(server: WebServer, **wanted: str) -> dict[str, Any]:
 def test_history(room: Room, server: WebServer) -> None:
     assert rows(server) == {"events": [], "labels": [], "more": False}  # nothing was kept yet
     stamps = [f"2026-01-{1 + i // 60:02}T10:{i % 60:02}:00.000Z" for i in range(120)]
-    keep(room, *(notice(i, at) for i, at in enumerate(stamps)))
-    keep(room, notice(900, "2026-01-05T10:00:00.000Z", label="odd one's", source="küche"))
+    keep(room, *(notification(i, at) for i, at in enumerate(stamps)))
+    keep(room, notification(900, "2026-01-05T10:00:00.000Z", label="odd one's", source="küche"))
     first = rows(server)
     assert first["labels"] == ["loud", "odd one's"]
     assert [e["event"] for e in first["events"]] == [
@@ -266,7 +266,7 @@ def test_an_event_of_the_history_is_heard_and_marked(
     (heard,) = room.memories.of("mic").heard()  # type: ignore[union-attr]
     assert heard.onset_at is not None
     at = iso(heard.onset_at)
-    keep(room, notice(1, at, onset=heard.onset, offset=heard.offset))
+    keep(room, notification(1, at, onset=heard.onset, offset=heard.offset))
     room.clips.close()  # all is on the disk
     (event,) = rows(server)["events"]
     assert event["verdict"] is None
@@ -306,7 +306,7 @@ def test_what_is_replayed_twice_is_one_recording(
 ) -> None:
     """By the wall clock it would be two, and the same sound on both sides of a test."""
     days = {"e1": "2026-01-01T10:00:00.000Z", "e2": "2026-01-09T10:00:00.000Z"}
-    keep(room, *(notice(1, at, event=e, source="Field 1.WAV") for e, at in days.items()))
+    keep(room, *(notification(1, at, event=e, source="Field 1.WAV") for e, at in days.items()))
     for event in days:
         assert ask(server, "/mark", {"event": event, "verdict": "right"})[0] == 200
     (mark,) = room.desk.review.marks()  # type: ignore[union-attr]

@@ -21,12 +21,11 @@ import pytest
 from otic.config.secrets import read_secret
 from otic.config.settings import WebhookSettings
 from otic.errors import ParameterError
-from otic.sinks.delivery.notification import Notice
-from otic.sinks.delivery.receiver import DeliveryError, Receiver, RefusedError
+from otic.sinks.delivery.notification import DeliveryError, Notification, Receiver, RefusedError
 from otic.sinks.receivers.webhook import WebhookReceiver, _Post
 from tests.conftest import ROOT
 
-NOTICE = Notice(
+NOTICE = Notification(
     event="3f2a-17",
     state="off",
     sensor="yard",
@@ -145,9 +144,9 @@ def receiver(url: str, **settings: Any) -> WebhookReceiver:
     return made
 
 
-def failure(made: WebhookReceiver, notice: Notice = NOTICE) -> DeliveryError:
+def failure(made: WebhookReceiver, notification: Notification = NOTICE) -> DeliveryError:
     with pytest.raises(DeliveryError) as raised:
-        made.deliver(notice)
+        made.deliver(notification)
     made.close()
     text = str(raised.value)
     assert "T0KEN" not in text
@@ -401,7 +400,7 @@ def test_proxies_of_the_environment_are_used(hook: Hook, monkeypatch: pytest.Mon
 
 
 def test_text_that_is_not_unicode_is_told_nevertheless(hook: Hook) -> None:
-    odd = Notice(**{**NOTICE.__dict__, "source": "a\udcff", "event": "é\r\nX-Evil: 1"})
+    odd = Notification(**{**NOTICE.__dict__, "source": "a\udcff", "event": "é\r\nX-Evil: 1"})
     receiver(hook.url).deliver(odd)
     [(_, headers, body)] = hook.requests
     assert json.loads(body)["source"] == "a?"

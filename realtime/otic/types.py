@@ -201,7 +201,7 @@ class Sink(Protocol):
 
     Several streams may run at once: for each, the calls come in the order start,
     write …, end, and name the stream. No method may wait for anybody: what can be
-    slow is behind a :class:`otic.sinks.delivery.worker.Courier`.
+    slow is behind a :class:`otic.sinks.delivery.worker.DeliveryWorker`.
     """
 
     def start(self, stream: StreamStart) -> None:

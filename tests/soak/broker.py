@@ -15,10 +15,10 @@ from tests.soak.deliveries import Delivery
 
 
 class Ear(Listener):
-    """Hears every notice that the broker takes; connects again by itself."""
+    """Hears every notification that the broker takes; connects again by itself."""
 
     def __init__(self, port: int) -> None:
-        self.notices: list[Delivery] = []
+        self.notifications: list[Delivery] = []
         super().__init__(port)
         self._client.on_disconnect = self._on_disconnect
 
@@ -31,7 +31,7 @@ class Ear(Listener):
 
     def _on_message(self, client: Any, userdata: Any, message: Any) -> None:
         if message.topic.endswith("/event"):
-            self.notices.append(Delivery(json.loads(message.payload), time.time()))
+            self.notifications.append(Delivery(json.loads(message.payload), time.time()))
 
 
 class Gate:

@@ -17,14 +17,14 @@ from tests.soak.report import Report
 
 @dataclass(frozen=True)
 class Delivery:
-    """A notice that a receiver was given, and when, by the wall clock."""
+    """A notification that a receiver was given, and when, by the wall clock."""
 
-    notice: dict[str, Any]
+    notification: dict[str, Any]
     came: float
 
     @property
     def id(self) -> str:
-        return str(self.notice["id"])
+        return str(self.notification["id"])
 
 
 def first_of_each(deliveries: Iterable[Delivery]) -> list[Delivery]:
@@ -59,22 +59,22 @@ def check_receivers(
     table: list[dict[str, str]],
     is_explained: Callable[[str, Delivery, Delivery], bool],
 ) -> dict[str, Delivery]:
-    """Check what the receivers have against each other; the notices by their ids.
+    """Check what the receivers have against each other; the notifications by their ids.
 
-    ``told`` are receivers that are given each notice, with what came in order of arrival;
+    ``told`` are receivers that are given each notification, with what came in order of arrival;
     ``rows`` is SQLite's table, ``table`` the CSV file. ``is_explained`` says whether at-least-once
-    explains that a receiver got a notice for a second time.
+    explains that a receiver got a notification for a second time.
     """
     first = {name: first_of_each(came) for name, came in told.items()}
     known: dict[str, Delivery] = {}
     for deliveries in first.values():
         for delivery in deliveries:
             known.setdefault(delivery.id, delivery)
-    report.figure("notices", len(known))
+    report.figure("notifications", len(known))
     for name, came in told.items():
         has = {d.id for d in first[name]}
-        report.check(f"{name}: has every notice", sorted(known.keys() - has), len(has))
-        report.check(f"{name}: no notice has changed", _changed(came, known))
+        report.check(f"{name}: has every notification", sorted(known.keys() - has), len(has))
+        report.check(f"{name}: no notification has changed", _changed(came, known))
         doubles = _doubles(came)
         unexplained = [
             f"{again.id} at {one.came:.2f} and {again.came:.2f}"
@@ -84,16 +84,24 @@ def check_receivers(
         report.check(f"{name}: doubles only by at-least-once", unexplained, len(doubles))
     report.check("order is the same everywhere", _disorder(first))
     report.check("each on has exactly one off", _pairs(known))
-    offs = {d.notice["event"]: d for d in known.values() if d.notice["state"] == "off"}
-    events = {d.notice["event"] for d in known.values()}
+    offs = {d.notification["event"]: d for d in known.values() if d.notification["state"] == "off"}
+    events = {d.notification["event"] for d in known.values()}
     report.check("sqlite: a row for each event, once", _rows(rows, offs, events), len(rows))
-    order = [d.notice["event"] for d in next(iter(first.values())) if d.notice["state"] == "off"]
+    order = [
+        d.notification["event"]
+        for d in next(iter(first.values()))
+        if d.notification["state"] == "off"
+    ]
     report.check("csv: a row for each event, once, in order", _table(table, order), len(table))
     return known
 
 
 def _changed(came: Iterable[Delivery], known: dict[str, Delivery]) -> list[str]:
-    return [f"{d.notice} and {known[d.id].notice}" for d in came if d.notice != known[d.id].notice]
+    return [
+        f"{d.notification} and {known[d.id].notification}"
+        for d in came
+        if d.notification != known[d.id].notification
+    ]
 
 
 def _doubles(came: Iterable[Delivery]) -> list[tuple[Delivery, Delivery]]:
@@ -121,8 +129,8 @@ def _disorder(first: dict[str, list[Delivery]]) -> list[str]:
 
 
 def _pairs(known: dict[str, Delivery]) -> list[str]:
-    ons = {d.notice["event"] for d in known.values() if d.notice["state"] == "on"}
-    offs = {d.notice["event"] for d in known.values() if d.notice["state"] == "off"}
+    ons = {d.notification["event"] for d in known.values() if d.notification["state"] == "on"}
+    offs = {d.notification["event"] for d in known.values() if d.notification["state"] == "off"}
     return [f"{event}: no off" for event in ons - offs] + [
         f"{event}: no on" for event in offs - ons
     ]
@@ -135,8 +143,10 @@ def _rows(rows: list[dict[str, Any]], offs: dict[str, Delivery], events: set[str
         off = offs.get(row["event"])
         if off is None:
             problems.append(f"{row['event']} was never told elsewhere")
-        elif any(row[key] != off.notice.get(key) for key in ("offset", "peak", "reason", "label")):
-            problems.append(f"{row} is not {off.notice}")
+        elif any(
+            row[key] != off.notification.get(key) for key in ("offset", "peak", "reason", "label")
+        ):
+            problems.append(f"{row} is not {off.notification}")
     return problems
 
 

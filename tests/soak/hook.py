@@ -1,4 +1,4 @@
-"""A web server that takes notices, or answers 500, stalls, drops."""
+"""A web server that takes notifications, or answers 500, stalls, drops."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ class Hook:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         mode = self.mode()
         if mode == "ok":
-            notice = json.loads(body)
+            notification = json.loads(body)
             if not _is_signed(handler, body):
-                self.unsigned.append(notice["id"])
+                self.unsigned.append(notification["id"])
             handler.send_response(204)
             # Before the answer is written: somebody who is killed then has delivered.
             with self._lock:
-                self.taken.append(Delivery(notice, came))
+                self.taken.append(Delivery(notification, came))
             handler.end_headers()
             return
         self.refused += 1

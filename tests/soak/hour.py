@@ -188,7 +188,7 @@ def soak(
             lives=sensor.lives,
             problems=sensor.problems,
             happened=chance.happened,
-            mqtt=ear.notices,
+            mqtt=ear.notifications,
             webhook=hook.taken,
             unsigned=hook.unsigned,
             metrics=page,

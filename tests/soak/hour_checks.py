@@ -33,8 +33,8 @@ def check(report: Report, evidence: Evidence, stop_seconds: float) -> None:
     report.check("otic never ends by itself", evidence.problems)
     lives, problems, n_lines = read_log(evidence.disk / "log.jsonl")
     report.check("log: every line of every file is whole", problems, n_lines)
-    notices = _check_receivers(report, evidence)
-    _check_log_against_notices(report, evidence, lives, notices)
+    notifications = _check_receivers(report, evidence)
+    _check_log_against_notifications(report, evidence, lives, notifications)
     _check_score_lines(report, lives)
     check_clock(report, evidence, lives)
     check_gaps(report, evidence, lives)
@@ -72,34 +72,34 @@ def _key(record: dict[str, object]) -> tuple[object, ...]:
 
 
 def _life_of(moment: float, lives: Sequence[LoggedLife]) -> int:
-    """Index of the latest that had begun; notices know milliseconds only."""
+    """Index of the latest that had begun; notifications know milliseconds only."""
     return max((i for i, life in enumerate(lives) if life.began <= moment + 0.001), default=-1)
 
 
 def _at(evidence: Evidence, moment: float) -> list[Life]:
-    """The life at a moment; notices know milliseconds only."""
+    """The life at a moment; notifications know milliseconds only."""
     return [v for v in evidence.lives if v.began - 0.001 <= moment <= v.ended + 0.001]
 
 
-def _check_log_against_notices(
-    report: Report, evidence: Evidence, lives: list[LoggedLife], notices: dict[str, Delivery]
+def _check_log_against_notifications(
+    report: Report, evidence: Evidence, lives: list[LoggedLife], notifications: dict[str, Delivery]
 ) -> None:
     """What the log has was told, and what was told is in the log unless that says otherwise."""
     told: list[Counter[tuple[object, ...]]] = [Counter() for _ in lives]
     restarted, unseen = 0, 0
-    for delivery in notices.values():
-        notice = delivery.notice
-        if "reason" in notice:
+    for delivery in notifications.values():
+        notification = delivery.notification
+        if "reason" in notification:
             restarted += 1
             continue
-        at = unix_time(notice["at"])
+        at = unix_time(notification["at"])
         place = _life_of(at, lives)
         # A life whose log has not one line: the disk was full from its start to its end.
         began = -1.0 if place < 0 else lives[place].began
         if not any(v.began <= began <= v.ended for v in _at(evidence, at)):
             unseen += 1
         else:
-            told[place][_key(notice)] += 1
+            told[place][_key(notification)] += 1
     untold: list[str] = []
     unlogged: list[str] = []
     missing_lines = 0
@@ -108,7 +108,7 @@ def _check_log_against_notices(
         untold += [f"life {index + 1}: {key}" for key in (logged - told[index]).elements()]
         missing = list((told[index] - logged).elements())
         missing_lines += len(missing)
-        # The kill may fall between the spool and the log, or on a full disk.
+        # The kill may fall between the queue and the log, or on a full disk.
         ended = life.end is not None
         end = lives[index + 1].began if index + 1 < len(lives) else float("inf")
         full = evidence.overlapping(["disk full"], end - _SETTLE_SECONDS, end)
@@ -119,7 +119,7 @@ def _check_log_against_notices(
     report.figure("events ended by a restart", restarted)
     full = [h for h in evidence.happened if h.name == "disk full"]
     hidden = ["the disk was never full"] if unseen and not full else []
-    report.check("notices of lives that have no log", hidden, unseen)
+    report.check("notifications of lives that have no log", hidden, unseen)
 
 
 def _check_score_lines(report: Report, lives: Sequence[LoggedLife]) -> None:

@@ -1,7 +1,7 @@
 """One life of a simulated sensor: `python -m tests.soak.life PLAN` (JSON); a child of `simulated`.
 
 The real runner, stream, pipeline, model and outputs; only the microphone, the clock and the
-couriers' patience are a simulation's.
+workers' patience are a simulation's.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ from otic.config.settings import (
     WebhookSettings,
 )
 from otic.model.bundle import load_bundle
-from otic.sinks.delivery import outbox
-from otic.sinks.delivery import worker as courier
+from otic.sinks.delivery import outbox, worker
 from otic.sinks.delivery.outbox import Outbox
 from otic.sinks.open import open_outputs
 from otic.streaming.runner import Runner
@@ -200,8 +199,8 @@ def live(plan: LifePlan) -> None:
     """Until a signal, or until all has been delivered."""
     rng = random.Random(plan.seed)
     # What open_outputs will import.
-    courier.Courier = functools.partial(  # type: ignore[assignment, misc]
-        courier.Courier,
+    worker.DeliveryWorker = functools.partial(  # type: ignore[assignment, misc]
+        worker.DeliveryWorker,
         first_retry_seconds=_FIRST_RETRY_SECONDS,
         longest_retry_seconds=_LONGEST_RETRY_SECONDS,
     )

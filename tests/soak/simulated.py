@@ -44,7 +44,7 @@ _STOP_SECONDS = 30.0
 _END_SECONDS = 2.0  # that an end takes at most
 _BAD_ANSWERS = 0.05
 _LONG_LIFE_SECONDS = 30.0
-# Of megabytes, 5000 notices that wait in memory take 5.
+# Of megabytes, 5000 notifications that wait in memory take 5.
 _MORE_MEGABYTES, _MORE_THREADS, _MORE_DESCRIPTORS = 8.0, 2, 4
 
 

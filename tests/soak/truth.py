@@ -55,15 +55,15 @@ def read_truth(path: Path) -> Decided:
     return decided
 
 
-def check_told(report: Report, lives: Sequence[Decided], notices: Sequence[Delivery]) -> None:
+def check_told(report: Report, lives: Sequence[Decided], notifications: Sequence[Delivery]) -> None:
     """Receivers were told what was decided, in order, with what restarts ended, and nothing else.
 
     All that may be missing is the last event of a life that was killed: the kill came between
-    its decision and the spool.
+    its decision and the queue.
     """
     told = [
         (n["state"], n["label"], n["onset"], n["time"], n["event"], n.get("reason"))
-        for n in (delivery.notice for delivery in notices)
+        for n in (delivery.notification for delivery in notifications)
     ]
     problems: list[str] = []
     place = in_flight = restarted = decided = 0
@@ -94,7 +94,7 @@ def check_told(report: Report, lives: Sequence[Decided], notices: Sequence[Deliv
                 problems.append(f"life {number}: {key} was not told")
     problems += [f"{each} was never decided" for each in told[place:]]
     report.check("told is what was decided, in order", problems, f"{decided} decided")
-    report.figure("killed between decision and spool", f"{in_flight} events")
+    report.figure("killed between decision and queue", f"{in_flight} events")
     report.figure("events ended by a restart", restarted)
 
 

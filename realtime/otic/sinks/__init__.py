@@ -1,1 +1,1 @@
-"""Where results go: logs here and now, receivers through the spool."""
+"""Where results go: logs here and now, receivers through the delivery queue."""

@@ -43,7 +43,7 @@ class Health(Protocol):
 
 
 class Delivery(Protocol):
-    """What is shown of a receiver; :class:`otic.sinks.delivery.worker.CourierStatus` is one."""
+    """What is shown of a receiver; :class:`otic.sinks.delivery.worker.DeliveryStatus` is one."""
 
     @property
     def name(self) -> str: ...
@@ -86,7 +86,7 @@ class Collector:
     ----------
     health : callable
         A snapshot of each stream, by its name.
-    couriers : callable
+    workers : callable
         The state of each receiver.
     model : str
         The name of the model in use.
@@ -99,13 +99,13 @@ class Collector:
     def __init__(
         self,
         health: Callable[[], Mapping[str, Health]],
-        couriers: Callable[[], Sequence[Delivery]],
+        workers: Callable[[], Sequence[Delivery]],
         model: str,
         recordings: Callable[[], Recordings] | None = None,
         lines_dropped: Callable[[], int] | None = None,
     ) -> None:
         self._health = health
-        self._couriers = couriers
+        self._workers = workers
         self._model = model
         self._recordings = recordings
         self._lines_dropped = lines_dropped
@@ -117,7 +117,7 @@ class Collector:
         build = {"version": __version__, "model": _text(self._model)}
         yield InfoMetricFamily("otic_build", "Version of otic, and its model.", value=build)
         yield from _of_sources(self._health())
-        yield from _of_receivers(self._couriers())
+        yield from _of_receivers(self._workers())
         if self._recordings is not None:
             yield _of_recordings(self._recordings())
         if self._lines_dropped is not None:
@@ -221,9 +221,9 @@ def _of_sources(health: Mapping[str, Health]) -> Iterator[Metric]:
     )
 
 
-def _of_receivers(couriers: Sequence[Delivery]) -> Iterator[Metric]:
+def _of_receivers(workers: Sequence[Delivery]) -> Iterator[Metric]:
     def each(value: Callable[[Delivery], float]) -> list[_Value]:
-        return [((_text(c.name),), value(c)) for c in couriers]
+        return [((_text(c.name),), value(c)) for c in workers]
 
     labels = ["receiver"]
     yield _gauge(

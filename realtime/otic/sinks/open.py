@@ -1,4 +1,4 @@
-"""From settings to sinks: the log, the receivers behind their spool, recordings, metrics."""
+"""From settings to sinks: the log, the receivers behind their queue, recordings, metrics."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Health = Callable[[], Mapping[str, StreamStatus]]
 
 _MEGABYTE = 1_000_000
+_OLD_QUEUE = "spool.sqlite3"  # until December 2026
 _STATE_FOLDER = Path(".local/state")  # XDG's default, below the home folder
 
 
@@ -152,7 +153,12 @@ def spool_file(settings: Settings, environment: Mapping[str, str]) -> Path:
             f"spool.directory: the folder '{folder}' can't be made ({error.strerror}): "
             "name another with --spool-directory"
         ) from error
-    return folder / "spool.sqlite3"
+    if (old := folder / _OLD_QUEUE).exists():
+        say(
+            f"'{old}' is the queue of an older otic, and events may wait in it: start that otic "
+            "once more to have them delivered, then delete the file"
+        )
+    return folder / "queue.jsonl"
 
 
 def _outbox(
@@ -165,7 +171,7 @@ def _outbox(
     kept: bool,
 ) -> Outbox | None:
     """What hands events to the receivers; None where there are none."""
-    from otic.sinks.delivery.receiver import Receiver
+    from otic.sinks.delivery.notification import Receiver
 
     receivers: list[Receiver] = []
     if settings.csv.path is not None:
@@ -191,16 +197,16 @@ def _outbox(
     if not receivers:
         return None
     from otic.sinks.delivery.outbox import Outbox
-    from otic.sinks.delivery.spool import Spool
-    from otic.sinks.delivery.worker import Courier
+    from otic.sinks.delivery.queue import DeliveryQueue
+    from otic.sinks.delivery.worker import DeliveryWorker
 
     names = [receiver.name for receiver in receivers]
     file = spool_file(settings, os.environ) if kept else None
-    spool = Spool(file, names, settings.spool.max_events)
-    for warning in spool.warnings():
+    queue = DeliveryQueue(file, names, settings.spool.max_events)
+    for warning in queue.warnings():
         say(warning)
-    couriers = [Courier(receiver, spool, say=say) for receiver in receivers]
-    return Outbox(sensor, spool, couriers, drain_timeout=drain_timeout, say=say)
+    workers = [DeliveryWorker(receiver, queue, say=say) for receiver in receivers]
+    return Outbox(sensor, queue, workers, drain_timeout=drain_timeout, say=say)
 
 
 def _metrics(listen: str, health: Health, model: str, outputs: Outputs) -> MetricsServer:

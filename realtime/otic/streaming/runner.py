@@ -26,7 +26,7 @@ class Runner:
     """One model for any number of streams, at once or one after the other.
 
     Everything happens in the thread that calls :meth:`run`, but for what a sink
-    keeps behind a courier, and the dashboard's drawing.
+    keeps behind a worker, and the dashboard's drawing.
 
     Parameters
     ----------

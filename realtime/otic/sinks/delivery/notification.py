@@ -1,14 +1,16 @@
-"""What the world outside is told of an event: one notice an on, one an off."""
+"""What the world outside is told of an event: one notification an on, one an off."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
+
+from otic.errors import OticError
 
 
 @dataclass(frozen=True)
-class Notice:
+class Notification:
     """An event's on or off, for someone who knows nothing of the stream.
 
     Attributes
@@ -52,7 +54,7 @@ class Notice:
 
     @property
     def id(self) -> str:
-        """Names this notice: ``<event>/on`` or ``<event>/off``."""
+        """Names this notification: ``<event>/on`` or ``<event>/off``."""
         return f"{self.event}/{self.state}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +71,7 @@ class Notice:
         return text.encode("utf-8", "replace").decode()
 
     @classmethod
-    def from_json(cls, text: str) -> Notice:
+    def from_json(cls, text: str) -> Notification:
         """What :meth:`to_json` gave.
 
         Raises
@@ -80,3 +82,54 @@ class Notice:
         record = json.loads(text)
         record.pop("id")
         return cls(**record)
+
+
+class DeliveryError(OticError):
+    """A receiver could not be reached or did not take a notification: try again later."""
+
+
+class RefusedError(DeliveryError):
+    """A receiver will never take this notification: count it as refused and go on to the next."""
+
+
+class Receiver(Protocol):
+    """Takes notifications, one after the other; all methods are called by one worker's thread.
+
+    A method may block for some seconds, at most ``timeout_seconds`` of its settings. The
+    worker retries with back-off, closing and opening in between; a notification may so come twice.
+    """
+
+    name: str
+    """Short and fixed, as in the configuration: ``mqtt``, ``webhook``, … Its place in the
+    queue and its counters are kept under it."""
+
+    def open(self) -> None:
+        """Connect, or open the file.
+
+        Raises
+        ------
+        DeliveryError
+        """
+
+    def deliver(self, notification: Notification) -> None:
+        """Hand over a notification; on return the receiver has it.
+
+        Raises
+        ------
+        DeliveryError
+            Nobody took it: it is delivered again, after :meth:`close` and :meth:`open`.
+        RefusedError
+            It is not delivered again.
+        """
+
+    def idle(self) -> None:
+        """Called about once a second while open and nothing waits: keep alive, tell health.
+
+        Raises
+        ------
+        DeliveryError
+            The connection is gone.
+        """
+
+    def close(self) -> None:
+        """Disconnect; also after a failure. Raises nothing."""

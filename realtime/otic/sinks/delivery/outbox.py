@@ -1,4 +1,4 @@
-"""From events to notices: what goes out into the world, and when that was by the clock."""
+"""From events to notifications: what goes out into the world, and when that was by the clock."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from otic.sinks.delivery.notification import Notice
-from otic.sinks.delivery.spool import Spool
-from otic.sinks.delivery.worker import Courier, CourierStatus
+from otic.sinks.delivery.notification import Notification
+from otic.sinks.delivery.queue import DeliveryQueue
+from otic.sinks.delivery.worker import DeliveryStatus, DeliveryWorker
 from otic.system.clock import iso, utc_now
 from otic.types import Event, Item, StreamEnd, StreamStart
 
@@ -23,9 +23,9 @@ def random_id() -> str:
 
 
 class Outbox:
-    """A sink that puts each event into the spool, for all receivers.
+    """A sink that puts each event into the queue, for all receivers.
 
-    From its constructor on the couriers work. Events that were on when the process was killed
+    From its constructor on the workers work. Events that were on when the process was killed
     are ended first, with the reason ``restart``: how long they went on is not known, so their
     end is when they were last known to be on, the decision that began them; their ``at`` is now.
 
@@ -36,16 +36,16 @@ class Outbox:
     ----------
     sensor : str
         What this installation is called.
-    spool : Spool
+    queue : DeliveryQueue
         It is closed with the outbox.
-    couriers : sequence of Courier
+    workers : sequence of DeliveryWorker
         Not started yet.
     now : callable
         Gives the wall-clock time, with its time zone.
     new_id : callable
         Gives what no event was ever called.
     drain_timeout : callable
-        How long the couriers may go on from :meth:`finish` on with what still waits. Asked
+        How long the workers may go on from :meth:`finish` on with what still waits. Asked
         again and again until then: it may become shorter.
     say : callable
         Told, on one line for each receiver, what was not delivered in the end.
@@ -54,8 +54,8 @@ class Outbox:
     def __init__(
         self,
         sensor: str,
-        spool: Spool,
-        couriers: Sequence[Courier],
+        queue: DeliveryQueue,
+        workers: Sequence[DeliveryWorker],
         now: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = random_id,
         *,
@@ -63,8 +63,8 @@ class Outbox:
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._sensor = sensor
-        self._spool = spool
-        self._couriers = tuple(couriers)
+        self._queue = queue
+        self._workers = tuple(workers)
         self._now = now
         self._new_id = new_id
         self._patience = drain_timeout
@@ -73,52 +73,52 @@ class Outbox:
         self._undelivered = 0
         # The event that is on, and when it began, by source and label.
         self._on: dict[tuple[str, str], tuple[str, datetime]] = {}
-        for notice in spool.open_events():
-            spool.append(_ended_by_restart(notice, self._now()))
-        for courier in self._couriers:
-            courier.start()
+        for notification in queue.open_events():
+            queue.append(_ended_by_restart(notification, self._now()))
+        for worker in self._workers:
+            worker.start()
 
     def start(self, stream: StreamStart) -> None:
         pass
 
     def write(self, stream: StreamStart, item: Item) -> None:
         if isinstance(item, Event):
-            self._spool.append(self._notice(stream.source, item, self._now()))
+            self._queue.append(self._notice(stream.source, item, self._now()))
 
     def end(self, stream: StreamStart, end: StreamEnd) -> None:
         pass
 
     def finish(self) -> None:
-        """No further event comes: the couriers have the patience from now on. Does not wait."""
+        """No further event comes: the workers have the patience from now on. Does not wait."""
         if self._finishing_since is None:
             self._finishing_since = time.monotonic()
             patience = self._patience()
-            for courier in self._couriers:
-                courier.finish(patience)
+            for worker in self._workers:
+                worker.finish(patience)
 
     def close(self) -> None:
-        """:meth:`finish`, and wait for that; what is left stays in a spool on the disk.
+        """:meth:`finish`, and wait for that; what is left stays in a queue on the disk.
 
-        Takes what is left of the patience, and what the disk needs for the spool's file.
+        Takes what is left of the patience, and what the disk needs for the queue's file.
         """
         self.finish()
-        for courier in self._couriers:
-            while not courier.join(min(_LOOK_SECONDS, self._left())) and self._left() > 0.0:
+        for worker in self._workers:
+            while not worker.join(min(_LOOK_SECONDS, self._left())) and self._left() > 0.0:
                 pass
-            courier.finish(0.0)  # where the patience became shorter
-        self._spool.close(self._left() + _SPOOL_SECONDS)
+            worker.finish(0.0)  # where the patience became shorter
+        self._queue.close(self._left() + _SPOOL_SECONDS)
         self._tell()
 
     def undelivered(self) -> int:
         """After :meth:`close`: how many deliveries were not made, by all receivers together.
 
-        What waits, what was refused since the start, and what a spool in memory dropped.
+        What waits, what was refused since the start, and what a queue in memory dropped.
         """
         return self._undelivered
 
-    def statuses(self) -> tuple[CourierStatus, ...]:
+    def statuses(self) -> tuple[DeliveryStatus, ...]:
         """How each receiver does, in their order."""
-        return tuple(courier.status() for courier in self._couriers)
+        return tuple(worker.status() for worker in self._workers)
 
     def _left(self) -> float:
         """Of the patience, in seconds, 0 where it is over."""
@@ -126,7 +126,7 @@ class Outbox:
         return max(0.0, self._finishing_since + self._patience() - time.monotonic())
 
     def _tell(self) -> None:
-        path = self._spool.path
+        path = self._queue.path
         self._undelivered = 0
         for status in self.statuses():
             left = status.waiting if path is not None else status.waiting + status.dropped
@@ -138,7 +138,7 @@ class Outbox:
                 why = f": {status.last_error}" if status.last_error else ""
                 self._say(f"{status.name}: {status.refused} events were refused, lately{why}")
 
-    def _notice(self, source: str, event: Event, at: datetime) -> Notice:
+    def _notice(self, source: str, event: Event, at: datetime) -> Notification:
         key = (source, event.label)
         began = None if event.state == "on" else self._on.pop(key, None)
         if began is None:
@@ -150,7 +150,7 @@ class Outbox:
         offset_at = None
         if event.offset is not None:
             offset_at = iso(onset_at + timedelta(seconds=event.offset - event.onset))
-        return Notice(
+        return Notification(
             event=name,
             state=event.state,
             sensor=self._sensor,
@@ -167,8 +167,8 @@ class Outbox:
         )
 
 
-def _ended_by_restart(on: Notice, now: datetime) -> Notice:
-    return Notice(
+def _ended_by_restart(on: Notification, now: datetime) -> Notification:
+    return Notification(
         event=on.event,
         state="off",
         sensor=on.sensor,

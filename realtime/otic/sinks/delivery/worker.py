@@ -1,4 +1,4 @@
-"""Brings what waits in the spool to one receiver, for as long as it takes."""
+"""Brings what waits in the queue to one receiver, for as long as it takes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from otic.sinks.delivery.receiver import DeliveryError, Receiver, RefusedError
-from otic.sinks.delivery.spool import Spool
+from otic.sinks.delivery.notification import DeliveryError, Receiver, RefusedError
+from otic.sinks.delivery.queue import DeliveryQueue
 
 _LONGEST_ERROR = 300
 _LAST_RETRY_SECONDS = 0.1  # between tries once it is to end
 
 
 @dataclass(frozen=True)
-class CourierStatus:
+class DeliveryStatus:
     """How the deliveries to one receiver go.
 
     Attributes
@@ -28,7 +28,7 @@ class CourierStatus:
     delivered, refused : int
         Since the start of the process.
     dropped, waiting : int
-        As the spool counts them: also from before a restart.
+        As the queue counts them: also from before a restart.
     retries : int
         How often it was tried anew after a failure, since the start of the process.
     last_error : str or None
@@ -45,7 +45,7 @@ class CourierStatus:
     last_error: str | None
 
 
-class Courier:
+class DeliveryWorker:
     """A thread that opens a receiver, delivers in order, and tries again with back-off.
 
     After the n-th failure in a row it waits ``first_retry_seconds * 2**(n - 1)``, at most
@@ -59,7 +59,7 @@ class Courier:
     Parameters
     ----------
     receiver : Receiver
-    spool : Spool
+    queue : DeliveryQueue
         Knows the receiver's name.
     say : callable
         Is told one line when the receiver can't be reached, and one when it is back.
@@ -73,7 +73,7 @@ class Courier:
     def __init__(
         self,
         receiver: Receiver,
-        spool: Spool,
+        queue: DeliveryQueue,
         say: Callable[[str], None],
         *,
         first_retry_seconds: float = 1.0,
@@ -84,7 +84,7 @@ class Courier:
     ) -> None:
         self.name = receiver.name
         self._receiver = receiver
-        self._spool = spool
+        self._queue = queue
         self._say_line = say
         self._first_retry = first_retry_seconds
         self._longest_retry = longest_retry_seconds
@@ -113,7 +113,7 @@ class Courier:
         if not self._finishing.is_set():
             self._deadline = deadline
             self._finishing.set()
-            self._spool.wake(self.name)
+            self._queue.wake(self.name)
         self._deadline = min(self._deadline, deadline)
 
     def join(self, timeout_seconds: float) -> bool:
@@ -128,20 +128,20 @@ class Courier:
         Returns
         -------
         ended : bool
-            False where the receiver hangs. What was not delivered stays in the spool.
+            False where the receiver hangs. What was not delivered stays in the queue.
         """
         self.finish(drain_timeout)
         return self.join(self._deadline - time.monotonic())
 
-    def status(self) -> CourierStatus:
+    def status(self) -> DeliveryStatus:
         """The state now."""
-        return CourierStatus(
+        return DeliveryStatus(
             name=self.name,
             connected=self._connected,
             delivered=self._delivered,
             refused=self._refused,
-            dropped=self._spool.dropped(self.name),
-            waiting=self._spool.waiting(self.name),
+            dropped=self._queue.dropped(self.name),
+            waiting=self._queue.waiting(self.name),
             retries=self._retries,
             last_error=self._last_error,
         )
@@ -149,7 +149,7 @@ class Courier:
     def _run(self) -> None:
         while True:
             try:
-                self._spool.tend()
+                self._queue.tend()
                 self._serve()
                 return
             except BaseException as error:  # SystemExit too: a library's must not end deliveries
@@ -165,7 +165,7 @@ class Courier:
         elif not self._pause(self._back_off()):
             return True
         left = self._finishing.is_set() and time.monotonic() < self._deadline
-        return left and self._spool.waiting(self.name) > 0
+        return left and self._queue.waiting(self.name) > 0
 
     def _serve(self) -> None:
         """Open, and deliver until asked to finish; raises what the receiver raised."""
@@ -173,16 +173,16 @@ class Courier:
             self._receiver.open()
             idle_at = time.monotonic() + self._idle_seconds
             while not self._is_over():
-                entry = self._spool.next(self.name)
+                entry = self._queue.next(self.name)
                 if entry is not None:
-                    waited = self._spool.waiting(self.name)
+                    waited = self._queue.waiting(self.name)
                     try:
                         self._receiver.deliver(entry[1])
                         self._delivered += 1
                     except RefusedError as error:
                         self._refused += 1
                         self._last_error = _one_line(error)
-                    self._spool.done(self.name, entry[0])
+                    self._queue.done(self.name, entry[0])
                     self._works(waited)
                 elif self._finishing.is_set():
                     return
@@ -190,7 +190,7 @@ class Courier:
                     self._receiver.idle()
                     self._works(0)
                 else:
-                    self._spool.wait(self.name, max(0.0, idle_at - time.monotonic()))
+                    self._queue.wait(self.name, max(0.0, idle_at - time.monotonic()))
                     continue
                 idle_at = time.monotonic() + self._idle_seconds
         finally:
@@ -223,8 +223,8 @@ class Courier:
         return longest * (1.0 - 0.5 * self._chance())
 
     def _pass_on_warnings(self) -> None:
-        """What the spool has to say of its disk; whichever courier comes first says it."""
-        for line in self._spool.warnings():
+        """What the queue has to say of its disk; whichever worker comes first says it."""
+        for line in self._queue.warnings():
             self._say(line)
 
     def _say(self, line: str) -> None:

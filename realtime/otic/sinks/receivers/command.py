@@ -14,8 +14,7 @@ import time
 from otic.config.load import KEYS
 from otic.config.settings import CommandSettings
 from otic.errors import ParameterError
-from otic.sinks.delivery.notification import Notice
-from otic.sinks.delivery.receiver import DeliveryError, RefusedError
+from otic.sinks.delivery.notification import DeliveryError, Notification, RefusedError
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL in sysexits.h
 _ENDED_FROM_OUTSIDE = {signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM}
@@ -27,9 +26,9 @@ _NUMBERS = ("score", "peak")
 
 
 class CommandReceiver:
-    """Runs a program for each notice; exit code 0 means that it took it.
+    """Runs a program for each notification; exit code 0 means that it took it.
 
-    There is no shell: what a notice holds reaches the program as data, on its standard input
+    There is no shell: what a notification holds reaches the program as data, on its standard input
     and in its environment. Not thread safe.
 
     Parameters
@@ -60,7 +59,7 @@ class CommandReceiver:
                 "make it executable, or mend command.argv"
             )
 
-    def deliver(self, notice: Notice) -> None:
+    def deliver(self, notification: Notification) -> None:
         deadline = time.monotonic() + self._timeout
         try:
             process = subprocess.Popen(
@@ -68,13 +67,13 @@ class CommandReceiver:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env=environment(notice),
+                env=environment(notification),
                 start_new_session=True,  # Ctrl-C is for otic, not for what it runs
             )
         except (OSError, ValueError) as error:
             raise DeliveryError(self._unstartable(error)) from error
         try:
-            said = _attend(process, notice.to_json().encode() + b"\n", deadline)
+            said = _attend(process, notification.to_json().encode() + b"\n", deadline)
         finally:
             in_time = process.returncode is not None
             _end(process)
@@ -83,7 +82,7 @@ class CommandReceiver:
                 f"{self._program} was ended after {self._timeout:g} s: "
                 "make it faster, or raise command.timeout_seconds"
             )
-        self._judge(process.returncode, notice, _last_line(said))
+        self._judge(process.returncode, notification, _last_line(said))
 
     def idle(self) -> None:
         pass
@@ -98,7 +97,7 @@ class CommandReceiver:
             hint = "a script's first line must name its interpreter, as in #!/bin/sh"
         return f"{self._program} can't be started: {reason}: {hint}"
 
-    def _judge(self, code: int, notice: Notice, line: str) -> None:
+    def _judge(self, code: int, notification: Notification, line: str) -> None:
         if code == 0:
             return
         said = f": {line}" if line else ""
@@ -107,14 +106,14 @@ class CommandReceiver:
         if -code in _ENDED_FROM_OUTSIDE:  # a shutdown, or memory that ran out: not its decision
             raise DeliveryError(f"{self._program} was ended by {signal.Signals(-code).name}{said}")
         how = f"exited with {code}" if code > 0 else f"died of signal {-code}"
-        raise RefusedError(f"{self._program} {how} on {notice.id}{said}")
+        raise RefusedError(f"{self._program} {how} on {notification.id}{said}")
 
 
-def environment(notice: Notice) -> dict[str, str]:
-    """Ours without our configuration, and with ``OTIC_ID``, ``OTIC_LABEL``, … of the notice."""
-    values: dict[str, object] = {name: getattr(notice, name) for name in (*_FIELDS, "reason")}
+def environment(notification: Notification) -> dict[str, str]:
+    """Our environment without our configuration, plus what the notification holds."""
+    values: dict[str, object] = {name: getattr(notification, name) for name in (*_FIELDS, "reason")}
     for name in _NUMBERS:
-        value = getattr(notice, name)
+        value = getattr(notification, name)
         values[name] = None if value is None else round(value, 6)
     own = {f"OTIC_{name.upper()}": value for name, value in values.items()}
     # OTIC_WEBHOOK_URL may hold a token, OTIC_MQTT_PASSWORD is one.

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from otic.config.settings import CsvSettings
 from otic.errors import ParameterError
-from otic.sinks.delivery.notification import Notice
-from otic.sinks.delivery.receiver import DeliveryError
+from otic.sinks.delivery.notification import DeliveryError, Notification
 
 COLUMNS = (
     "event",
@@ -78,12 +77,12 @@ class CsvReceiver:
             self.close()
             raise
 
-    def deliver(self, notice: Notice) -> None:
-        if notice.state != "off":
+    def deliver(self, notification: Notification) -> None:
+        if notification.state != "off":
             return
         if self._fd < 0 or self._was_moved():
             self.open()
-        row = as_row(notice)
+        row = as_row(notification)
         if row[0] in self._seen:
             return
         try:
@@ -177,16 +176,16 @@ class CsvReceiver:
         )
 
 
-def as_row(notice: Notice) -> list[str]:
+def as_row(notification: Notification) -> list[str]:
     """The cells of an event that ended, in the order of :data:`COLUMNS`."""
-    seconds = None if notice.offset is None else notice.offset - notice.onset
-    text = (notice.event, notice.sensor, notice.source, notice.label)
-    when = (notice.onset_at, notice.offset_at)
-    numbers = (seconds, notice.peak, notice.onset, notice.offset)
+    seconds = None if notification.offset is None else notification.offset - notification.onset
+    text = (notification.event, notification.sensor, notification.source, notification.label)
+    when = (notification.onset_at, notification.offset_at)
+    numbers = (seconds, notification.peak, notification.onset, notification.offset)
     return [
         *(_text_cell(value) for value in (*text, *when)),
         *("" if value is None else str(round(value, 6)) for value in numbers),
-        _text_cell(notice.reason),
+        _text_cell(notification.reason),
     ]
 
 

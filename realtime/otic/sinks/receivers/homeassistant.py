@@ -55,7 +55,7 @@ class Topics:
         return f"{self.base}/{slug(self.sensor)}/status"
 
     def event(self, source: str) -> str:
-        """Each notice, once or more."""
+        """Each notification, once or more."""
         return f"{self._of(source)}/event"
 
     def health(self, source: str) -> str:

@@ -9,8 +9,7 @@ from typing import Any, Protocol
 
 from otic.config.settings import MqttSettings
 from otic.errors import SinkError
-from otic.sinks.delivery.notification import Notice
-from otic.sinks.delivery.receiver import DeliveryError
+from otic.sinks.delivery.notification import DeliveryError, Notification
 from otic.sinks.receivers.homeassistant import (
     BIRTH_TOPIC,
     OFF,
@@ -49,7 +48,7 @@ class Health(Protocol):
 
 
 class MqttReceiver:
-    """Publishes notices, which sounds are heard now, and the health of the inputs.
+    """Publishes notifications, which sounds are heard now, and the health of the inputs.
 
     Everything is sent with QoS 1 and has been acknowledged when a method returns. A sound
     is ``ON`` from a delivered *on* to the *off* after it; when the connection is made, each
@@ -117,14 +116,14 @@ class MqttReceiver:
         self._answer()
         self._link.settle(deadline)
 
-    def deliver(self, notice: Notice) -> None:
+    def deliver(self, notification: Notification) -> None:
         deadline = self._deadline()
-        source, label = notice.source, notice.label
-        self._link.publish(self._topics.event(source), notice.to_json())
+        source, label = notification.source, notification.label
+        self._link.publish(self._topics.event(source), notification.to_json())
         if (source, label) in self._sounds:
-            state = ON if notice.state == "on" else OFF
+            state = ON if notification.state == "on" else OFF
             self._sounds[source, label] = state
-            record = notice.to_dict()
+            record = notification.to_dict()
             attributes = {key: record[key] for key in _ATTRIBUTES if key in record}
             # First, so that who is woken by the state finds them.
             self._link.publish(self._topics.attributes(source, label), _json(attributes), True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from otic.config.secrets import read_secret
 from otic.config.settings import MqttSettings
 from otic.errors import ParameterError, RuntimeMissingError
-from otic.sinks.delivery.receiver import DeliveryError, RefusedError
+from otic.sinks.delivery.notification import DeliveryError, RefusedError
 from otic.system.network import client_context
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from otic.config.settings import SqliteSettings
 from otic.errors import ParameterError
-from otic.sinks.delivery.notification import Notice
-from otic.sinks.delivery.receiver import DeliveryError
+from otic.sinks.delivery.notification import DeliveryError, Notification
 from otic.system.clock import iso, utc_now
 
 APPLICATION_ID = 0x6F746963  # "otic", in the file's header
@@ -106,12 +105,12 @@ class SqliteReceiver:
             self.close()
             raise
 
-    def deliver(self, notice: Notice) -> None:
+    def deliver(self, notification: Notification) -> None:
         if self._db is None:
             self.open()
         assert self._db is not None
         try:
-            self._db.execute(_UPSERT, as_row(notice))
+            self._db.execute(_UPSERT, as_row(notification))
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
@@ -198,13 +197,19 @@ class SqliteReceiver:
         return DeliveryError(f"can't write {self._path!r}: {error}: {remedy}")
 
 
-def as_row(notice: Notice) -> tuple[str | float | None, ...]:
-    """A notice's values in the order of the table's columns."""
-    seconds = None if notice.offset is None else notice.offset - notice.onset
+def as_row(notification: Notification) -> tuple[str | float | None, ...]:
+    """A notification's values in the order of the table's columns."""
+    seconds = None if notification.offset is None else notification.offset - notification.onset
     values = (
-        *(notice.event, notice.sensor, notice.source, notice.label),
-        *(notice.onset_at, notice.offset_at, seconds, notice.score, notice.peak),
-        *(notice.onset, notice.offset, notice.reason),
+        *(notification.event, notification.sensor, notification.source, notification.label),
+        *(
+            notification.onset_at,
+            notification.offset_at,
+            seconds,
+            notification.score,
+            notification.peak,
+        ),
+        *(notification.onset, notification.offset, notification.reason),
     )
     return tuple(_storable(value) for value in values)
 

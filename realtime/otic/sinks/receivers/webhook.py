@@ -21,8 +21,7 @@ from otic import __version__
 from otic.config.secrets import read_secret
 from otic.config.settings import WebhookSettings
 from otic.errors import ParameterError
-from otic.sinks.delivery.notification import Notice
-from otic.sinks.delivery.receiver import DeliveryError, RefusedError
+from otic.sinks.delivery.notification import DeliveryError, Notification, RefusedError
 from otic.system.network import client_context
 
 _MAX_BODY_BYTES = 65536  # of an answer
@@ -35,10 +34,10 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
 
 class WebhookReceiver:
-    """Posts each notice to a web server; 2xx means that it took it.
+    """Posts each notification to a web server; 2xx means that it took it.
 
-    Each notice is a connection of its own. Redirects are not followed. Not thread safe; while
-    a notice is delivered, one thread more runs.
+    Each notification is a connection of its own. Redirects are not followed. Not thread safe; while
+    a notification is delivered, one thread more runs.
 
     Parameters
     ----------
@@ -65,9 +64,9 @@ class WebhookReceiver:
         self._not_before = 0.0  # time.monotonic()
 
     def open(self) -> None:
-        pass  # there is no connection between notices
+        pass  # there is no connection between notifications
 
-    def deliver(self, notice: Notice) -> None:
+    def deliver(self, notification: Notification) -> None:
         deadline = time.monotonic() + self._timeout
         wait = self._not_before - time.monotonic()
         if wait > 0.0:
@@ -75,7 +74,7 @@ class WebhookReceiver:
         # A thread that was given up may still wait for a name server: never have two.
         if self._post is not None and not self._post.join(self._timeout):
             raise DeliveryError(f"{self._where}: still looking for the host")
-        post = _Post(self._request(notice), self._tls, self._timeout)
+        post = _Post(self._request(notification), self._tls, self._timeout)
         self._post = post
         post.start()
         answered = post.wait(deadline - time.monotonic())
@@ -86,7 +85,7 @@ class WebhookReceiver:
             raise DeliveryError(f"{self._where}: no answer within {self._timeout:g} s")
         if post.error is not None:
             raise DeliveryError(f"{self._where}: {_explained(post.error)}") from post.error
-        self._judge(post, notice)
+        self._judge(post, notification)
 
     def idle(self) -> None:
         pass
@@ -96,12 +95,12 @@ class WebhookReceiver:
             self._post.give_up()
             self._post.join(0.1)
 
-    def _request(self, notice: Notice) -> urllib.request.Request:
-        body = notice.to_json().encode()
+    def _request(self, notification: Notification) -> urllib.request.Request:
+        body = notification.to_json().encode()
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"otic/{__version__}",
-            "X-Otic-Id": quote(notice.id, safe="/:", errors="replace"),
+            "X-Otic-Id": quote(notification.id, safe="/:", errors="replace"),
         }
         if self._secret:
             timestamp = str(int(time.time()))
@@ -111,7 +110,7 @@ class WebhookReceiver:
             headers["X-Otic-Signature"] = f"sha256={digest}"
         return urllib.request.Request(self._url, data=body, headers=headers, method="POST")
 
-    def _judge(self, post: _Post, notice: Notice) -> None:
+    def _judge(self, post: _Post, notification: Notification) -> None:
         status = post.status
         if 200 <= status < 300:
             return
@@ -123,7 +122,7 @@ class WebhookReceiver:
         if status in _TO_BE_MENDED:
             raise DeliveryError(f"{what}: mend webhook.url, webhook.secret or the server")
         if 400 <= status < 500 and status not in _TRY_LATER:
-            raise RefusedError(f"{what} to {notice.id}")
+            raise RefusedError(f"{what} to {notification.id}")
         pause = _retry_after(post.retry_after)
         self._not_before = time.monotonic() + pause
         raise DeliveryError(what + (f", and asked to wait {pause:.0f} s" if pause else ""))
@@ -190,7 +189,7 @@ class _Post:
             response = opener.open(self._request, timeout=self._seconds)
             if response is None:
                 raise OSError("no way to speak to the proxy that the environment names")
-        except Exception as error:  # the courier decides, and must not die of any of them
+        except Exception as error:  # the worker decides, and must not die of any of them
             self.error = error
             self._answered.set()
             return

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from otic.sinks.delivery.notification import Notice
-from otic.sinks.delivery.receiver import DeliveryError, Receiver, RefusedError
-from otic.sinks.delivery.spool import Spool
-from otic.sinks.delivery.worker import Courier, CourierStatus
-from tests.test_spool import notice, wait_for
+from otic.sinks.delivery.notification import DeliveryError, Notification, Receiver, RefusedError
+from otic.sinks.delivery.queue import DeliveryQueue
+from otic.sinks.delivery.worker import DeliveryStatus, DeliveryWorker
+from tests.test_delivery_queue import notification, wait_for
 
 
 class Inbox:
@@ -35,9 +34,9 @@ class Inbox:
     def open(self) -> None:
         self._call("open")
 
-    def deliver(self, notice: Notice) -> None:
+    def deliver(self, notification: Notification) -> None:
         self._call("deliver")
-        self.got.append(int(notice.event))
+        self.got.append(int(notification.event))
 
     def idle(self) -> None:
         self._call("idle")
@@ -54,18 +53,18 @@ def raising(error: BaseException) -> Callable[[], None]:
 
 
 class Delivery:
-    """A spool, a receiver and a fast courier."""
+    """A queue, a receiver and a fast worker."""
 
-    def __init__(self, spool: Spool | None = None) -> None:
-        self.spool = spool or Spool(None, ["inbox"], 1000)
+    def __init__(self, queue: DeliveryQueue | None = None) -> None:
+        self.queue = queue or DeliveryQueue(None, ["inbox"], 1000)
         self.receiver = Inbox()
         self.said: list[str] = []
-        self.courier = self.another()
+        self.worker = self.another()
 
-    def another(self, pause: Callable[[float], bool] | None = None) -> Courier:
-        return Courier(
+    def another(self, pause: Callable[[float], bool] | None = None) -> DeliveryWorker:
+        return DeliveryWorker(
             self.receiver,
-            self.spool,
+            self.queue,
             self.said.append,
             first_retry_seconds=0.01,
             longest_retry_seconds=0.05,
@@ -75,16 +74,16 @@ class Delivery:
 
     def append(self, *numbers: int) -> None:
         for number in numbers:
-            self.spool.append(notice(number))
+            self.queue.append(notification(number))
 
     def got(self, *numbers: int) -> None:
         wait_for(lambda: len(self.receiver.got) >= len(numbers))
         assert self.receiver.got == list(numbers)
-        wait_for(lambda: self.spool.waiting("inbox") == 0)
+        wait_for(lambda: self.queue.waiting("inbox") == 0)
 
     @property
-    def status(self) -> CourierStatus:
-        return self.courier.status()
+    def status(self) -> DeliveryStatus:
+        return self.worker.status()
 
 
 @pytest.fixture
@@ -92,23 +91,23 @@ def delivery() -> Iterator[Delivery]:
     made = Delivery()
     yield made
     made.receiver.trouble.clear()
-    made.courier.stop(5.0)
-    made.spool.close()
+    made.worker.stop(5.0)
+    made.queue.close()
 
 
 def test_a_receiver_that_works(delivery: Delivery) -> None:
     checked: Receiver = delivery.receiver
-    assert checked.name == delivery.courier.name == "inbox"
+    assert checked.name == delivery.worker.name == "inbox"
     delivery.append(1, 2)
-    assert delivery.status == CourierStatus("inbox", False, 0, 0, 0, 2, 0, None)
-    delivery.courier.start()
+    assert delivery.status == DeliveryStatus("inbox", False, 0, 0, 0, 2, 0, None)
+    delivery.worker.start()
     delivery.got(1, 2)
     delivery.append(3)
     delivery.got(1, 2, 3)
     wait_for(lambda: delivery.status.delivered == 3)
-    assert delivery.status == CourierStatus("inbox", True, 3, 0, 0, 0, 0, None)
+    assert delivery.status == DeliveryStatus("inbox", True, 3, 0, 0, 0, 0, None)
     wait_for(lambda: delivery.receiver.calls.count("idle") >= 2)
-    assert delivery.courier.stop(5.0)
+    assert delivery.worker.stop(5.0)
     assert delivery.receiver.calls[0] == "open"
     assert delivery.receiver.calls.count("open") == 1
     assert delivery.receiver.calls[-1] == "close"
@@ -119,7 +118,7 @@ def test_a_receiver_that_works(delivery: Delivery) -> None:
 
 def test_idle_is_called_about_once_in_its_time(delivery: Delivery) -> None:
     begin = time.monotonic()
-    delivery.courier.start()
+    delivery.worker.start()
     wait_for(lambda: delivery.receiver.calls.count("idle") >= 2)
     time.sleep(0.3)
     n = delivery.receiver.calls.count("idle")
@@ -131,7 +130,7 @@ def test_a_receiver_that_fails_and_comes_back(delivery: Delivery, where: str) ->
     delivery.receiver.trouble[where] = raising(DeliveryError("no route to\n broker"))
     numbers = () if where == "idle" else (1, 2)
     delivery.append(*numbers)
-    delivery.courier.start()
+    delivery.worker.start()
     wait_for(lambda: delivery.status.retries >= 4)
     assert delivery.status.last_error == "no route to broker"
     assert delivery.said == ["inbox: no route to broker: events wait and it is tried again"]
@@ -141,7 +140,7 @@ def test_a_receiver_that_fails_and_comes_back(delivery: Delivery, where: str) ->
     wait_for(lambda: len(delivery.said) == 2)
     assert delivery.said[1] == f"inbox: reachable again, {len(numbers)} events waited"
     assert delivery.status.last_error == "no route to broker"  # for whoever looks later
-    assert delivery.courier.stop(5.0)
+    assert delivery.worker.stop(5.0)
     calls = delivery.receiver.calls
     assert calls.count("open") == calls.count("close")
     opened = [call for call in calls if call in ("open", "close")]
@@ -155,10 +154,10 @@ def test_a_refused_notice_is_counted_and_passed(delivery: Delivery) -> None:
 
     delivery.receiver.trouble["deliver"] = pick
     delivery.append(1, 2, 3)
-    delivery.courier.start()
+    delivery.worker.start()
     delivery.got(1, 3)
     wait_for(lambda: delivery.status.delivered == 2)
-    assert delivery.status == CourierStatus("inbox", True, 2, 1, 0, 0, 0, "400: what is this?")
+    assert delivery.status == DeliveryStatus("inbox", True, 2, 1, 0, 0, 0, "400: what is this?")
     assert delivery.said == []
 
 
@@ -177,7 +176,7 @@ def test_a_bug_in_a_receiver_ends_nothing(
     delivery.receiver.trouble["deliver"] = raising(error)
     delivery.receiver.trouble["close"] = raising(OSError("never mind"))
     delivery.append(1)
-    delivery.courier.start()
+    delivery.worker.start()
     wait_for(lambda: delivery.status.retries >= 2)
     assert delivery.status.last_error == text
     delivery.receiver.trouble.clear()
@@ -188,18 +187,20 @@ def test_a_terminal_that_is_closed_ends_nothing() -> None:
     def say(line: str) -> None:
         raise BrokenPipeError(line)
 
-    spool, receiver = Spool(None, ["inbox"], 10), Inbox()
+    queue, receiver = DeliveryQueue(None, ["inbox"], 10), Inbox()
     receiver.trouble["open"] = raising(DeliveryError("away"))
-    courier = Courier(receiver, spool, say, first_retry_seconds=0.01, longest_retry_seconds=0.01)
-    courier.start()
-    wait_for(lambda: courier.status().retries >= 2)
+    worker = DeliveryWorker(
+        receiver, queue, say, first_retry_seconds=0.01, longest_retry_seconds=0.01
+    )
+    worker.start()
+    wait_for(lambda: worker.status().retries >= 2)
     receiver.trouble.clear()
-    wait_for(lambda: courier.status().connected)
-    assert courier.stop(5.0)
+    wait_for(lambda: worker.status().connected)
+    assert worker.stop(5.0)
 
 
 def test_it_waits_longer_each_time_up_to_a_limit() -> None:
-    spool = Spool(None, ["inbox"], 10)
+    queue = DeliveryQueue(None, ["inbox"], 10)
     receiver = Inbox()
     receiver.trouble["open"] = raising(DeliveryError("away"))
     pauses: list[float] = []
@@ -210,15 +211,15 @@ def test_it_waits_longer_each_time_up_to_a_limit() -> None:
 
     for chance, factor in ((0.0, 1.0), (0.5, 0.75), (1.0, 0.5)):
         pauses.clear()
-        courier = Courier(
+        worker = DeliveryWorker(
             receiver,
-            spool,
+            queue,
             lambda line: None,
             chance=lambda chance=chance: chance,  # type: ignore[misc]
             pause=pause,
         )
-        courier.start()
-        courier._thread.join(10.0)
+        worker.start()
+        worker._thread.join(10.0)
         assert pauses == [factor * s for s in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0)]
 
 
@@ -238,11 +239,11 @@ def test_a_delivery_begins_the_back_off_anew_and_an_open_does_not(delivery: Deli
 
     delivery.receiver.trouble["deliver"] = raising(DeliveryError("no"))
     delivery.append(1, 2)
-    delivery.courier = Courier(
-        delivery.receiver, delivery.spool, delivery.said.append, chance=lambda: 0.0, pause=pause
+    delivery.worker = DeliveryWorker(
+        delivery.receiver, delivery.queue, delivery.said.append, chance=lambda: 0.0, pause=pause
     )
-    delivery.courier.start()
-    delivery.courier._thread.join(10.0)
+    delivery.worker.start()
+    delivery.worker._thread.join(10.0)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 1.0, 2.0]
     assert [line.split(":")[1] for line in delivery.said] == [
         " no",
@@ -252,8 +253,8 @@ def test_a_delivery_begins_the_back_off_anew_and_an_open_does_not(delivery: Deli
 
 
 def test_a_receiver_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
-    """Appends are as cheap as ever, another receiver gets its notices, stop returns."""
-    spool = Spool(tmp_path / "spool.db", ["inbox", "other"], 1000)
+    """Appends are as cheap as ever, another receiver gets its notifications, stop returns."""
+    queue = DeliveryQueue(tmp_path / "queue.jsonl", ["inbox", "other"], 1000)
     hung, other = Inbox(), Inbox()
     other.name = "other"
     release = threading.Event()
@@ -262,79 +263,81 @@ def test_a_receiver_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
         release.wait(60.0)
 
     hung.trouble["deliver"] = hang
-    couriers = [Courier(r, spool, lambda line: None, idle_seconds=0.05) for r in (hung, other)]
-    for courier in couriers:
-        courier.start()
+    workers = [
+        DeliveryWorker(r, queue, lambda line: None, idle_seconds=0.05) for r in (hung, other)
+    ]
+    for worker in workers:
+        worker.start()
     times = []
     for number in range(300):
         begin = time.perf_counter()
-        spool.append(notice(number))
+        queue.append(notification(number))
         times.append(time.perf_counter() - begin)
         time.sleep(0.001)
     assert statistics.median(times) < 1e-3
     wait_for(lambda: len(other.got) == 300)
     begin = time.monotonic()
-    for courier in couriers:
-        courier.finish(0.2)
-    assert not couriers[0].stop(0.2)
-    assert couriers[1].join(20.0)
+    for worker in workers:
+        worker.finish(0.2)
+    assert not workers[0].stop(0.2)
+    assert workers[1].join(20.0)
     assert time.monotonic() - begin < 20.0
-    assert spool.waiting("inbox") == 300
-    spool.close()
+    assert queue.waiting("inbox") == 300
+    queue.close()
     release.set()  # it goes on after the end, which must not hurt
-    couriers[0]._thread.join(10.0)
-    assert not couriers[0]._thread.is_alive()
+    workers[0]._thread.join(10.0)
+    assert not workers[0]._thread.is_alive()
     assert hung.calls[-1] == "close"
-    spool = Spool(tmp_path / "spool.db", ["inbox", "other"], 1000)
-    entry = spool.next("inbox")
+    queue = DeliveryQueue(tmp_path / "queue.jsonl", ["inbox", "other"], 1000)
+    entry = queue.next("inbox")
     assert entry is not None
-    assert entry[1] == notice(0)
-    assert spool.waiting("other") == 0
-    spool.close()
+    assert entry[1] == notification(0)
+    assert queue.waiting("other") == 0
+    queue.close()
 
 
 def test_a_clean_stop_drains(delivery: Delivery) -> None:
     delivery.receiver.trouble["deliver"] = lambda: time.sleep(0.002)
-    delivery.courier.start()
+    delivery.worker.start()
     wait_for(lambda: delivery.status.connected)
     delivery.append(*range(50))
-    assert delivery.courier.stop(20.0)
+    assert delivery.worker.stop(20.0)
     assert delivery.receiver.got == list(range(50))
-    assert delivery.spool.waiting("inbox") == 0
+    assert delivery.queue.waiting("inbox") == 0
 
 
 def test_a_stop_at_once_after_the_start_drains(delivery: Delivery) -> None:
     delivery.append(1)
-    delivery.courier.start()
-    assert delivery.courier.stop(20.0)
+    delivery.worker.start()
+    assert delivery.worker.stop(20.0)
     assert delivery.receiver.got == [1]
 
 
 def test_a_stop_while_waiting_or_never_started_is_immediate() -> None:
-    spool = Spool(None, ["inbox"], 10)
+    queue = DeliveryQueue(None, ["inbox"], 10)
     receiver = Inbox()
-    courier = Courier(receiver, spool, lambda line: None, idle_seconds=60.0)
-    assert courier.stop(60.0)
-    courier = Courier(receiver, spool, lambda line: None, idle_seconds=60.0)
-    courier.start()
+    worker = DeliveryWorker(receiver, queue, lambda line: None, idle_seconds=60.0)
+    assert worker.stop(60.0)
+    worker = DeliveryWorker(receiver, queue, lambda line: None, idle_seconds=60.0)
+    worker.start()
     wait_for(lambda: "open" in receiver.calls)
     begin = time.monotonic()
-    assert courier.stop(60.0)
+    assert worker.stop(60.0)
     receiver.trouble["open"] = raising(DeliveryError("away"))
-    spool.append(notice(1))
-    courier = Courier(receiver, spool, lambda line: None, first_retry_seconds=60.0)
-    courier.start()
-    wait_for(lambda: courier.status().last_error is not None)
-    courier.finish(60.0)  # the wait of a minute ends, and it is tried again
+    queue.append(notification(1))
+    worker = DeliveryWorker(receiver, queue, lambda line: None, first_retry_seconds=60.0)
+    worker.start()
+    wait_for(lambda: worker.status().last_error is not None)
+    worker.finish(60.0)  # the wait of a minute ends, and it is tried again
     wait_for(lambda: receiver.calls.count("open") >= 3)
-    courier.stop(0.3)
-    assert courier.join(20.0)
+    worker.stop(0.3)
+    assert worker.join(20.0)
     assert time.monotonic() - begin < 20.0
-    assert spool.waiting("inbox") == 1
+    assert queue.waiting("inbox") == 1
 
 
 def test_what_fails_at_the_end_is_tried_again_until_the_patience_is_over() -> None:
-    spool = Spool(None, ["inbox"], 10)
+    queue = DeliveryQueue(None, ["inbox"], 10)
     receiver = Inbox()
     left = [3]
 
@@ -344,46 +347,46 @@ def test_what_fails_at_the_end_is_tried_again_until_the_patience_is_over() -> No
             raise DeliveryError("restarting")
 
     receiver.trouble["deliver"] = restarting
-    courier = Courier(receiver, spool, lambda line: None, first_retry_seconds=60.0)
-    courier.start()
+    worker = DeliveryWorker(receiver, queue, lambda line: None, first_retry_seconds=60.0)
+    worker.start()
     for number in range(3):
-        spool.append(notice(number))
-    assert courier.stop(20.0)
+        queue.append(notification(number))
+    assert worker.stop(20.0)
     assert receiver.got == [0, 1, 2]
 
 
 def test_one_that_was_never_reached_is_not_connected() -> None:
-    spool = Spool(None, ["inbox"], 10)
+    queue = DeliveryQueue(None, ["inbox"], 10)
     receiver = Inbox()
     receiver.trouble["deliver"] = raising(DeliveryError("refused"))
-    spool.append(notice(1))
-    courier = Courier(receiver, spool, lambda line: None, first_retry_seconds=0.01)
-    courier.start()
+    queue.append(notification(1))
+    worker = DeliveryWorker(receiver, queue, lambda line: None, first_retry_seconds=0.01)
+    worker.start()
     seen = set()
-    while courier.status().retries < 5:
-        seen.add(courier.status().connected)
+    while worker.status().retries < 5:
+        seen.add(worker.status().connected)
     assert seen == {False}
-    courier.stop(0.0)
-    courier.join(20.0)
+    worker.stop(0.0)
+    worker.join(20.0)
 
 
 def test_a_slow_receiver_keeps_what_the_patience_left(delivery: Delivery) -> None:
     delivery.receiver.trouble["deliver"] = lambda: time.sleep(0.05)
     delivery.append(*range(400))
-    delivery.courier.start()
+    delivery.worker.start()
     wait_for(lambda: bool(delivery.receiver.got))
     begin = time.monotonic()
-    delivery.courier.stop(0.3)
+    delivery.worker.stop(0.3)
     assert time.monotonic() - begin < 10.0  # all would take 20
-    delivery.courier._thread.join(10.0)
+    delivery.worker._thread.join(10.0)
     n_got = len(delivery.receiver.got)
     assert n_got < 400
-    assert delivery.spool.waiting("inbox") == 400 - n_got
+    assert delivery.queue.waiting("inbox") == 400 - n_got
 
 
 def test_nothing_is_lost_between_appends_and_failures(tmp_path: Path) -> None:
-    """A receiver that fails at every third delivery, half of them after it took the notice."""
-    delivery = Delivery(Spool(tmp_path / "spool.db", ["inbox"], 10_000))
+    """A receiver that fails at every third delivery, half of these after it took the event."""
+    delivery = Delivery(DeliveryQueue(tmp_path / "queue.jsonl", ["inbox"], 10_000))
     asked: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def sometimes() -> None:
@@ -395,11 +398,11 @@ def test_nothing_is_lost_between_appends_and_failures(tmp_path: Path) -> None:
 
     delivery.receiver.trouble["deliver"] = sometimes
     delivery.append(0)
-    delivery.courier = delivery.another(pause=lambda seconds: False)
-    delivery.courier.start()
+    delivery.worker = delivery.another(pause=lambda seconds: False)
+    delivery.worker.start()
     delivery.append(*range(1, 200))
-    wait_for(lambda: delivery.spool.waiting("inbox") == 0)
-    delivery.courier.stop(10.0)
-    delivery.spool.close()
+    wait_for(lambda: delivery.queue.waiting("inbox") == 0)
+    delivery.worker.stop(10.0)
+    delivery.queue.close()
     assert sorted(set(delivery.receiver.got)) == list(range(200))
     assert list(dict.fromkeys(delivery.receiver.got)) == list(range(200))
