@@ -34,6 +34,7 @@ _PAGE = 4096
 _CURSOR_ROOM = 2 * _PAGE  # of what is reserved, for cursors only
 _BATCH = 100
 _LINE = re.compile(rb"\[(\d{1,18}),(\{[^\0]*\})\]\n")
+_ID = re.compile(rb'\{"id":"([!-~]+)/(on|off)"')
 _NO_NOTIFICATION = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}  # not a mistake in the settings
 
@@ -266,15 +267,15 @@ class DeliveryQueue:
         self._last += 1
         entry = self._last, notification.to_json()
         self._pending.append(entry)
-        self._note_state(notification, entry)
+        self._note_state(notification.event, notification.state, entry)
         for cursor in self._cursors.values():
             cursor.waiting += 1
 
-    def _note_state(self, notification: Notification, entry: tuple[int, str]) -> None:
-        if notification.state == "on":
-            self._on[notification.event] = entry
+    def _note_state(self, event: str, state: str, entry: tuple[int, str]) -> None:
+        if state == "on":
+            self._on[event] = entry
         else:
-            self._on.pop(notification.event, None)
+            self._on.pop(event, None)
 
     def _oldest(self, cursor: Cursor) -> tuple[int, str] | None:
         """The first that waits, as JSON, with its sequence; the cursor's offset is moved there."""
@@ -377,9 +378,9 @@ class DeliveryQueue:
                 if (match := _LINE.fullmatch(line)) is not None:
                     sequences.append(int(match[1]))
                     offsets.append(end)
-                    with suppress(*_NO_NOTIFICATION):
-                        text = match[2].decode("utf-8", "replace")
-                        self._note_state(Notification.from_json(text), (sequences[-1], text))
+                    if (named := _ID.match(match[2])) is not None:
+                        entry = sequences[-1], match[2].decode("utf-8", "replace")
+                        self._note_state(named[1].decode(), named[2].decode(), entry)
                 else:
                     try:
                         found = json.loads(line).items()
