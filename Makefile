@@ -56,7 +56,7 @@ aarch64: $(VENV)/.base
 
 # Rewrite the expected outputs in tests/golden after an intended change; read the diff.
 golden: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/test_golden.py tests/test_dashboard_golden.py --update-golden
+	$(BIN)/python -m pytest tests/system/test_golden.py tests/unit/test_dashboard_golden.py --update-golden
 
 # The README's pictures, from the synthetic soundscape.
 pictures: $(VENV)/.base

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tests import virtual_microphone
-from tests.helpers import noise
-from tests.terminal import Terminal
+from tests.support import virtual_microphone
+from tests.support.helpers import noise
+from tests.support.terminal import Terminal
 
 _SETTLE_SECONDS = 6.0
 _SIZES = ((80, 24), (120, 40), (200, 60))

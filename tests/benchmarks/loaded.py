@@ -18,8 +18,8 @@ from pathlib import Path
 
 import soundfile
 
-from tests import virtual_microphone
-from tests.helpers import noise, records
+from tests.support import virtual_microphone
+from tests.support.helpers import noise, records
 
 _BUSY = "while True: sum(i * i for i in range(10_000))"
 

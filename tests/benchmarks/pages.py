@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from tests import chromium, virtual_microphone
 from tests.benchmarks.listening import cpu_seconds
-from tests.helpers import noise
-from tests.mosquitto import free_port
+from tests.support import chromium, virtual_microphone
+from tests.support.helpers import noise
+from tests.support.mosquitto import free_port
 
 _SETTLE_SECONDS = 8.0
 
@@ -99,7 +99,14 @@ def main() -> None:
             tab.wait_for("document.querySelector('#connection').dataset.state === 'live'", 60)
         time.sleep(3.0)
         pages = subprocess.Popen(
-            [sys.executable, "-m", "tests.web_pages", url, str(n_pages), str(seconds + 6.0)],
+            [
+                sys.executable,
+                "-m",
+                "tests.support.web_pages",
+                url,
+                str(n_pages),
+                str(seconds + 6.0),
+            ],
             stdout=subprocess.PIPE,
         )
         time.sleep(4.0)

@@ -8,5 +8,5 @@
 
 Each input must end in a value or in an OticError of one line. Anything else is a
 finding: the input is kept in the folder that ``--keep`` names, and the exit code is 1.
-`tests/test_untrusted.py` sends a few thousand through the same functions.
+`tests/system/test_untrusted.py` sends a few thousand through the same functions.
 """

@@ -13,7 +13,7 @@ from otic.audio.sources import FileSource
 from otic.errors import SourceError
 from otic.types import Lost
 from tests.fuzzing.damage import check_message, damage, put_number
-from tests.helpers import noise
+from tests.support.helpers import noise
 
 SR = 22050
 MAX_SECONDS = 5.0

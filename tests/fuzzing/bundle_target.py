@@ -17,7 +17,7 @@ from otic.model.bundle import Bundle, bundle_bytes, parse_bundle
 from otic.model.golden import GoldenCase
 from otic.model.interface import ModelInterface
 from tests.fuzzing.damage import check_message, damage, put_number
-from tests.helpers import SMALL, bundled, decision, small_bundle
+from tests.support.helpers import SMALL, bundled, decision, small_bundle
 
 MAX_SECONDS = 1.0
 MAX_BYTES = 20_000

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.mosquitto import Broker, Listener, free_port
 from tests.soak.deliveries import Delivery
+from tests.support.mosquitto import Broker, Listener, free_port
 
 
 class Ear(Listener):

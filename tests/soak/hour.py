@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from tests import mosquitto, virtual_microphone
 from tests.conftest import DATA
 from tests.soak.broker import Ear, Gate, new_broker
 from tests.soak.disk import SmallDisk
@@ -32,6 +31,7 @@ from tests.soak.hour_checks import check
 from tests.soak.player import Player
 from tests.soak.report import Report, end_in_order_on_sigterm
 from tests.soak.sensor import Sensor
+from tests.support import mosquitto, virtual_microphone
 
 _EVIDENCE = "evidence.pickle"
 _DRAIN_SECONDS = 60.0

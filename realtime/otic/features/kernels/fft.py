@@ -25,7 +25,7 @@ parts. Places and sizes are compile-time constants, which is what lets LLVM see
 that the reads and writes of a pass do not overlap; so the kernels are made for
 one size each.
 
-The tables are built in :mod:`otic.features.tables`; tests/test_fft.py has the plain
+The tables are built in :mod:`otic.features.tables`; tests/unit/test_fft.py has the plain
 reference implementation.
 """
 

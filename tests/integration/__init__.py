@@ -1,0 +1,1 @@
+"""Tests of several rooms together, with servers and files of their own."""

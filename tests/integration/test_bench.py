@@ -1,0 +1,119 @@
+"""`otic bench` measures what it says, and reads a Raspberry Pi's health."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otic.diagnostics import machine
+from otic.diagnostics.bench import _report
+from tests.support.helpers import otic
+
+pytestmark = pytest.mark.xdist_group("bench")  # its fixtures take half a minute each time
+
+
+@pytest.fixture(scope="module")
+def figures() -> Any:
+    done = otic("bench", "--json", timeout=300)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def test_a_hop(figures: Any) -> None:
+    assert [row["hops_a_call"] for row in figures["push"]] == [1, 8, 64]
+    for row in figures["push"]:
+        call = row["call_us"]
+        assert 0.0 < call["p50"] <= call["p99"] <= call["p999"] <= call["max"]
+        assert row["deadline_us"] == pytest.approx(row["hops_a_call"] * 512 / 22050 * 1e6, abs=0.1)
+        assert row["hop_us"] < row["deadline_us"] / 100
+    one, _, many = figures["push"]
+    assert many["hop_us"] < one["hop_us"]  # the cost of a call is shared
+    stages = figures["stages_us"]
+    assert list(stages) == ["spectrum", "mel", "log", "all", "rest"]
+    parts = sum(stages[name] for name in ("spectrum", "mel", "log", "rest"))
+    assert parts == pytest.approx(stages["all"], abs=1e-3)
+    assert min(stages["spectrum"], stages["mel"], stages["log"]) > 0.0
+
+
+def test_an_inference_a_stream_and_a_start(figures: Any) -> None:
+    assert figures["inference"]["features_us"]["p50"] > 0.0
+    assert figures["inference"]["model_us"]["p50"] > 0.0
+    assert figures["decision"]["decision_us"]["p50"] > 0.0
+    assert 0.0 < figures["decision"]["share"] < 0.5
+    pipeline = figures["pipeline"]
+    assert pipeline["real_time_factor"] > 10.0
+    # One is rounded down, the other to three digits.
+    assert pipeline["streams_a_core"] == pytest.approx(
+        pipeline["real_time_factor"], rel=0.01, abs=1
+    )
+    start = figures["start"]
+    assert 0.0 < start["warm_seconds"] < start["cold_seconds"]
+    assert 30.0 < start["peak_megabytes"] < start["cold_peak_megabytes"] < 500.0
+    assert figures["machine"]["versions"].keys() == {"otic", "python", "numpy", "numba"}
+
+
+def test_the_table(figures: Any) -> None:
+    figures["health"] = {
+        "before": {"temperature_celsius": 41.0, "throttling": []},
+        "after": {"temperature_celsius": 63.4, "throttling": ["under-voltage since start"]},
+    }
+    text = "\n".join(_report(figures))
+    for words in (
+        "esc10-logmel-cnn: n_fft 1024",
+        "1 hop a call",
+        "64 hops a call",
+        "features of the window",
+        "× real time",
+        "MB at most",
+        "41 °C before, 63 °C after",
+        "throttling        under-voltage since start",
+    ):
+        assert words in text
+    assert max(map(len, text.splitlines())) <= 120
+    figures["health"]["after"] = {"temperature_celsius": None, "throttling": None}
+    assert "°C" not in "\n".join(_report(figures))
+
+
+def test_an_unknown_model_is_refused_at_once() -> None:
+    done = otic("bench", "--model", "nope")
+    assert done.returncode == 1
+    assert b"unknown model 'nope'" in done.stderr
+
+
+def test_throttling_bits() -> None:
+    assert machine.throttling(0) == []
+    assert machine.throttling(0x50005) == [
+        "under-voltage",
+        "throttled",
+        "under-voltage since start",
+        "throttled since start",
+    ]
+    assert machine.throttling(0x80002) == ["frequency capped", "soft temperature limit since start"]
+
+
+def test_a_pi_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "temp").write_text("48312\n")
+    (tmp_path / "throttled").write_text("50000\n")
+    (tmp_path / "model").write_bytes(b"Raspberry Pi Zero 2 W Rev 1.0\0")
+    monkeypatch.setattr(machine, "_TEMPERATURE", tmp_path / "temp")
+    monkeypatch.setattr(machine, "_THROTTLED", tmp_path / "throttled")
+    monkeypatch.setattr(machine, "_BOARD", tmp_path / "model")
+    health = machine.health()
+    assert health["temperature_celsius"] == 48.312
+    assert health["throttling"] == ["under-voltage since start", "throttled since start"]
+    assert machine.describe_machine()["board"] == "Raspberry Pi Zero 2 W Rev 1.0"
+    monkeypatch.setattr(machine, "_THROTTLED", tmp_path / "missing")
+    program = tmp_path / "vcgencmd"
+    program.write_text("#!/bin/sh\necho throttled=0x1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.health()["throttling"] == ["under-voltage"]
+    program.write_text("#!/bin/sh\necho VCHI initialization failed\n")
+    assert machine.health()["throttling"] is None
+    (tmp_path / "temp").write_text("hot\n")
+    assert machine.health()["temperature_celsius"] is None
+    program.unlink()
+    assert machine.health()["throttling"] is None

@@ -1,0 +1,1 @@
+"""Tests of whole processes: the command, the wheel, browsers, brokers, microphones."""
