@@ -18,7 +18,7 @@ from otic.errors import BundleError, OticError
 from otic.model.interface import BANDS_FIRST, FRAMES_FIRST, ModelInterface
 from otic.model.tensors import ModelInput
 from otic.packing.features import FeatureRequest, derive_features
-from otic.packing.metadata import read_metadata
+from otic.packing.files import read_metadata
 from otic.packing.tflite_file import TensorInfo, read_model_file
 from otic.types import Scores
 from tests.fuzzing.damage import check_message, damage

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from otic.features.picture import COLUMN_SECONDS, LatestPicture
-from otic.features.spectrogram import levels_of
+from otic.features.spectrogram import COLUMN_SECONDS, LatestPicture, levels_of
 from otic.features.tables import hann_window, mel_filterbank
 from tests.support.helpers import F32, SMALL, cut, noise
 

@@ -10,12 +10,16 @@ from otic.errors import BundleError, UsageError
 from otic.features.params import MAX_WINDOW_SAMPLES
 from otic.model.archive import JSON, read_files, read_model
 from otic.model.bundle import Bundle
-from otic.packing.bundling import PackRequest, check_servable, make_bundle, write
+from otic.packing.bundling import PackRequest, check_servable, make_bundle, prove, write
 from otic.packing.features import FeatureRequest
-from otic.packing.files import read_groups, read_numbers
-from otic.packing.files import read_labels as read_label_file
-from otic.packing.metadata import ModelMetadata, read_labels, read_metadata
-from otic.packing.proof import prove
+from otic.packing.files import (
+    ModelMetadata,
+    read_attached_labels,
+    read_groups,
+    read_labels,
+    read_metadata,
+    read_numbers,
+)
 from otic.packing.tflite_file import ModelFile, read_model_file
 from otic.system.log import say
 
@@ -77,7 +81,7 @@ def _request(
 
 def _labels(args: argparse.Namespace, content: bytes, metadata: ModelMetadata) -> tuple[str, ...]:
     if args.labels:
-        source, labels = args.labels, read_label_file(args.labels)
+        source, labels = args.labels, read_labels(args.labels)
     else:
         named = metadata.label_files[args.output or 0 :]
         file = next((name for name in named if name), None)
@@ -85,7 +89,7 @@ def _labels(args: argparse.Namespace, content: bytes, metadata: ModelMetadata) -
             raise UsageError(
                 f"model '{args.model}' has no labels in its metadata: give them with --labels FILE"
             )
-        source, labels = file, read_labels(args.model, content, file)
+        source, labels = file, read_attached_labels(args.model, content, file)
     seen: dict[str, int] = {}
     for number, label in enumerate(labels, 1):
         if label in seen:

@@ -126,3 +126,188 @@ def _aligned_zeros(n: int) -> NDArray[np.int64]:
     memory = np.zeros(n + 8, np.int64)
     skip = -(memory.ctypes.data // memory.itemsize) % 8
     return memory[skip : skip + n]
+
+
+class SampleHistory:
+    """Keeps at least the latest ``length`` samples of a stream.
+
+    Samples are appended to an array twice as long; when it is full, its later half moves to
+    the front. So each sample is copied about twice, and the latest lie side by side.
+
+    Not thread safe: one thread owns an instance at a time.
+
+    Parameters
+    ----------
+    length : int
+        Samples to keep.
+    """
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._kept_samples = np.zeros(2 * length, np.float32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        self.n_samples = 0
+        self._end = 0
+
+    def push(self, y: NDArray[np.float32]) -> None:
+        """Take samples, float32 [n], any ``n``."""
+        self.n_samples += len(y)
+        y = y[-self._length :]
+        if self._end + len(y) > len(self._kept_samples):
+            kept = self._kept_samples[self._end - self._length : self._end]
+            self._kept_samples[: self._length] = kept
+            self._end = self._length
+        self._kept_samples[self._end : self._end + len(y)] = y
+        self._end += len(y)
+
+    def latest(self, n: int, behind: int = 0) -> NDArray[np.float32]:
+        """The ``n`` samples before the last ``behind``; a view, valid until the next call.
+
+        Parameters
+        ----------
+        n, behind : int
+            Together at most ``length``, and at most the samples there were.
+
+        Returns
+        -------
+        float32 [n]
+        """
+        return self._kept_samples[self._end - behind - n : self._end - behind]
+
+
+class WaveformFrames:
+    """A :class:`otic.features.frame_ring.FrameRing` that keeps its window's samples too.
+
+    For ``center=False``; :class:`otic.features.frame_ring.CenteredFrames` has them anyway.
+
+    Not thread safe: one thread owns an instance at a time.
+    """
+
+    def __init__(self, params: FeatureParams) -> None:
+        self.params = params
+        self._ring = FrameRing(params, params.window_frames)
+        # Behind the last complete frame there are fewer than hop_length samples.
+        self._history = SampleHistory(params.window_samples + params.hop_length)
+
+    @property
+    def n_frames(self) -> int:
+        """Frames computed since the start or the last :meth:`reset`."""
+        return self._ring.n_frames
+
+    @property
+    def ready(self) -> bool:
+        """True once the window is full of real audio."""
+        return self._ring.ready
+
+    def push(self, y: ArrayLike) -> int:
+        """Take samples; returns the number of new frames."""
+        samples = mono_samples(y)
+        self._history.push(samples)
+        return self._ring.push(samples)
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        self._history.reset()
+        self._ring.reset()
+
+    def window(self) -> FrameRing:
+        """The ring with the window's frames."""
+        return self._ring
+
+    def samples(self) -> NDArray[np.float32]:
+        """The window's samples, float32 [params.window_samples], oldest first; a copy."""
+        p = self.params
+        end = (self.n_frames - 1) * p.hop_length + p.n_fft
+        behind = self._history.n_samples - end
+        return self._history.latest(p.window_samples, behind).copy()
+
+
+class CenteredFrames:
+    """The frames of ``librosa.stft(window, center=True)``, zero-padded at both edges.
+
+    librosa puts frame ``i`` around sample ``i * hop_length`` of a clip that has
+    ``n_fft / 2`` zeros before and behind it. Frames that hold none of these
+    zeros are the stream's own and come from a ring; the others, four with
+    librosa's defaults, are computed for each window from the samples kept here.
+
+    The window begins at a multiple of ``hop_length`` and ends with the last
+    sample pushed, so that it has ``window_frames`` frames: from
+    ``(window_frames - 1) * hop_length`` samples to ``hop_length - 1`` more.
+
+    Not thread safe: one thread owns an instance at a time.
+    """
+
+    def __init__(self, params: FeatureParams) -> None:
+        self.params = params
+        self._pad = params.n_fft // 2
+        # A stream's frame must begin half a frame before a multiple of hop_length.
+        self._stream = FrameRing(
+            params, params.window_frames, lead_in=-self._pad % params.hop_length
+        )
+        self._window = FrameRing(params, params.window_frames)
+        self._history = SampleHistory(params.window_frames * params.hop_length)
+        self.reset()
+
+    @property
+    def n_frames(self) -> int:
+        """Frames computed since the start or the last :meth:`reset`, those at edges aside."""
+        return self._stream.n_frames
+
+    @property
+    def ready(self) -> bool:
+        """True once the window is full of real audio."""
+        return self._history.n_samples >= self.params.window_samples
+
+    def push(self, y: ArrayLike) -> int:
+        """Take samples; returns the number of new frames."""
+        samples = mono_samples(y)
+        self._history.push(samples)
+        return self._stream.push(samples)
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        self._history.reset()
+        self._stream.reset()
+
+    def samples(self) -> NDArray[np.float32]:
+        """The latest ``params.window_samples`` samples, float32, oldest first; a copy."""
+        return self._history.latest(self.params.window_samples).copy()
+
+    def window(self) -> FrameRing:
+        """The window's frames, the oldest in row 0; valid until the next call."""
+        p = self.params
+        tail = self._history.n_samples % p.hop_length
+        n_samples = (p.window_frames - 1) * p.hop_length + tail
+        padded = np.zeros(n_samples + 2 * self._pad, np.float32)
+        padded[self._pad : self._pad + n_samples] = self._history.latest(n_samples)
+        # Frames [0, left) hold zeros before the window, and [right, window_frames) behind it.
+        left = min(-(-self._pad // p.hop_length), p.window_frames)
+        right = max(left, (n_samples - self._pad) // p.hop_length + 1)
+        right = min(right, p.window_frames)
+
+        window = self._window
+        if left > 0:
+            window.restart(0)
+            window.push(padded[: (left - 1) * p.hop_length + p.n_fft])
+        self._copy_from_stream(left, right)
+        if right < p.window_frames:
+            window.restart(right)
+            window.push(padded[right * p.hop_length :])
+        window.restart(0)
+        return window
+
+    def _copy_from_stream(self, left: int, right: int) -> None:
+        """Rows ``left`` to ``right`` of the window are the stream's latest frames."""
+        stream, window = self._stream, self._window
+        n = right - left
+        rows = (stream.n_frames - n + np.arange(n)) % self.params.window_frames
+        for kept, wanted in (
+            (stream.log_mel, window.log_mel),
+            (stream.peaks, window.peaks),
+            (stream.lows, window.lows),
+        ):
+            np.take(kept, rows, axis=0, out=wanted[left:right])
+        window.stale[left:right] = 1.0

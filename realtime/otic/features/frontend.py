@@ -6,13 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from otic.errors import ParameterError
-from otic.features.centered import CenteredFrames
-from otic.features.frame_ring import FrameRing
+from otic.features.frame_ring import CenteredFrames, FrameRing, WaveformFrames
 from otic.features.kernels.mfcc_statistics import make_rolling_statistics
 from otic.features.kernels.simd import LANES
 from otic.features.params import LOG_MEL, MFCC, STATISTICS, WAVEFORM, FeatureParams
 from otic.features.tables import dct_basis, pack_rows
-from otic.features.waveform import WaveformFrames
 
 
 class Frontend:
@@ -23,7 +21,7 @@ class Frontend:
 
     With ``center=False`` the window ends with the last complete frame; with
     ``center=True``, as in librosa's clips, with the last sample pushed (see
-    :class:`otic.features.centered.CenteredFrames`).
+    :class:`otic.features.frame_ring.CenteredFrames`).
 
     Not thread safe: one thread owns an instance at a time.
 

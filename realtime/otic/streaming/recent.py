@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.audio.recent_audio import RecentAudio
-from otic.features.picture import LatestPicture
+from otic.features.spectrogram import LatestPicture
 from otic.model.bundle import Bundle
 from otic.system.clock import utc_now
 from otic.types import Chunk, Event, Gap, Item, Lost, Scores, StreamEnd, StreamStart, usable_runs
@@ -129,7 +129,7 @@ class StreamMemory:
         return self._ended
 
     def columns(self, first: int, stop: int) -> NDArray[np.uint8]:
-        """Columns of the picture, see :meth:`otic.features.picture.LatestPicture.columns`."""
+        """Columns of the picture, see :meth:`otic.features.spectrogram.LatestPicture.columns`."""
         with self._lock:
             return self._picture.columns(first, stop)
 
