@@ -61,7 +61,7 @@ MODULES = (
     "otic.audio.ring_buffer",
     "otic.streaming.runner",
     "otic.streaming.monitor",
-    "otic.streaming.stop",
+    "otic.streaming.control",
     "otic.types",
     "otic.sinks.jsonl",
     "otic.sinks.delivery.worker",

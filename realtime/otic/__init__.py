@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from otic.model.classifier import Classifier
     from otic.pipeline import Pipeline
     from otic.sinks.jsonl import JsonlSink
+    from otic.streaming.control import Stop, stop_on_signals
     from otic.streaming.runner import Runner
-    from otic.streaming.stop import Stop, stop_on_signals
     from otic.types import (
         AudioSink,
         Chunk,
@@ -75,13 +75,13 @@ _HOME = {
     "Sink": "types",
     "Source": "types",
     "SourceHealth": "types",
-    "Stop": "streaming.stop",
+    "Stop": "streaming.control",
     "StreamEnd": "types",
     "StreamStart": "types",
     "load_audio": "audio.loading",
     "load_bundle": "model.bundle",
     "save_bundle": "model.bundle",
-    "stop_on_signals": "streaming.stop",
+    "stop_on_signals": "streaming.control",
 }
 
 __all__ = [

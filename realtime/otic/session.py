@@ -18,10 +18,9 @@ from otic.features.kernels.jit import cache_problem
 from otic.model.bundle import Bundle
 from otic.sinks.open import open_outputs
 from otic.sinks.text import event_text
-from otic.streaming.control import Control
+from otic.streaming.control import Control, Stop, stop_on_signals
 from otic.streaming.monitor import Monitor
 from otic.streaming.runner import Runner
-from otic.streaming.stop import Stop, stop_on_signals
 from otic.system.log import as_message, held_messages, say
 from otic.system.sd_notify import Notifier
 from otic.types import Event, Sink, Source, StreamStatus
@@ -280,7 +279,7 @@ class _Session:
         """Draw it at its second; that is the end."""
         if any(m.snapshot().seconds < still.at_seconds - _A_SAMPLE for m in self._monitors):
             return
-        from otic.dashboard.still import write_still
+        from otic.dashboard.svg import write_still
 
         assert self._desk is not None
         write_still(self._desk, still.path, still.width, still.height)

@@ -24,9 +24,7 @@ from otic import Event, FeatureParams, Frontend, Gap, Pipeline, Scores
 from otic.audio.soundscape import synthesise
 from otic.errors import SinkError
 from otic.features.spectrogram import Spectrogram, frequency_ticks, loudness_range, palette, png
-from otic.sinks.html_report import ReplayReport
-from otic.sinks.report_record import ReplayRecord, ScoreHistory
-from otic.sinks.report_section import MAX_LANES
+from otic.sinks.html_report import MAX_LANES, ReplayRecord, ReplayReport, ScoreHistory
 from otic.types import Lost, StreamEnd, StreamStart
 from tests.support.helpers import (
     F32,
@@ -191,7 +189,7 @@ def test_scores_are_bounded_and_keep_their_extremes() -> None:
 
 
 def test_very_many_events_and_gaps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("otic.sinks.report_record.MAX_LISTED", 3)
+    monkeypatch.setattr("otic.sinks.html_report.MAX_LISTED", 3)
     record = ReplayRecord(small_bundle(), Spectrogram(SMALL))
     for i in range(5):
         record.add(Event("on", "loud", float(i), i + 0.2, score=0.9))

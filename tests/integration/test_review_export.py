@@ -18,10 +18,17 @@ from hypothesis import strategies as st
 from otic import Event, Pipeline, load_bundle
 from otic.audio.recent_audio import as_int16
 from otic.errors import ParameterError, SinkError
-from otic.review.examples import label_of
-from otic.review.export import CONTEXT_SECONDS, MIN_SECONDS, cut_out, export
+from otic.review.export import (
+    CONTEXT_SECONDS,
+    MIN_SECONDS,
+    PAUSE_SECONDS,
+    cut_out,
+    export,
+    label_of,
+    recordings,
+    stretch,
+)
 from otic.review.folder import Mark, ReviewFolder, wanted_sound
-from otic.review.recordings import PAUSE_SECONDS, recordings, stretch
 from otic.system.clock import iso
 from otic_training.data.cache import Store
 from otic_training.data.dataset import Clip

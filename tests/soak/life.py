@@ -36,8 +36,8 @@ from otic.model.bundle import load_bundle
 from otic.sinks.delivery import outbox, worker
 from otic.sinks.delivery.outbox import Outbox
 from otic.sinks.open import open_outputs
+from otic.streaming.control import stop_on_signals
 from otic.streaming.runner import Runner
-from otic.streaming.stop import stop_on_signals
 from otic.types import Chunk, Event, Gap, Item, Lost, SourceHealth, StreamEnd, StreamStart
 
 SR = 22050

@@ -14,16 +14,24 @@ from numpy.typing import NDArray
 from rich.cells import cell_len
 
 from otic.audio.soundscape import synthesise
-from otic.dashboard.canvas import Canvas, PictureRow, Piece, Rect
-from otic.dashboard.frame import Frame
-from otic.dashboard.layout import arrange
-from otic.dashboard.looking import ViewState
+from otic.dashboard.canvas import (
+    Canvas,
+    PictureRow,
+    Piece,
+    Rect,
+    Screen,
+    cells,
+    clean,
+    clock,
+    duration,
+    fit,
+)
+from otic.dashboard.layout import Frame, arrange
 from otic.dashboard.panels import draw_sources
-from otic.dashboard.screen import Screen
-from otic.dashboard.still import lines as segments_of
+from otic.dashboard.svg import lines as segments_of
 from otic.dashboard.theme import DEPTHS, NONE, TRUE_COLOUR, Theme
-from otic.dashboard.words import cells, clean, clock, duration, fit
-from otic.streaming.health import judge
+from otic.dashboard.view_state import ViewState
+from otic.streaming.monitor import judge
 from otic.types import Lost
 from tests.support.desks import ManyScores, Running, many_labels
 from tests.support.helpers import noise

@@ -14,11 +14,10 @@ import pytest
 import soundfile
 
 from otic.audio.soundscape import synthesise
-from otic.dashboard.canvas import Piece
-from otic.dashboard.frame import Frame
-from otic.dashboard.looking import ViewState
-from otic.dashboard.screen import painted
+from otic.dashboard.canvas import Piece, painted
+from otic.dashboard.layout import Frame
 from otic.dashboard.theme import MANY, NONE, SIXTEEN, TRUE_COLOUR, Theme
+from otic.dashboard.view_state import ViewState
 from otic.types import Chunk, Lost
 from tests.conftest import ROOT
 from tests.support.desks import ManyScores, Running, many_labels

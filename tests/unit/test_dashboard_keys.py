@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otic.audio.soundscape import synthesise
-from otic.dashboard.hands import KeyBindings
-from otic.dashboard.keys import KeyReader
-from otic.dashboard.looking import ViewState
+from otic.dashboard.keys import KeyBindings, KeyReader
 from otic.dashboard.panels import HELP
+from otic.dashboard.view_state import ViewState
 from otic.types import Lost
 from tests.support.desks import Running
 

@@ -15,10 +15,9 @@ import soundfile
 from otic.audio.soundscape import synthesise
 from otic.config.settings import ClipsSettings, ReviewSettings, Settings
 from otic.errors import OticError, ParameterError
-from otic.streaming.control import Control
-from otic.streaming.health import ALARM, OK, WARNING, judge
+from otic.streaming.control import Control, Stop
+from otic.streaming.monitor import ALARM, OK, WARNING, judge
 from otic.streaming.session_view import SAVED_SECONDS, SessionView, open_session_view, recording_of
-from otic.streaming.stop import Stop
 from otic.types import Lost, StreamStatus
 from tests.support.desks import Running
 from tests.support.helpers import bundled, decision, noise

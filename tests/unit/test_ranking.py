@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otic.dashboard.ranking import Ranking
+from otic.dashboard.view_state import Ranking
 
 
 def test_rows_stay_while_scores_swing() -> None:

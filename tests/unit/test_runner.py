@@ -15,9 +15,8 @@ from otic import Event, Gap, Scores
 from otic.audio.soundscape import synthesise
 from otic.audio.sources import ArraySource
 from otic.errors import SinkError, SourceError
-from otic.streaming.control import Control
+from otic.streaming.control import Control, Stop, stop_on_signals
 from otic.streaming.runner import Runner
-from otic.streaming.stop import Stop, stop_on_signals
 from otic.types import Chunk, Item, Lost, StreamEnd, StreamStart
 from tests.support.helpers import F32, bundled
 
@@ -178,7 +177,7 @@ def write_for_ever(fd: int) -> None:
 def test_a_quit_that_a_stalled_reader_holds_up_is_broken_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("otic.streaming.stop._PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("otic.streaming.control._PATIENCE_SECONDS", 0.1)
     control = Control(bundled().labels, bundled().decision)
     reader, writer = os.pipe()
     quitting = threading.Timer(0.1, control.quit)

@@ -18,7 +18,8 @@ from websockets.sync.client import connect
 
 from otic.config.settings import ReviewSettings, Settings, WebSettings
 from otic.errors import ParameterError
-from otic.web import guard, protocols
+from otic.web import guard
+from otic.web import server as web_server
 from otic.web.guard import HEADERS
 from otic.web.server import WebServer
 from tests.conftest import ROOT
@@ -327,8 +328,8 @@ def test_connections_that_ask_nothing_are_ended(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They would take the descriptors that recording needs."""
-    monkeypatch.setattr(protocols, "REQUEST_SECONDS", 0.3)
-    monkeypatch.setattr(protocols, "MOST_CONNECTIONS", 8)
+    monkeypatch.setattr(web_server, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 8)
     many = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
     many[3].sendall(b"GET / HTTP/1.1\r\nHost: 127")  # and drips
     time.sleep(0.2)

@@ -27,8 +27,8 @@ from otic.model.bundle import Bundle, bundled_names, load_bundle
 from otic.model.classifier import Classifier
 from otic.model.sandbox import load_checked_bundle
 from otic.sinks.jsonl import JsonlSink
+from otic.streaming.control import Stop
 from otic.streaming.runner import Runner
-from otic.streaming.stop import Stop
 from otic.system.log import say
 from otic.types import Lost
 

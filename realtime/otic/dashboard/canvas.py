@@ -1,17 +1,94 @@
-"""A frame: pieces of text and of picture, each at its place, none over another."""
+"""Pieces of a frame, text that fits its cells, and what has changed since the last frame."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.cells import cell_len, set_cell_size
 
-from otic.dashboard.words import cells, fit
+from otic.dashboard.theme import ASCII, RESET, Theme
+from otic.streaming.monitor import SILENCE_DBFS
+
+_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Mn", "Me"}
+_STAND_IN = "�"  # for what a terminal could take as a command, or gives no certain width
 
 Run = tuple[str, str]
 """Text and the name of its style, see :mod:`otic.dashboard.theme`."""
+
+_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # where a terminal knows it, it shows no half frame
+_CLEAR = f"{RESET}\x1b[2J"
+Place = tuple[int, int, int]
+
+
+@lru_cache(maxsize=4096)
+def clean(text: str) -> str:
+    """The text without what a terminal takes as a command, or that has no certain width.
+
+    Composed where Unicode has the letter in one piece.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    text = unicodedata.normalize("NFC", text)
+    return "".join(_STAND_IN if unicodedata.category(c) in _UNSAFE else c for c in text)
+
+
+@lru_cache(maxsize=4096)
+def fit(text: str, width: int) -> str:
+    """Exactly ``width`` cells: padded on the right, or cut off with an ellipsis."""
+    text = clean(text)
+    length = cells(text)
+    if length <= width:
+        return text + " " * (width - length)
+    if width <= 1:
+        return "…"[:width]
+    return set_cell_size(text, width - 1) + "…"
+
+
+def fit_right(text: str, width: int) -> str:
+    """Exactly ``width`` cells: padded on the left, or cut off at the end."""
+    text = clean(text)
+    return " " * (width - cells(text)) + text if cells(text) <= width else fit(text, width)
+
+
+def cells(text: str) -> int:
+    """How many cells of a terminal a text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def clock(seconds: float, decimals: int = 1) -> str:
+    """Seconds of a stream as ``0:12.3`` or ``1:02:03.4``; cut off, as a clock does."""
+    scale = 10**decimals
+    tenths = int(max(0.0, seconds) * scale + 1e-6)
+    whole, part = divmod(tenths, scale)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{text}.{part:0{decimals}d}" if decimals else text
+
+
+def wall_clock(moment: datetime) -> str:
+    """The time of day here."""
+    return f"{moment.astimezone():%H:%M:%S}"
+
+
+def duration(seconds: float) -> str:
+    """``4.3 s``, ``62 s``, ``12 min``, ``3 h``: at most six cells."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    if seconds < 600.0:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60.0:.0f} min" if seconds < 36_000.0 else f"{seconds / 3600.0:.0f} h"
+
+
+def decibels(value: float) -> str:
+    """A level in four cells."""
+    return "  -∞" if value <= SILENCE_DBFS else f"{max(-119, round(value)):4d}"
 
 
 @dataclass(frozen=True)
@@ -111,3 +188,57 @@ class Canvas:
         else:
             runs = [("─" * max(0, line), "rule")]
         self.text(area.row, area.column, area.width, (title, "heading"), (" ", ""), *runs)
+
+
+class Screen:
+    """What is on the terminal now, and what must be written to make it another frame.
+
+    Not thread safe.
+
+    Parameters
+    ----------
+    theme : Theme
+    """
+
+    def __init__(self, theme: Theme) -> None:
+        self._theme = theme
+        self._shown: dict[Place, Piece] = {}
+        self._size = (0, 0)
+
+    def forget(self) -> None:
+        """The next frame is drawn whole: something else was on the terminal."""
+        self._shown = {}
+
+    def update(self, pieces: Sequence[Piece], width: int, height: int) -> str:
+        """The characters that turn the frame before into this one; empty where nothing differs.
+
+        Parameters
+        ----------
+        pieces : sequence of Piece
+            Of the whole frame; no two overlap.
+        width, height : int
+            Of the terminal.
+        """
+        frame = {(p.row, p.column, p.width): p for p in pieces}
+        parts = []
+        if self._size != (width, height) or frame.keys() != self._shown.keys():
+            parts.append(_CLEAR)
+            self._shown, self._size = {}, (width, height)
+        for place, piece in frame.items():
+            before = self._shown.get(place)
+            if before is None or before.content != piece.content:
+                parts.append(
+                    f"\x1b[{piece.row + 1};{piece.column + 1}H{painted(piece, self._theme)}"
+                )
+        self._shown = frame
+        if not parts:
+            return ""
+        text = "".join((_BEGIN, *parts, _END))
+        return text if self._theme.unicode else text.translate(ASCII)
+
+
+def painted(piece: Piece, theme: Theme) -> str:
+    """A piece with its control sequences."""
+    if isinstance(piece.content, PictureRow):
+        return theme.paint_picture(piece.content.array)
+    return "".join([theme.paint(text, style) for text, style in piece.content])

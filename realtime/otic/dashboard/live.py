@@ -12,13 +12,12 @@ from types import FrameType, TracebackType
 
 from rich.console import Console
 
-from otic.dashboard.frame import Frame
-from otic.dashboard.hands import KeyBindings
-from otic.dashboard.keys import KeyReader
-from otic.dashboard.looking import ViewState
-from otic.dashboard.screen import Screen
+from otic.dashboard.canvas import Screen
+from otic.dashboard.keys import KeyBindings, KeyReader
+from otic.dashboard.layout import Frame
 from otic.dashboard.terminal import Terminal
 from otic.dashboard.theme import Theme
+from otic.dashboard.view_state import ViewState
 from otic.streaming.session_view import SessionView
 from otic.system.log import say
 

@@ -7,19 +7,25 @@ import shutil
 import tempfile
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from otic.detection.unknown import UNKNOWN
 from otic.errors import ParameterError, SinkError
-from otic.review.examples import Example, examples
-from otic.review.mark import Mark
-from otic.review.sound import read_part, reason, write_new
+from otic.review.folder import length_of, read_part, reason, write_new
+from otic.review.mark import RIGHT, Mark
 from otic.sinks.clip_folder import Clip
 from otic.sinks.clips import file_name_part
+
+PAUSE_SECONDS = 600.0
+"""Live events that are further apart than this are of different recordings."""
+
+_Order = tuple[bool, str, float]
 
 OTHER_FOLDER = "_other"
 """Holds what has no label; a folder whose name begins so is no class."""
@@ -35,6 +41,227 @@ _MOST_MIN_SECONDS = 60.0  # the rest would be silence, in memory
 _RECORDINGS, _README = "recordings.csv", "README.txt"
 _LONGEST_NAME = 100  # bytes of a folder's name
 _MOST_LISTED = 12
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A marked event with all sound that there is of it, in seconds of its stream."""
+
+    mark: Mark
+    start: float
+    stop: float
+
+    def wall_clock_seconds(self, seconds: float) -> float:
+        """When a second of the stream was, in seconds; live events only."""
+        return datetime.fromisoformat(self.mark.onset_at).timestamp() + seconds - self.mark.onset
+
+
+def stretch(mark: Mark, clip_seconds: float = 0.0) -> Stretch:
+    """The event and its clip, whichever reaches further on each side."""
+    starts = [mark.onset]
+    stops = [mark.onset if mark.offset is None else mark.offset]
+    if mark.clip_start is not None:
+        starts.append(mark.clip_start)
+        stops.append(mark.clip_start + clip_seconds)
+    return Stretch(mark, min(starts), max(stops))
+
+
+def recordings(stretches: Sequence[Stretch]) -> list[str]:
+    """The recording of each: a name that tells those that share sound or a situation.
+
+    * All events of one file are of one recording.
+    * A live stream, which may run for days, is cut at its pauses: two events are of one
+      recording where no more than ten minutes lie between the end of one and the start of the
+      other, or where others between them are a chain of such steps.
+    * So are live events of different streams, by the wall clock: two microphones hear the same
+      dog, and a stream that is begun again goes on in the same situation.
+
+    Events that overlap in time are therefore always of one recording. The names do not depend
+    on the order.
+    """
+    parent = list(range(len(stretches)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    def join(i: int, j: int) -> None:
+        parent[root(i)] = root(j)
+
+    streams: dict[str, list[int]] = defaultdict(list)
+    for i, each in enumerate(stretches):
+        streams[each.mark.recording].append(i)
+    for of_stream in streams.values():
+        from_file = [i for i in of_stream if not stretches[i].mark.live]
+        for i in from_file[1:]:
+            join(from_file[0], i)
+        live = [i for i in of_stream if stretches[i].mark.live]
+        _chain(live, lambda i: (stretches[i].start, stretches[i].stop), join)
+    _chain(
+        [i for i, each in enumerate(stretches) if each.mark.live],
+        lambda i: (
+            stretches[i].wall_clock_seconds(stretches[i].start),
+            stretches[i].wall_clock_seconds(stretches[i].stop),
+        ),
+        join,
+    )
+    members: dict[int, list[int]] = defaultdict(list)
+    for i in range(len(stretches)):
+        members[root(i)].append(i)
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    for first, of_recording in sorted(
+        (min(_order(stretches[i]) for i in group), group) for group in members.values()
+    ):
+        name = _name(first)
+        while name in taken:  # a stream that is called like another with its time
+            name += "'"
+        taken.add(name)
+        names.update(dict.fromkeys(of_recording, name))
+    return [names[i] for i in range(len(stretches))]
+
+
+def _order(each: Stretch) -> _Order:
+    return (each.mark.live, each.mark.recording, each.start)
+
+
+def _name(first: _Order) -> str:
+    """Of a recording by its first event: a file's own, or a live stream's with the second."""
+    live, recording, start = first
+    return f"{recording}+{start:.3f}s" if live else recording
+
+
+def _chain(
+    indices: Iterable[int],
+    span: Callable[[int], tuple[float, float]],
+    join: Callable[[int, int], None],
+) -> None:
+    """Join those between which there is no long pause."""
+    last, end = -1, 0.0
+    for (start, stop), i in sorted((span(i), i) for i in indices):
+        if last >= 0 and start - end <= PAUSE_SECONDS:
+            join(last, i)
+            end = max(end, stop)
+        else:
+            end = stop
+        last = i
+
+
+@dataclass(frozen=True)
+class Example:
+    """A marked event that there is sound of.
+
+    Attributes
+    ----------
+    mark : Mark
+    label : str or None
+        What it is an example of; None: of no label.
+    sr, n_samples : int
+        Rate and length of its clip.
+    first, last : int
+        First and one past the last sample of the event in its clip.
+    recording : str
+        Those that share it share sound or a situation.
+    """
+
+    mark: Mark
+    label: str | None
+    sr: int
+    n_samples: int
+    first: int
+    last: int
+    recording: str = ""
+
+    @property
+    def span(self) -> tuple[str, float, float]:
+        """A clock, and when by that it began and ended, in seconds.
+
+        Live streams share the wall clock; every file has one of its own.
+        """
+        assert self.mark.clip_start is not None
+        start = self.mark.clip_start + self.first / self.sr
+        end = start + (self.last - self.first) / self.sr
+        if not self.mark.live:
+            return self.mark.recording, start, end
+        ahead = stretch(self.mark).wall_clock_seconds(0.0)
+        return "", ahead + start, ahead + end
+
+
+def label_of(mark: Mark) -> str | None:
+    """What a marked event is an example of; None: of no label.
+
+    Right events are of their label, wrong ones of their true label where it is known. Wrong
+    ones without it are of none, and so are sounds that were rightly said to be unknown.
+
+    Raises
+    ------
+    LookupError
+        If nobody knows: it was said to be an unknown sound, and is not.
+    """
+    if mark.verdict == RIGHT:
+        return None if mark.label == UNKNOWN else mark.label
+    if mark.true_label is None and mark.label == UNKNOWN:
+        raise LookupError
+    return None if mark.true_label == UNKNOWN else mark.true_label
+
+
+def examples(marks: Sequence[Mark], audio: Path) -> tuple[list[Example], Counter[str]]:
+    """What can be trained on; and how many marks can't, by the reason.
+
+    Parameters
+    ----------
+    marks : sequence of Mark
+        One an event.
+    audio : Path
+        The folder of their clips.
+    """
+    found: list[Example] = []
+    left_out: Counter[str] = Counter()
+    for mark in marks:
+        if mark.clip is None or mark.clip_start is None:
+            left_out["without sound"] += 1
+            continue
+        try:
+            label = label_of(mark)
+            sr, n_samples = length_of(audio / mark.clip)
+        except LookupError:
+            left_out["unknown sounds, marked wrong without a true label"] += 1
+            continue
+        except SinkError:
+            left_out["whose sound is missing or can't be read"] += 1
+            continue
+        end = n_samples if mark.offset is None else round((mark.offset - mark.clip_start) * sr)
+        first = max(0, round((mark.onset - mark.clip_start) * sr))
+        last = min(n_samples, end)
+        if last < first or first == n_samples:  # of no length it may be: it has a place
+            left_out["whose sound is not of the event"] += 1
+            continue
+        found.append(Example(mark, label, sr, n_samples, first, last))
+    names = recordings([stretch(each.mark, each.n_samples / each.sr) for each in found])
+    found = [replace(each, recording=name) for each, name in zip(found, names, strict=True)]
+    return _without_contradictions(found, left_out), left_out
+
+
+def _without_contradictions(found: list[Example], left_out: Counter[str]) -> list[Example]:
+    """Each sound once as an example of a label; none of no label that has one."""
+    once = {(each.mark.recording, each.label, each.span): each for each in found}
+    if len(once) < len(found):
+        left_out["of the same sound and label as another"] += len(found) - len(once)
+    labelled: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for each in once.values():
+        if each.label is not None:
+            clock, start, end = each.span
+            labelled[clock].append((start, end))
+    kept = []
+    for each in once.values():
+        clock, start, end = each.span
+        if each.label is None and any(s < end and start < e for s, e in labelled[clock]):
+            left_out["of no label, during an event that has one"] += 1
+        else:
+            kept.append(each)
+    return kept
 
 
 @dataclass(frozen=True)
@@ -68,7 +295,7 @@ def export(
     Parameters
     ----------
     marks : sequence of Mark
-        One an event; see :func:`otic.review.examples.label_of` for what becomes of it.
+        One an event; see :func:`otic.review.export.label_of` for what becomes of it.
     audio : Path
         The folder of their clips.
     out : Path

@@ -12,9 +12,8 @@ from otic.errors import SourceError
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
 from otic.pipeline import Pipeline
-from otic.streaming.control import Control
+from otic.streaming.control import Control, Stop
 from otic.streaming.monitor import Monitor, TimedClassifier
-from otic.streaming.stop import Stop
 from otic.streaming.stream import Stream
 from otic.types import Sink, Source
 

@@ -19,8 +19,7 @@ from otic.sinks.clip_folder import Clip, stamp
 from otic.sinks.clip_writer import write_sound
 from otic.sinks.clips import file_name_part
 from otic.streaming.control import Control
-from otic.streaming.health import Health, judge
-from otic.streaming.monitor import Monitor
+from otic.streaming.monitor import Health, Monitor, judge
 from otic.streaming.recent import SOUND_SECONDS, DetectedEvent, MemorySink, StreamMemory
 from otic.system.clock import iso, utc_now
 from otic.types import StreamStatus

@@ -22,12 +22,10 @@ from otic.config.settings import Settings
 from otic.errors import OticError
 from otic.review.folder import Mark
 from otic.streaming.session_view import SessionView
-from otic.web.audience import Message, Page
-from otic.web.clips import ClipFiles
-from otic.web.feed import Feed
+from otic.web.clips import ClipFiles, Marker
+from otic.web.feed import Feed, Message, Page
 from otic.web.guard import Guard
 from otic.web.history import PAGE_EVENTS, History, Wanted
-from otic.web.marks import Marker
 
 _TYPES = {
     ".html": "text/html",

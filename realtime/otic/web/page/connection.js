@@ -3,7 +3,7 @@
 const FIRST_WAIT_MS = 400;
 const LONGEST_WAIT_MS = 8000;
 const SILENCE_MS = 4000; // a server tells something eight times a second
-const HEADER_BYTES = 8; // see realtime/otic/web/told.py
+const HEADER_BYTES = 8; // see realtime/otic/web/feed.py
 
 export class Connection {
   /**

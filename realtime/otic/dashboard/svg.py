@@ -16,9 +16,9 @@ from rich.segment import Segment, Segments
 from rich.terminal_theme import TerminalTheme
 
 from otic.dashboard.canvas import PictureRow, Piece
-from otic.dashboard.frame import Frame
-from otic.dashboard.looking import ViewState
+from otic.dashboard.layout import Frame
 from otic.dashboard.theme import Theme
+from otic.dashboard.view_state import ViewState
 from otic.errors import SinkError
 from otic.features.spectrogram import png
 from otic.streaming.session_view import SessionView
@@ -30,15 +30,6 @@ _ID = "otic"
 _ANSI = ("000000", "d70000", "5fd75f", "ffd75f", "5f87af", "af5faf", "5fafd7", "d0d0d0")
 _BRIGHT = ("808080", "ff5f5f", "5fff5f", "ffff87", "5fafff", "ff87ff", "87ffff", "ffffff")
 
-
-def _rgb(text: str) -> tuple[int, int, int]:
-    red, green, blue = bytes.fromhex(text)
-    return red, green, blue
-
-
-_THEME = TerminalTheme(
-    _rgb("121418"), _rgb("d0d0d0"), [_rgb(c) for c in _ANSI], [_rgb(c) for c in _BRIGHT]
-)
 _FORMAT = """\
 <svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
@@ -63,6 +54,16 @@ _FORMAT = """\
 </g>
 </svg>
 """
+
+
+def _rgb(text: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(text)
+    return red, green, blue
+
+
+_THEME = TerminalTheme(
+    _rgb("121418"), _rgb("d0d0d0"), [_rgb(c) for c in _ANSI], [_rgb(c) for c in _BRIGHT]
+)
 
 
 def write_still(desk: SessionView, path: Path, width: int, height: int) -> None:

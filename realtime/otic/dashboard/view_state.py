@@ -1,8 +1,10 @@
-"""One stream at one moment: now, or one that a person has gone back to."""
+"""What a person looks at: choices made with keys, the data of one frame, the rows of classes."""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,9 +16,46 @@ from otic.streaming.recent import DetectedEvent, StreamMemory
 from otic.streaming.session_view import StreamView
 from otic.types import StreamStatus
 
+_SAID_SECONDS = 6.0
 HISTORY_SECONDS = 15.0
 _LEVEL_SECONDS, _PEAK_SECONDS = 0.1, 2.0
 _FULL_SCALE = 32768.0
+_STAYS_WITHIN = 1.5  # of the rows: a class keeps its row while its rank is not below this
+
+
+@dataclass
+class ViewState:
+    """The keys' thread changes it, the drawing one reads it; each change is one assignment.
+
+    Attributes
+    ----------
+    source : str or None
+        The stream that is shown; None: the first.
+    frozen_at : float or None
+        Second of the stream at the right edge; None: now.
+    label : str or None
+        The chosen class.
+    event : int or None
+        The number of the chosen event; None: the last one.
+    help : bool
+        Whether the keys are listed.
+    shown_labels : tuple of str
+        Those that have a row, from the top; the drawing thread's word.
+    said : tuple
+        Text, style, and until when it is shown, by the monotonic clock.
+    """
+
+    source: str | None = None
+    frozen_at: float | None = None
+    label: str | None = None
+    event: int | None = None
+    help: bool = False
+    shown_labels: tuple[str, ...] = ()
+    said: tuple[str, str, float] = ("", "", 0.0)
+
+    def say(self, text: str, style: str = "ok") -> None:
+        """Tell the person for a moment."""
+        self.said = (text, style, time.monotonic() + _SAID_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -106,6 +145,12 @@ def detected_by(memory: StreamMemory, frozen_at: float | None) -> tuple[Detected
     return tuple(_as_of(h, frozen_at) for h in heard if h.decided <= frozen_at)
 
 
+def chosen_event(heard: tuple[DetectedEvent, ...], number: int | None) -> DetectedEvent | None:
+    """The event of that number, else the last one; gaps are none."""
+    events = [h for h in heard if not h.lost]
+    return next((h for h in events if h.number == number), events[-1] if events else None)
+
+
 def _history(
     memory: StreamMemory | None, seconds: float, n_labels: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -139,3 +184,74 @@ def _levels(memory: StreamMemory, seconds: float) -> tuple[float, float]:
         return SILENCE_DBFS, SILENCE_DBFS
     rms = math.sqrt(float(np.dot(latest, latest)) / len(latest))
     return dbfs(rms), dbfs(float(np.abs(y).max()))
+
+
+class Ranking:
+    """Chooses the greatest scores and keeps each in its row while it is about as great.
+
+    Where all classes have room they are in the model's order, groups first.
+
+    Not thread safe.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        The model's.
+    groups : collection of str
+        Those of the labels that are groups: they come first.
+    """
+
+    def __init__(self, labels: Sequence[str], groups: Collection[str] = ()) -> None:
+        members = [i for i, label in enumerate(labels) if label not in groups]
+        self._groups = [i for i, label in enumerate(labels) if label in groups]
+        self._members = members
+        self._labels = list(labels)
+        self._rows: dict[str, list[int]] = {"groups": [], "members": []}
+
+    def choose(
+        self, scores: NDArray[np.float32], n_rows: int, wanted: Collection[str] = ()
+    ) -> list[int]:
+        """Indices of the labels to show, from the top.
+
+        Parameters
+        ----------
+        scores : float32 [n_labels]
+        n_rows : int
+        wanted : collection of str
+            These have a row in any case, as far as there are rows: what is on, what is chosen.
+        """
+        if n_rows >= len(self._labels):
+            return self._groups + self._members
+        if n_rows <= 0:
+            return []
+        n_groups = min(len(self._groups), n_rows // 3)
+        wish = {self._labels.index(label) for label in wanted if label in self._labels}
+        groups = self._kept("groups", self._groups, scores, n_groups, wish)
+        return groups + self._kept("members", self._members, scores, n_rows - n_groups, wish)
+
+    def _kept(
+        self,
+        kind: str,
+        candidates: list[int],
+        scores: NDArray[np.float32],
+        n_rows: int,
+        wish: set[int],
+    ) -> list[int]:
+        """The rows of one kind: those before, where they still belong; new ones in the others."""
+        if len(candidates) <= n_rows:
+            return candidates
+        order = sorted(candidates, key=lambda i: (i not in wish, -float(scores[i]), i))
+        must = {i for i in order[:n_rows] if i in wish} | set(order[: max(1, n_rows // 2)])
+        may = set(order[: round(n_rows * _STAYS_WITHIN)])
+        before = self._rows[kind]
+        if len(before) != n_rows:
+            before = []
+        stay = [i for i in before if i in must]
+        for i in sorted((i for i in before if i in may - must), key=order.index):
+            if len(stay) + len(must - set(stay)) < n_rows:
+                stay.append(i)
+        new = [i for i in order if i not in stay][: n_rows - len(stay)]
+        waiting = iter(new)
+        rows = [i if i in stay else next(waiting) for i in before] if before else new
+        self._rows[kind] = rows
+        return rows
