@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from otic import Event, Gap, Scores
 from otic.errors import SinkError
-from otic.sinks import append_file as log_file
+from otic.sinks import log_file
 from otic.sinks.jsonl import JsonlSink
 from otic.types import StreamEnd, StreamStart
 from tests.conftest import ROOT
@@ -307,7 +307,7 @@ def test_the_folder_vanishes_and_comes_back(
     assert found[2] == {"type": "dropped", "lines": 3}
     assert said == [
         f"can't write {str(path)!r}: No such file or directory: "
-        "its lines are dropped and counted until that is mended",
+        "its lines are dropped and counted until it can be",
         f"{str(path)!r} can be written again; 3 lines were dropped",
     ]
 
@@ -418,8 +418,8 @@ def test_what_can_be_no_log_is_said_at_start(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for path, reason in [
         (tmp_path / "no" / "log", "No such file"),
-        (tmp_path / "pipe", "no regular file"),
-        (Path("/dev/full"), "no regular file"),
+        (tmp_path / "pipe", "no plain file"),
+        (Path("/dev/full"), "no plain file"),
         (tmp_path / "folder", "Is a directory"),
     ]:
         with pytest.raises(SinkError, match=rf"can't write '{path}': .*{reason}.*--jsonl"):

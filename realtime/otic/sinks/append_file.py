@@ -1,271 +1,90 @@
-"""A file of JSON lines that outlives restarts, rotates, and survives a full disk."""
+"""A file that whole lines are appended to."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import json
 import os
 import stat
-import time
-from collections.abc import Callable
 from contextlib import suppress
 
-from otic.errors import SinkError
-
-_LOOK_SECONDS = 1.0  # how often to look whether the path is still our file
-_RETRY_SECONDS = 1.0  # how often to try to open a file that can't be opened
-_ROTATE_AGAIN_SECONDS = 60.0
-_TAIL_BYTES = 1 << 20  # how far back to look for a whole line
-_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # not a mistake in the configuration
+from otic.system.files import is_same_file, open_locked
 
 
-class LogFile:
-    """Appends whole lines; what can't be written is counted and said, never raised.
+class AppendFile:
+    """Appends whole lines, or nothing of them, while no other process does.
 
-    Not thread safe: one thread calls all methods.
-
-    Parameters
-    ----------
-    path : str
-        Appended to. Where its last line is torn (power cut, SIGKILL), it is cut off. No other
-        process may have it open for the same.
-    max_bytes : int
-        A line that would make the file larger goes into a new one; the full file becomes
-        ``path.1``, that one ``path.2``, and so on. A new file takes at least one line. 0: never.
-    keep : int
-        How many full files are kept.
-    headings : callable
-        The lines that a new file starts with, each with its newline.
-    say : callable
-        Told, on one line, where writing stops and where it goes on.
+    Not thread safe.
     """
 
-    def __init__(
-        self,
-        path: str,
-        max_bytes: int,
-        keep: int,
-        headings: Callable[[], list[bytes]],
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._max_bytes = max_bytes
-        self._keep = keep
-        self._headings = headings
-        self._say = say
-        self._fd: int | None = None
-        self._identity = (0, 0)  # device and inode of the open file
-        self._size = 0  # the open file's, as we left it
-        self._needs_headings = False
-        self._unsaid = 0  # lines dropped since the last one that was written
-        self._failing = False
-        self._look_at = self._open_at = self._rotate_at = 0.0  # monotonic; not before these
-        self.dropped = 0
-        """Lines that could not be written so far."""
+        self._fd = -1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file to append to."""
+        return self._fd >= 0
+
+    @property
+    def size(self) -> int:
+        """The length of the file in bytes."""
+        return os.fstat(self._fd).st_size
 
     def open(self) -> None:
-        """Open the file, and mend its end.
+        """Open the file, or begin it.
 
         Raises
         ------
-        SinkError
-            If the path can't be a log here. A disk that is full now is no such error.
+        OSError
+            Also where the path is no plain file, or another process appends to it.
         """
+        self.close()
+        # Not waiting for a reader, where the path is a named pipe.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
         try:
-            self._open()
-        except OSError as error:
-            if error.errno not in _PASSING:
-                raise SinkError(
-                    f"can't write {self._path!r}: {error.strerror}: "
-                    "name a file that can be written with --jsonl"
-                ) from error
-            self._failed(error)
+            self._fd = open_locked(self._path, flags)
+        except BlockingIOError:
+            raise OSError(errno.EBUSY, "another process writes to it") from None
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            self.close()
+            raise OSError(errno.EINVAL, "it is no plain file")
 
-    def write(self, line: bytes, event: bool = False, heading: bool = False) -> None:
-        """Append a line, newline included; whole or not at all.
+    def was_moved(self) -> bool:
+        """Tell whether the path is not, or no longer, the file that is open."""
+        return not is_same_file(self._path, self._fd)
 
-        ``event``: look at once whether somebody moved the file away. ``heading``: the line
-        is repeated by ``headings`` in the next file.
+    def read(self, begin: int, size: int) -> bytes:
+        """Read a part; raises OSError."""
+        return os.pread(self._fd, size, begin)
+
+    def cut(self, size: int) -> None:
+        """Leave only the first ``size`` bytes; raises OSError."""
+        os.ftruncate(self._fd, size)
+
+    def append(self, lines: bytes, sync: bool = False) -> None:
+        """Append all of ``lines`` or nothing; with ``sync`` they are on the disk then.
+
+        Raises
+        ------
+        OSError
         """
-        now = time.monotonic()
-        try:
-            if self._fd is None and now < self._open_at:
-                self._drop(heading)
-                return
-            fd = self._ours(now, event)
-            size = os.fstat(fd).st_size
-            if size < self._size:  # somebody emptied it: logrotate's copytruncate
-                self._needs_headings = True
-            text = self._before() + line
-            full = 0 < self._max_bytes < size + len(text)
-            if size and full and now >= self._rotate_at:
-                fd = self._rotate(now)
-                size = os.fstat(fd).st_size
-                text = self._before() + line
-            self._put(fd, size, text)
-        except OSError as error:
-            self._drop(heading)
-            self._failed(error)
-            return
-        self._needs_headings = False
-        if self._failing:
-            self._say(f"{self._path!r} can be written again; {self._unsaid} lines were dropped")
-        self._failing, self._unsaid = False, 0
-
-    def close(self) -> None:
-        """Close the file; say in it what was dropped, if that is possible now."""
-        if self._fd is not None and self._unsaid:
-            with suppress(OSError):
-                self._put(self._fd, os.fstat(self._fd).st_size, self._before())
-        self._close()
-
-    def _open(self) -> None:
-        self._open_at = time.monotonic() + _RETRY_SECONDS
-        while True:
-            # Not waiting for a reader, where the path is a named pipe.
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-            fd = os.open(self._path, flags, 0o666)
-            try:
-                state = os.fstat(fd)
-                if not stat.S_ISREG(state.st_mode):
-                    raise OSError(errno.EINVAL, "it is no regular file, so it can't be rotated")
-                _lock(fd)
-                length = _whole_length(fd, state.st_size)
-                if length is not None and length < state.st_size:
-                    os.ftruncate(fd, length)
-                    self._say(
-                        f"{self._path!r} ended in {state.st_size - length} bytes of a torn line: "
-                        "they are cut off"
-                    )
-            except BaseException:
-                os.close(fd)
-                raise
-            if length is not None:
-                break
-            os.close(fd)
-            self._say(f"{self._path!r} is no log of JSON lines: it is kept as a full file")
-            _shift(self._path, self._keep)
-        self._fd, self._identity, self._size = fd, (state.st_dev, state.st_ino), length
-        self._needs_headings = True
-        self._look_at = time.monotonic() + _LOOK_SECONDS
-
-    def _ours(self, now: float, concurrent: bool) -> int:
-        """The open file, which the path still names."""
-        if self._fd is not None and (concurrent or now >= self._look_at):
-            self._look_at = now + _LOOK_SECONDS
-            try:
-                state = os.stat(self._path)  # noqa: PTH116
-                moved = (state.st_dev, state.st_ino) != self._identity
-            except FileNotFoundError:
-                moved = True
-            if moved:
-                self._close()
-        if self._fd is None:
-            self._open()
-        assert self._fd is not None
-        return self._fd
-
-    def _before(self) -> bytes:
-        """What must come before the next line."""
-        lines = self._headings() if self._needs_headings else []
-        if self._unsaid:
-            dropped = {"type": "dropped", "lines": self._unsaid}
-            lines.append(json.dumps(dropped, separators=(",", ":")).encode() + b"\n")
-        return b"".join(lines)
-
-    def _rotate(self, now: float) -> int:
-        assert self._fd is not None
-        try:
-            _shift(self._path, self._keep)
-        except OSError as error:
-            self._rotate_at = now + _ROTATE_AGAIN_SECONDS
-            self._say(f"can't rename {self._path!r}: {error.strerror}: the log grows on")
-            return self._fd
-        self._close()
-        return self._ours(now, concurrent=False)
-
-    def _put(self, fd: int, size: int, text: bytes) -> None:
-        left = memoryview(text)
+        size = self.size
+        left = memoryview(lines)
         try:
             while left:
-                left = left[os.write(fd, left) :]
+                left = left[os.write(self._fd, left) :]
+            if sync:
+                os.fsync(self._fd)
         except OSError:
             try:
-                os.ftruncate(fd, size)
+                self.cut(size)
             except OSError:
-                self._close()  # opening it again mends its end
+                self.close()  # whoever opens it next repairs its end
             raise
-        self._size = size + len(text)
 
-    def _drop(self, heading: bool) -> None:
-        self.dropped += 1
-        self._unsaid += 1
-        self._needs_headings |= heading
-
-    def _failed(self, error: OSError) -> None:
-        if not self._failing:
-            self._say(
-                f"can't write {self._path!r}: {error.strerror}: "
-                "its lines are dropped and counted until that is mended"
-            )
-        self._failing = True
-
-    def _close(self) -> None:
-        if self._fd is not None:
-            fd, self._fd = self._fd, None
+    def close(self) -> None:
+        """Let go of the file. Raises nothing."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
             with suppress(OSError):
                 os.close(fd)
-
-
-def _whole_length(fd: int, size: int) -> int | None:
-    """Bytes up to the end of the last whole line; None where this is no log of ours.
-
-    Torn is what a power cut leaves: one line without its end, and before it lines with zeros
-    in place of what was not on the disk yet.
-    """
-    first = max(0, size - _TAIL_BYTES)
-    tail = os.pread(fd, size - first, first)
-    end = tail.rfind(b"\n") + 1
-    if tail[end:].strip(b"\0")[:1] not in (b"", b"{"):
-        return None
-    if end == 0:
-        return 0 if first == 0 else None
-    while end:
-        begin = tail.rfind(b"\n", 0, end - 1) + 1
-        line = tail[begin:end]
-        if _is_record(line):
-            return first + end
-        if b"\0" not in line or line[:1] not in (b"\0", b"{"):
-            break
-        end = begin
-    return None
-
-
-def _lock(fd: int) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OSError(errno.EBUSY, "another process writes to it") from None
-    except OSError:
-        pass  # not every file system can
-
-
-def _is_record(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _shift(path: str, keep: int) -> None:
-    """``path`` becomes ``path.1``, ``path.1`` becomes ``path.2`` …, up to ``keep``."""
-    free = next((n for n in range(1, keep) if not os.path.exists(f"{path}.{n}")), keep)  # noqa: PTH110
-    for n in range(free, 1, -1):
-        os.replace(f"{path}.{n - 1}", f"{path}.{n}")  # noqa: PTH105
-    os.replace(path, f"{path}.1")  # noqa: PTH105
-    extra = keep + 1  # fewer are kept than before
-    with suppress(FileNotFoundError):
-        while True:
-            os.unlink(f"{path}.{extra}")  # noqa: PTH108
-            extra += 1

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from otic.detection.unknown import UNKNOWN
 from otic.errors import SinkError
-from otic.sinks.append_file import LogFile
+from otic.sinks.log_file import LogFile
 from otic.system.log import say as say_on_stderr
 from otic.types import Event, Gap, Item, Scores, StreamEnd, StreamStart
 
@@ -37,7 +37,7 @@ class JsonlSink:
         Told, on one line, where a permanent log can't be written and where it can again.
     permanent : bool
         Whether the path is appended to, and a disk that is full costs lines, counted, and no
-        more; see :class:`otic.sinks.append_file.LogFile`. Only opening it raises then.
+        more; see :class:`otic.sinks.log_file.LogFile`. Only opening it raises then.
 
     Raises
     ------

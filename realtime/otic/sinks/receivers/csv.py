@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import fcntl
 import io
-import os
-import stat
 import unicodedata
-from pathlib import Path
 
 from otic.config.settings import CsvSettings
 from otic.errors import ParameterError
+from otic.sinks.append_file import AppendFile
 from otic.sinks.delivery.notification import DeliveryError, Notification
 
 COLUMNS = (
@@ -58,17 +54,12 @@ class CsvReceiver:
         if not settings.path or "\0" in settings.path:
             raise ParameterError("csv.path is not set: name a file")
         self._path = settings.path
-        self._fd = -1
+        self._file = AppendFile(settings.path)
         self._seen: dict[str, None] = {}  # events, as in their cells; the oldest first
 
     def open(self) -> None:
-        self.close()
         try:
-            if Path(self._path).exists() and not Path(self._path).is_file():
-                raise DeliveryError(f"{self._path!r} is no plain file: mend csv.path")
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._fd = os.open(self._path, flags, 0o666)
-            self._lock()
+            self._file.open()
             self._repair()
         except OSError as error:
             self.close()
@@ -80,7 +71,7 @@ class CsvReceiver:
     def deliver(self, notification: Notification) -> None:
         if notification.state != "off":
             return
-        if self._fd < 0 or self._was_moved():
+        if self._file.was_moved():
             self.open()
         row = as_row(notification)
         if row[0] in self._seen:
@@ -95,46 +86,23 @@ class CsvReceiver:
         pass
 
     def close(self) -> None:
-        if self._fd >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self._fd)
-            self._fd = -1
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DeliveryError(
-                f"another process writes to {self._path!r}: give each its own csv.path"
-            ) from None
-        except OSError:
-            pass  # not every file system can
-
-    def _was_moved(self) -> bool:
-        try:
-            there, ours = os.stat(self._path), os.fstat(self._fd)  # noqa: PTH116
-        except OSError:
-            return True
-        return not os.path.samestat(there, ours) or not stat.S_ISREG(there.st_mode)
+        self._file.close()
 
     def _repair(self) -> None:
         """Check that the file is ours, complete its header, take back a torn last row."""
-        head = os.pread(self._fd, 4096, 0)
+        head = self._file.read(0, 4096)
         if not head.replace(b"\r\n", b"\n").startswith(_HEADER.replace(b"\r\n", b"\n")):
             # Zeros are what a power cut leaves of what was not yet on the disk.
             begun = _HEADER.startswith(head.rstrip(b"\0"))
-            if not begun or os.fstat(self._fd).st_size > len(head):
+            if not begun or self._file.size > len(head):
                 raise DeliveryError(
                     f"{self._path!r} is another table, its first line is not otic's: "
-                    "move it away, or mend csv.path"
+                    "move it away, or correct csv.path"
                 )
-            os.ftruncate(self._fd, 0)
-        size = os.fstat(self._fd).st_size
-        if size == 0:
+            self._file.cut(0)
             self._append(b"")
-            size = len(_HEADER)
-        start = max(0, size - TAIL_BYTES)
-        tail = os.pread(self._fd, size - start, start)
+        start = max(0, self._file.size - TAIL_BYTES)
+        tail = self._file.read(start, TAIL_BYTES)
         end = tail.rfind(b"\n") + 1
         if end == 0:
             raise DeliveryError(
@@ -144,7 +112,7 @@ class CsvReceiver:
             if _is_whole(tail[end:]):  # someone edited the file and left out the last line's end
                 self._append(b"\n" if tail.endswith(b"\r") else b"\r\n")
             else:
-                os.ftruncate(self._fd, start + end)
+                self._file.cut(start + end)
                 tail = tail[:end]
         lines = tail.decode("utf-8", "replace").split("\n")[1:]  # without header or a torn first
         self._seen.clear()
@@ -154,16 +122,7 @@ class CsvReceiver:
 
     def _append(self, line: bytes) -> None:
         """Write all of the line, below a header, or nothing."""
-        size = os.fstat(self._fd).st_size
-        rest = memoryview(line if size else _HEADER + line)
-        try:
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
-            os.fsync(self._fd)
-        except OSError:
-            with contextlib.suppress(OSError):  # else open() will
-                os.ftruncate(self._fd, size)
-            raise
+        self._file.append(line if self._file.size else _HEADER + line, sync=True)
 
     def _remember(self, event: str) -> None:
         self._seen[event] = None
@@ -172,7 +131,7 @@ class CsvReceiver:
 
     def _failed(self, error: OSError) -> DeliveryError:
         return DeliveryError(
-            f"can't write {self._path!r}: {error.strerror}: make room, or mend csv.path"
+            f"can't write {self._path!r}: {error.strerror}: make room, or correct csv.path"
         )
 
 
