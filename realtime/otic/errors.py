@@ -44,3 +44,14 @@ class UsageError(OticError):
     """Options of a command contradict each other."""
 
     exit_code = 2
+
+
+def printable(text: str) -> str:
+    """Make text harmless in a message, a table, a terminal: one line, no control characters.
+
+    White space becomes one space; what else is not to be seen, and what UTF-8 can't hold,
+    becomes U+FFFD.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))

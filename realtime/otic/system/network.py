@@ -1,8 +1,11 @@
-"""Encrypted connections, always verified."""
+"""Connections to other machines: always verified, and what went wrong with one."""
 
 from __future__ import annotations
 
+import socket
 import ssl
+
+from otic.errors import printable
 
 
 def client_context(ca_file: str | None) -> ssl.SSLContext:
@@ -16,3 +19,43 @@ def client_context(ca_file: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever the system's settings say
     return context
+
+
+def explain(error: BaseException, address: str, ca_file: str, tls: bool) -> tuple[str, str]:
+    """Say what went wrong with a connection, and what to do.
+
+    Parameters
+    ----------
+    error : Exception
+        Of a socket, of TLS, or urllib's around one of these.
+    address, ca_file : str
+        The settings that name host and port, and the certificates that are trusted.
+    tls : bool
+        Whether TLS was to be spoken.
+    """
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, BaseException):  # urllib wraps what happened
+        return explain(reason, address, ca_file, tls)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted: {error.verify_message}",
+            f"name its authority's certificate as {ca_file}, and the host in {address} as the "
+            "certificate does; a wrong clock does this, too",
+        )
+    if isinstance(error, ssl.SSLError) or (tls and isinstance(error, ConnectionResetError)):
+        return (
+            f"no TLS there ({reason or 'it hangs up'})",
+            f"is its port one for TLS? See {address}",
+        )
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return "nobody knows this name", f"is the name right? See {address}"
+    if isinstance(error, TimeoutError):
+        return "no answer in time", "is it on, in this network, and let through by its firewall?"
+    if isinstance(error, ConnectionRefusedError):
+        return (
+            "nothing listens on this port",
+            f"does it run, and listen beyond its own machine? See {address}",
+        )
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    what = printable(text)[:200] or type(error).__name__
+    return what, "is this machine in a network? 'ip address'"

@@ -12,7 +12,7 @@ from otic.config.secrets import read_secret
 from otic.config.settings import MqttSettings
 from otic.errors import ParameterError, RuntimeMissingError
 from otic.sinks.delivery.notification import DeliveryError, RefusedError
-from otic.system.network import client_context
+from otic.system.network import client_context, explain
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -269,23 +269,12 @@ class MqttLink:
         )
 
     def _unreachable(self, error: Exception) -> str:
-        seconds = f"{self._settings.timeout_seconds:g}"
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return (
-                f"the certificate of the {self._broker} is not trusted: {error.verify_message}; "
-                "mqtt.ca_file must hold its authority, and mqtt.host be the name in it"
-            )
         if isinstance(error, TimeoutError):
+            seconds = f"{self._settings.timeout_seconds:g}"
             return f"the {self._broker} did not answer within mqtt.timeout_seconds ({seconds} s)"
-        if isinstance(error, ssl.SSLError | ConnectionResetError):
-            return f"no TLS with the {self._broker}: {error.strerror}; is mqtt.port its TLS port?"
-        if isinstance(error, socket.gaierror | UnicodeError):
-            return f"the host of the {self._broker} is not known: correct mqtt.host"
-        what = error.strerror if isinstance(error, OSError) else None
-        return (
-            f"no connection to the {self._broker}: {what or error}; "
-            "is it running, and are mqtt.host and mqtt.port right?"
-        )
+        tls = self._settings.tls
+        what, remedy = explain(error, "mqtt.host and mqtt.port", "mqtt.ca_file", tls)
+        return f"{self._broker}: {what}: {remedy}"
 
     def _on_connect(self, _client: Any, _data: Any, _flags: Any, reason: Any, *_: Any) -> None:
         self._connected = not reason.is_failure
