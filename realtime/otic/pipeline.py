@@ -1,6 +1,6 @@
 """The pure core: samples in, predictions and events out.
 
-No thread, no clock, no file and no terminal in here.
+It has no thread, no clock, no file and no terminal.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from otic.types import Event, Gap, Item, Scores, mono_samples, usable_runs
 
 
 class Predictor(Protocol):
-    """Whatever turns features into scores; :class:`otic.model.classifier.Classifier` does."""
+    """Turns features into scores, as :class:`otic.model.classifier.Classifier` does."""
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 [n_features] to float32 [n_labels]."""
+        """Turn float32 [n_features] into float32 [n_labels]."""
 
 
 class Detector(Protocol):
-    """Whatever turns scores into events; :class:`otic.detection.detector.EventDetector` does."""
+    """Turns scores into events, as :class:`otic.detection.detector.EventDetector` does."""
 
     @property
     def on(self) -> bool: ...
@@ -65,8 +65,8 @@ class Pipeline:
     detector : Detector, optional
         Used in place of a new :class:`otic.detection.detector.EventDetector`.
     unknown : bool
-        Also report sounds that stand out from the background and are given to no label, as
-        events of the label ``unknown``; see :mod:`otic.detection.unknown`.
+        Also report sounds that stand out from the background and get no label, as events
+        of the label ``unknown``; see :mod:`otic.detection.unknown`.
 
     Raises
     ------
@@ -110,7 +110,7 @@ class Pipeline:
 
     @property
     def sample(self) -> int:
-        """The sample clock: samples so far, lost ones included."""
+        """Sample clock: samples so far, lost ones included."""
         return self._sample
 
     @property
@@ -130,7 +130,7 @@ class Pipeline:
         Returns
         -------
         list of Scores, Event and Gap
-            What these samples completed, in time order. A gap is reported once
+            Everything that these samples completed, in time order. A gap is reported once
             its length is known: when audio goes on after it, or by :meth:`flush`.
 
         Raises
@@ -149,9 +149,9 @@ class Pipeline:
         return items
 
     def lose(self, n: int) -> list[Item]:
-        """Say that the next ``n`` samples of the stream are lost.
+        """Take note that the next ``n`` samples of the stream are lost.
 
-        Whatever is on goes off, and the window starts anew behind the gap.
+        Whatever is on goes off, and a new window starts behind the gap.
         """
         if n <= 0:
             return []
@@ -165,7 +165,7 @@ class Pipeline:
         return items
 
     def set_threshold(self, label: str, value: float) -> None:
-        """Have events of a label start at this smoothed score, in (0, 1]; 1 is never.
+        """Set the smoothed score, in (0, 1], at which events of a label start; 1 means never.
 
         The score at which they end keeps its ratio to it. What is on stays on.
 
@@ -189,7 +189,7 @@ class Pipeline:
         """Forget everything; the sample clock starts from 0."""
         self._sample = 0
         self._lost = 0
-        self._gap = 0  # length of the gap that the stream is in, 0 outside one
+        self._gap = 0  # length of the gap that the stream is in; 0 outside a gap
         self._start_stretch()
 
     def _start_stretch(self) -> None:
@@ -209,7 +209,7 @@ class Pipeline:
         return [gap]
 
     def _consume(self, y: NDArray[np.float32], items: list[Item]) -> None:
-        """Push up to each inference's last sample, so that its window ends just there."""
+        """Push up to each inference's last sample, so that the window ends there."""
         position = 0
         while position < len(y):
             step = min(len(y) - position, self._next_inference - self._sample)
@@ -240,12 +240,12 @@ class Pipeline:
             )
 
     def _close(self) -> list[Event]:
-        """Whatever is on goes off."""
+        """End all events that are on."""
         events = self._detector.close(self._sample)
         return events if self._unknown is None else events + self._unknown.close(self._sample)
 
     def _began(self) -> int:
-        """The sample with which the latest sound in the window began; its first, if older."""
+        """Find the sample at which the latest sound began; the first of the window, if older."""
         p = self.bundle.features
         frame = first_rise(self._frontend.log_mel(), p.hop_length / p.sr)
         start = self._sample - p.window_samples

@@ -182,7 +182,7 @@ def test_golden_cases_travel_with_the_model(tmp_path: Path) -> None:
         ("{}", "must be a JSON list, not dict"),
         ("[1]", "golden case must be a JSON object, not int"),
         ('[{"sound": "noise"}]', "missing keys features, scores"),
-        ('[{"sound": "howl", "features": [], "scores": []}]', "'howl' is none of noise"),
+        ('[{"sound": "howl", "features": [], "scores": []}]', "'howl' is unknown: it must be"),
         ('[{"sound": "noise", "features": [NaN], "scores": []}]', "finite numbers"),
         ('[{"sound": "noise", "features": [1], "scores": [1]}]', "1 features and 1 scores: 16"),
         ("not json", "Expecting value"),

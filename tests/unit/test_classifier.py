@@ -42,7 +42,7 @@ def test_a_feature_size_that_does_not_fit() -> None:
 
 def test_an_output_that_is_not_there() -> None:
     bundle = replace(bundled(), interface=ModelInterface(output=1))
-    with pytest.raises(BundleError, match="output 1 is to be the scores, but it has 1: float32"):
+    with pytest.raises(BundleError, match="output 1 should be the scores, but the model has 1"):
         Classifier(bundle)
 
 

@@ -1,4 +1,4 @@
-"""A ring of log-mel frames, filled from a stream of samples."""
+"""Rings of log-mel frames, filled from a stream of samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CAPACITY = 4  # frames that the audio buffer holds, so that it is seldom moved
 
 
 class FrameRing:
-    """The latest ``length`` log-mel frames of a stream.
+    """Ring of the latest ``length`` log-mel frames of a stream.
 
     All state lies in one array that is allocated here, once: :meth:`push`
     allocates nothing. Frame ``i`` of the stream is in row ``i % length``.
@@ -26,7 +26,6 @@ class FrameRing:
     Parameters
     ----------
     params : FeatureParams
-        What to compute.
     length : int
         Frames in the ring.
     lead_in : int
@@ -92,18 +91,18 @@ class FrameRing:
 
     @property
     def oldest_row(self) -> int:
-        """The row of the oldest frame in a full ring."""
+        """Row of the oldest frame in a full ring."""
         return self.n_frames % len(self.log_mel)
 
     def window(self) -> FrameRing:
-        """The ring with the window's frames: this one."""
+        """Return the ring with the window's frames: this one."""
         return self
 
     def push(self, y: ArrayLike) -> int:
         """Take samples, compute every frame that they complete, and return their number."""
         try:
             return self._push(y, self.state)  # type: ignore[no-any-return]
-        except TypeError:  # not contiguous float32 [n]: found out by numba for nothing
+        except TypeError:  # not contiguous float32 [n]: numba finds that out for nothing
             return self._push(mono_samples(y), self.state)  # type: ignore[no-any-return]
 
     def reset(self) -> None:
@@ -112,7 +111,7 @@ class FrameRing:
         self.state[kernels.SKIP] = self._lead_in
 
     def restart(self, n_frames: int) -> None:
-        """Forget all samples, but not the frames; the next one is frame ``n_frames``."""
+        """Forget all samples but no frame; the next frame is number ``n_frames``."""
         self.state[[kernels.START, kernels.END, kernels.SKIP]] = 0
         self.state[kernels.FRAMES] = n_frames
 
@@ -122,14 +121,14 @@ def _aligned(n: int) -> int:
 
 
 def _aligned_zeros(n: int) -> NDArray[np.int64]:
-    """int64 [n] that begins at a multiple of 64 bytes."""
+    """Make int64 [n] that begins at a multiple of 64 bytes."""
     memory = np.zeros(n + 8, np.int64)
     skip = -(memory.ctypes.data // memory.itemsize) % 8
     return memory[skip : skip + n]
 
 
 class SampleHistory:
-    """Keeps at least the latest ``length`` samples of a stream.
+    """Keep at least the latest ``length`` samples of a stream.
 
     Samples are appended to an array twice as long; when it is full, its later half moves to
     the front. So each sample is copied about twice, and the latest lie side by side.
@@ -164,12 +163,12 @@ class SampleHistory:
         self._end += len(y)
 
     def latest(self, n: int, behind: int = 0) -> NDArray[np.float32]:
-        """The ``n`` samples before the last ``behind``; a view, valid until the next call.
+        """Return the ``n`` samples before the last ``behind``: a view, valid until the next call.
 
         Parameters
         ----------
         n, behind : int
-            Together at most ``length``, and at most the samples there were.
+            Together at most ``length``, and at most the samples pushed.
 
         Returns
         -------
@@ -179,9 +178,9 @@ class SampleHistory:
 
 
 class WaveformFrames:
-    """A :class:`otic.features.frame_ring.FrameRing` that keeps its window's samples too.
+    """Ring of frames that keeps its window's samples too, for models of the waveform.
 
-    For ``center=False``; :class:`otic.features.frame_ring.CenteredFrames` has them anyway.
+    It is for ``center=False``; :class:`CenteredFrames` keeps the samples anyway.
 
     Not thread safe: one thread owns an instance at a time.
     """
@@ -203,7 +202,7 @@ class WaveformFrames:
         return self._ring.ready
 
     def push(self, y: ArrayLike) -> int:
-        """Take samples; returns the number of new frames."""
+        """Take samples and return the number of new frames."""
         samples = mono_samples(y)
         self._history.push(samples)
         return self._ring.push(samples)
@@ -214,11 +213,11 @@ class WaveformFrames:
         self._ring.reset()
 
     def window(self) -> FrameRing:
-        """The ring with the window's frames."""
+        """Return the ring with the window's frames."""
         return self._ring
 
     def samples(self) -> NDArray[np.float32]:
-        """The window's samples, float32 [params.window_samples], oldest first; a copy."""
+        """Copy the window's samples, float32 [params.window_samples], oldest first."""
         p = self.params
         end = (self.n_frames - 1) * p.hop_length + p.n_fft
         behind = self._history.n_samples - end
@@ -226,7 +225,7 @@ class WaveformFrames:
 
 
 class CenteredFrames:
-    """The frames of ``librosa.stft(window, center=True)``, zero-padded at both edges.
+    """Frames of ``librosa.stft(window, center=True)``, zero-padded at both edges.
 
     librosa puts frame ``i`` around sample ``i * hop_length`` of a clip that has
     ``n_fft / 2`` zeros before and behind it. Frames that hold none of these
@@ -253,7 +252,7 @@ class CenteredFrames:
 
     @property
     def n_frames(self) -> int:
-        """Frames computed since the start or the last :meth:`reset`, those at edges aside."""
+        """Frames computed since the start or the last :meth:`reset`, without those at edges."""
         return self._stream.n_frames
 
     @property
@@ -262,7 +261,7 @@ class CenteredFrames:
         return self._history.n_samples >= self.params.window_samples
 
     def push(self, y: ArrayLike) -> int:
-        """Take samples; returns the number of new frames."""
+        """Take samples and return the number of new frames."""
         samples = mono_samples(y)
         self._history.push(samples)
         return self._stream.push(samples)
@@ -273,11 +272,11 @@ class CenteredFrames:
         self._stream.reset()
 
     def samples(self) -> NDArray[np.float32]:
-        """The latest ``params.window_samples`` samples, float32, oldest first; a copy."""
+        """Copy the latest samples, float32 [params.window_samples], oldest first."""
         return self._history.latest(self.params.window_samples).copy()
 
     def window(self) -> FrameRing:
-        """The window's frames, the oldest in row 0; valid until the next call."""
+        """Compute the window's frames, the oldest in row 0; valid until the next call."""
         p = self.params
         tail = self._history.n_samples % p.hop_length
         n_samples = (p.window_frames - 1) * p.hop_length + tail
@@ -300,7 +299,7 @@ class CenteredFrames:
         return window
 
     def _copy_from_stream(self, left: int, right: int) -> None:
-        """Rows ``left`` to ``right`` of the window are the stream's latest frames."""
+        """Fill rows ``left`` to ``right`` of the window with the stream's latest frames."""
         stream, window = self._stream, self._window
         n = right - left
         rows = (stream.n_frames - n + np.arange(n)) % self.params.window_frames

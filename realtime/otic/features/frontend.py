@@ -14,7 +14,7 @@ from otic.features.tables import dct_basis, pack_rows
 
 
 class Frontend:
-    """Incremental log-mel frames and rolling MFCC statistics.
+    """Log-mel frames, one by one, and rolling MFCC statistics.
 
     The same samples give the same features, bit for bit, however they are cut
     into blocks. All state is allocated here, once: :meth:`push` allocates nothing.
@@ -28,7 +28,6 @@ class Frontend:
     Parameters
     ----------
     params : FeatureParams
-        What to compute.
 
     Examples
     --------
@@ -111,7 +110,7 @@ class Frontend:
         return self._frames.ready
 
     def features(self) -> NDArray[np.float32]:
-        """Statistics of the window's MFCCs, clamped at the window's maximum - ``top_db``.
+        """Compute the window's features; log-mel is clamped ``top_db`` below the window's maximum.
 
         Returns
         -------
@@ -127,7 +126,7 @@ class Frontend:
             If the window is not full yet (see :attr:`ready`).
         """
         self._check_ready()
-        if self._only_samples:  # no need of the frames, which may cost something
+        if self._only_samples:  # the frames are not needed, and may cost something
             return self._samples()
         window = self._frames.window()
         if self._only_averages:
@@ -173,12 +172,11 @@ class Frontend:
         return features
 
     def log_mel(self) -> NDArray[np.float32]:
-        """The window's log-mel frames in dB re 1, not clamped, oldest first.
+        """Copy the window's log-mel frames in dB re 1, not clamped, oldest first.
 
         Returns
         -------
         float32 [params.window_frames, params.n_mels]
-            A copy.
 
         Raises
         ------
@@ -190,7 +188,7 @@ class Frontend:
         return np.roll(window.log_mel, -window.oldest_row, axis=0)
 
     def level_db(self, n_frames: int) -> float:
-        """The mean power of the bands of the window's latest frames, in dB re 1.
+        """Average the power of the bands in the window's latest frames, in dB re 1.
 
         Raises
         ------
@@ -218,7 +216,7 @@ class Frontend:
 
 
 def _frames(params: FeatureParams) -> CenteredFrames | WaveformFrames | FrameRing:
-    """The ring of frames that the parameters need."""
+    """Make the ring of frames that the parameters need."""
     if params.center:
         return CenteredFrames(params)
     if WAVEFORM in params.statistics:

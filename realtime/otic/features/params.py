@@ -1,4 +1,4 @@
-"""The parameters of a model's features, and the checks of values that come from files."""
+"""Parameters of a model's features, checked as they are read."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ WAVEFORM = "waveform"
 """The window's samples themselves, ``window_samples`` numbers."""
 
 FEATURES = (*STATISTICS, LOG_MEL, MFCC, WAVEFORM)
-"""All that a model may be given."""
+"""Everything that a model may be given."""
 
 MIN_N_FFT, MAX_N_FFT = 256, 4096
 MAX_N_MELS = 256
-MAX_WINDOW_SAMPLES = 2**26  # 50 minutes at 22050 Hz,
-MAX_WINDOW_CELLS = 2**26  # mel bands of all frames of a window.
+MAX_WINDOW_SAMPLES = 2**26  # 50 minutes at 22050 Hz
+MAX_WINDOW_CELLS = 2**26  # frames times mel bands
 
 
 @dataclass(frozen=True)
 class FeatureParams:
-    """Parameters of the MFCC front end, named as in librosa.
+    """Parameters of the front end, named as in librosa.
 
     There are no defaults: a model is served with exactly what it was trained on.
 
@@ -51,14 +51,14 @@ class FeatureParams:
         Log-mel values are clamped at this many dB below the window's maximum.
     center : bool
         True for librosa's default, zero padding at the edges of each window, for
-        models that were trained on it; the frames at the edges are computed anew
+        models that were trained on it; the frames at the edges are computed again
         for each prediction. False for models that are trained for a stream.
     window_frames : int
         Frames that one prediction looks at.
     statistics : tuple of str
-        What makes up the features, in this order: of the MFCCs ``mean``, ``std``,
-        ``delta_mean`` (mean absolute first difference) and ``delta_rms``; or the frames
-        themselves, ``mfcc`` and ``log_mel``; or the samples, ``waveform``. A model of the
+        The parts of the feature vector, in order: statistics of the MFCCs (``mean``, ``std``,
+        ``delta_mean``, the mean absolute first difference, and ``delta_rms``), the frames
+        themselves (``mfcc``, ``log_mel``), or the samples (``waveform``). A model of the
         waveform has the other parameters too: onsets and pictures are made with them.
     tail_samples : int
         With ``center=True`` only: samples of the window behind the centre of its
@@ -187,7 +187,7 @@ class FeatureParams:
         return sum(self.width(name) for name in self.statistics)
 
     def width(self, statistic: str) -> int:
-        """Numbers that one of :attr:`statistics` has in the feature vector."""
+        """Length of one of :attr:`statistics` in the feature vector."""
         widths = {
             LOG_MEL: self.window_frames * self.n_mels,
             MFCC: self.window_frames * self.n_mfcc,
@@ -197,7 +197,7 @@ class FeatureParams:
 
     @property
     def looked_at(self) -> str:
-        """What the features are of, in words."""
+        """Description of what the model looks at, for people."""
         frames = {
             LOG_MEL: f"{self.n_mels} log-mel bands",
             MFCC: f"{self.n_mfcc} MFCCs",
@@ -210,14 +210,14 @@ class FeatureParams:
 
     @property
     def window_samples(self) -> int:
-        """Samples that one full window spans."""
+        """Length of a full window in samples."""
         if self.center:
             return (self.window_frames - 1) * self.hop_length + self.tail_samples
         return (self.window_frames - 1) * self.hop_length + self.n_fft
 
     @property
     def window_seconds(self) -> float:
-        """The same in seconds."""
+        """Length of a full window in seconds."""
         return self.window_samples / self.sr
 
     def to_dict(self) -> dict[str, Any]:
@@ -229,7 +229,7 @@ class FeatureParams:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FeatureParams:
-        """Inverse of :meth:`to_dict`.
+        """Read what :meth:`to_dict` gives.
 
         Raises
         ------

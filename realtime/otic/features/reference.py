@@ -1,6 +1,6 @@
-"""The features of one window in plain float64 NumPy: what the kernels are checked against.
+"""Features of one window in plain float64 NumPy: what the kernels are checked against.
 
-Not for use in a stream: some hundred times slower. The tests check it against
+This is some hundred times too slow for a stream. The tests check it against
 librosa, and ``otic verify`` the kernels against it where librosa is not installed.
 """
 
@@ -17,7 +17,7 @@ from otic.features.tables import dct_basis, hann_window, mel_filterbank
 def reference_features(
     y: NDArray[np.float32], params: FeatureParams, noise_share: float = 0.0
 ) -> NDArray[np.float64]:
-    """Statistics of a window's MFCCs, as :meth:`otic.Frontend.features` defines them.
+    """Compute a window's features, as :meth:`otic.Frontend.features` defines them.
 
     Parameters
     ----------
@@ -25,8 +25,8 @@ def reference_features(
         The window's samples.
     params : FeatureParams
     noise_share : float
-        Added to every bin of a frame, as a share of its loudest bin's power: what
-        the features would be over the noise of a less exact transform.
+        Power added to every bin of a frame, as a share of its loudest bin's: this gives
+        the features over the noise of a less exact transform.
 
     Returns
     -------

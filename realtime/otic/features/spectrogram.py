@@ -1,4 +1,4 @@
-"""A recording's log-mel frames as a small picture: bounded in memory, a PNG in the end."""
+"""Log-mel frames as pictures: of a whole recording, and of the latest minutes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from otic.features.tables import mel_filterbank
 
 MAX_COLUMNS = 4096
 COLUMN_SECONDS = 0.05
-"""About: a whole number of hops."""
+"""Length of a scrolling picture's column, rounded to a whole number of hops."""
 _RING_FRAMES = 64  # computed between two looks at the ring
 _DECIBELS_OF_LEVEL_0 = -101  # so that librosa's floor of -100 dB is level 1
-_DARK_BELOW_LEVEL = 41  # -60 dB: digital silence is dark, not the loudest there is
+_DARK_BELOW_LEVEL = 41  # -60 dB: digital silence stays dark
 _TICKS_HZ = (20_000, 10_000, 5000, 2000, 1000, 500, 200, 100)
 _TICK_ROOM = 0.07  # of the picture's height, for one tick's text
 
@@ -35,11 +35,11 @@ _VIRIDIS = np.array(
     ],
     np.float64,
 )
-"""The colour map of that name at nine places."""
+"""Nine colours of the colour map viridis."""
 
 
 class Spectrogram:
-    """The log-mel frames that the model sees, in steps of 1 dB.
+    """Picture of a recording: the log-mel frames that the model sees, in steps of 1 dB.
 
     A column holds the frames whose middle lies within its time: at first one
     frame each. When the picture is full, each two columns become one, the
@@ -68,7 +68,7 @@ class Spectrogram:
 
     @property
     def column_seconds(self) -> float:
-        """How long a column lasts."""
+        """Length of a column in seconds."""
         return self._step * self._params.hop_length / self._params.sr
 
     def reset(self) -> None:
@@ -90,12 +90,12 @@ class Spectrogram:
         self._sample += len(y)
 
     def lose(self, n: int) -> None:
-        """Say that the next ``n`` samples are lost: nothing is drawn there."""
+        """Leave room for ``n`` lost samples: nothing is drawn there."""
         self._sample += n
         self._restart()
 
     def levels(self) -> NDArray[np.uint8]:
-        """The picture so far.
+        """Return the picture so far.
 
         Returns
         -------
@@ -110,7 +110,7 @@ class Spectrogram:
         self._stretch_start = self._sample
 
     def _keep(self, frames: NDArray[np.int64]) -> None:
-        """Draw these frames of the stretch, the latest of the ring, in order."""
+        """Draw the ring's latest frames; ``frames`` are their numbers in the stretch."""
         hop = self._params.hop_length
         hops = (self._stretch_start + self._first_middle + frames * hop) // hop
         while hops[-1] // self._step >= self._max_columns:
@@ -132,7 +132,7 @@ class Spectrogram:
 
 
 def levels_of(log_mel: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Log-mel values in dB re 1 as levels, steps of 1 dB from 1 to 255; 0 is for no value."""
+    """Turn log-mel values in dB re 1 into levels of 1 dB, from 1 to 255; 0 means no value."""
     levels: NDArray[np.uint8] = np.clip(np.rint(log_mel) - _DECIBELS_OF_LEVEL_0, 1, 255).astype(
         np.uint8
     )
@@ -140,18 +140,18 @@ def levels_of(log_mel: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def loudness_range(levels: NDArray[np.uint8], top_db: float) -> tuple[int, int]:
-    """The levels to draw darkest and brightest: the loudest, and ``top_db`` below."""
+    """Choose the darkest and brightest levels: ``top_db`` below the loudest, and the loudest."""
     high = max(int(levels.max(initial=0)), _DARK_BELOW_LEVEL)
     return high - max(1, round(top_db)), high
 
 
 def decibels(level: int) -> int:
-    """A level in dB re 1."""
+    """Turn a level into dB re 1."""
     return level + _DECIBELS_OF_LEVEL_0
 
 
 def palette(low: int, high: int) -> NDArray[np.uint8]:
-    """Colours for levels, uint8 [256, 3]: darkest up to ``low``, brightest from ``high`` on."""
+    """Make colours for levels, uint8 [256, 3]: darkest up to ``low``, brightest from ``high``."""
     place = np.clip((np.arange(256) - low) / (high - low), 0.0, 1.0) * (len(_VIRIDIS) - 1)
     columns = [np.interp(place, np.arange(len(_VIRIDIS)), part) for part in _VIRIDIS.T]
     colours: NDArray[np.uint8] = np.rint(np.stack(columns, axis=1)).astype(np.uint8)
@@ -159,7 +159,7 @@ def palette(low: int, high: int) -> NDArray[np.uint8]:
 
 
 def png(pixels: NDArray[np.uint8], colours: NDArray[np.uint8]) -> bytes:
-    """A picture file with a palette; pixels that are 0 are transparent.
+    """Write a PNG with a palette; pixels that are 0 are transparent.
 
     Parameters
     ----------
@@ -186,9 +186,9 @@ def png(pixels: NDArray[np.uint8], colours: NDArray[np.uint8]) -> bytes:
 
 
 def frequency_ticks(params: FeatureParams) -> list[tuple[str, float]]:
-    """Round frequencies and where they lie, from 0 (bottom of the picture) to 1 (its top).
+    """Choose round frequencies and their heights, from 0 (bottom of the picture) to 1 (top).
 
-    From the highest down; one that has no room below the one before is left out.
+    They go from the highest down; one without room below the one before is left out.
     """
     weights = mel_filterbank(params).astype(np.float64)
     sums = weights.sum(axis=1)
@@ -206,7 +206,7 @@ def frequency_ticks(params: FeatureParams) -> list[tuple[str, float]]:
 
 
 class LatestPicture:
-    """What a scrolling spectrogram is drawn from.
+    """Picture of a stream's latest minutes, in columns of fixed length.
 
     Column ``i`` holds, of each mel band, the loudest frame whose middle lies in the samples
     from ``i * column_samples`` on. The same samples give the same columns however they are
@@ -219,17 +219,17 @@ class LatestPicture:
     params : FeatureParams
         The model's.
     seconds : float
-        How much is kept.
+        Length of the picture.
     """
 
     def __init__(self, params: FeatureParams, seconds: float) -> None:
         self._params = params
         hops = max(1, round(COLUMN_SECONDS * params.sr / params.hop_length))
         self.column_samples = hops * params.hop_length
-        """Samples a column."""
+        """Length of a column in samples."""
         n_columns = max(2, round(seconds * params.sr / self.column_samples))
         self._levels = np.zeros((n_columns, params.n_mels), np.uint8)
-        self._numbers = np.full(n_columns, -1, np.int64)  # which column a row holds
+        self._numbers = np.full(n_columns, -1, np.int64)  # the column that each row holds
         self._ring = FrameRing(params, _RING_FRAMES)
         self._stretch_start = 0
         self._sample = 0
@@ -237,7 +237,7 @@ class LatestPicture:
 
     @property
     def next_column(self) -> int:
-        """The number behind the latest column that has begun."""
+        """Number of the first column that has not begun."""
         return self._next
 
     def push(self, y: NDArray[np.float32]) -> None:
@@ -251,13 +251,13 @@ class LatestPicture:
         self._advance(len(y))
 
     def lose(self, n: int) -> None:
-        """The next ``n`` samples are lost: nothing is drawn there."""
+        """Leave room for ``n`` lost samples: nothing is drawn there."""
         self._advance(n)
         self._ring.reset()
         self._stretch_start = self._sample
 
     def columns(self, first: int, stop: int) -> NDArray[np.uint8]:
-        """Columns ``first`` to ``stop``, oldest first.
+        """Return columns ``first`` to ``stop``, oldest first.
 
         Returns
         -------
@@ -276,7 +276,7 @@ class LatestPicture:
         self._next = -(-self._sample // self.column_samples)
 
     def _keep(self, frames: NDArray[np.int64]) -> None:
-        """Draw these frames of the stretch, the latest of the ring, in order."""
+        """Draw the ring's latest frames; ``frames`` are their numbers in the stretch."""
         p = self._params
         middles = self._stretch_start + p.n_fft // 2 + frames * p.hop_length
         columns = middles // self.column_samples

@@ -1,4 +1,4 @@
-"""Constant tables of the front end, built once in float64 NumPy and equal to librosa's."""
+"""Constant tables of the front end, built in float64 NumPy and equal to librosa's."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ _F64 = NDArray[np.float64]
 
 
 def hann_window(n_fft: int) -> _F64:
-    """Periodic Hann window, float64 ``[n_fft]`` (``scipy.signal.get_window("hann", n_fft)``)."""
+    """Make the periodic Hann window, float64 ``[n_fft]``, as scipy's ``get_window`` does."""
     return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n_fft) / n_fft)
 
 
 def _hz_to_mel(hz: _F64) -> _F64:
-    """Slaney's mel scale: linear below 1 kHz, logarithmic above (Auditory Toolbox, 1998)."""
+    """Convert to Slaney's mel scale: linear below 1 kHz, logarithmic above (1998)."""
     linear = hz * 3.0 / 200.0
     log = 15.0 + np.log(np.maximum(hz, 1000.0) / 1000.0) * 27.0 / np.log(6.4)
     return np.where(hz < 1000.0, linear, log)
 
 
 def _mel_to_hz(mel: _F64) -> _F64:
-    """Inverse of :func:`_hz_to_mel`."""
+    """Invert :func:`_hz_to_mel`."""
     log = 1000.0 * np.exp(np.log(6.4) / 27.0 * (mel - 15.0))
     return np.where(mel < 15.0, mel * 200.0 / 3.0, log)
 
 
 def mel_filterbank(params: FeatureParams) -> _F32:
-    """Triangular filters of unit area, float32 ``[n_mels, n_fft // 2 + 1]``.
+    """Make triangular filters of unit area, float32 ``[n_mels, n_fft // 2 + 1]``.
 
-    Equal to ``librosa.filters.mel(sr=, n_fft=, n_mels=, fmin=, fmax=)`` with its
+    They equal ``librosa.filters.mel(sr=, n_fft=, n_mels=, fmin=, fmax=)`` with its
     defaults ``htk=False, norm="slaney"``.
     """
     bins_hz = np.fft.rfftfreq(params.n_fft, 1.0 / params.sr)
@@ -49,7 +49,7 @@ def mel_filterbank(params: FeatureParams) -> _F32:
 
 
 def pack_rows(matrix: _F32, lanes: int) -> tuple[_F32, NDArray[np.int64], int]:
-    """Pack a matrix for the kernel ``log_mel.product``: only what is not zero in each row.
+    """Pack the nonzero part of each row of a matrix for the kernel ``log_mel.product``.
 
     Rows are taken in groups of ``lanes``. Each row of a group has the same
     number of chunks of ``lanes`` weights; they lie chunk by chunk, row by row.
@@ -97,7 +97,7 @@ def pack_rows(matrix: _F32, lanes: int) -> tuple[_F32, NDArray[np.int64], int]:
 
 
 def dct_basis(n_mfcc: int, n_mels: int) -> _F64:
-    """Orthonormal DCT-II, float64 ``[n_mfcc, n_mels]``.
+    """Make the orthonormal DCT-II, float64 ``[n_mfcc, n_mels]``.
 
     ``basis @ x`` is ``scipy.fft.dct(x, type=2, norm="ortho")[:n_mfcc]``.
 
@@ -115,14 +115,14 @@ def dct_basis(n_mfcc: int, n_mels: int) -> _F64:
 
 
 def fft_shape(n_fft: int) -> tuple[int, int]:
-    """Rows and columns of the FFT kernel's matrix, ``n_fft / 2 = rows * columns``."""
+    """Choose rows and columns of the FFT kernel's matrix, ``n_fft / 2 = rows * columns``."""
     n = n_fft // 2
     rows = 1 << ((n.bit_length() - 1) // 2)
     return rows, n // rows
 
 
 def fft_tables(n_fft: int) -> tuple[_F32, _F32, _F32]:
-    """The complex factors of the FFT kernel, each as all real and then all imaginary parts.
+    """Make the complex factors of the FFT kernel, each as all real, then all imaginary parts.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""The files behind a model, in a zip, and the JSON in them: read within limits.
+"""Files in the zip behind a model, and the JSON in them, read within limits.
 
-A model may come from anybody. Sizes, numbers and texts are checked here, before
+A model may come from anywhere. Sizes, numbers and texts are checked here, before
 anything else sees them.
 """
 
@@ -23,25 +23,28 @@ from otic.errors import BundleError, ParameterError
 JSON, LABELS, GOLDEN, SHA256 = "otic.json", "labels.txt", "golden.json", "model.sha256"
 
 MAX_BYTES = 256 * 2**20
-"""Of a model's file."""
+"""Limit of a model's file."""
 MAX_ATTACHED_BYTES = 4 * 2**20
-"""The whole zip: only so much of a file's end is searched, so a directory can't be longer."""
+"""Limit of the whole zip: only this much of a file's end is searched for it."""
 MAX_FILES = 64
 MAX_FILE_BYTES = 2**20
-"""Of each file that is read, decompressed."""
+"""Limit of each attached file, decompressed."""
 MAX_JSON_DEPTH = 32
 MAX_NUMBER = 2**53
 """Whole numbers above are not exact in every program that reads JSON."""
 
 _MAX_DIGITS = 20  # MAX_NUMBER and its sign have 17; reading a million takes minutes
 _MIN_MODEL_BYTES = 8
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what the others allocate, a file may choose
+_METHODS = (
+    zipfile.ZIP_STORED,
+    zipfile.ZIP_DEFLATED,
+)  # with the others a file may choose what is allocated
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # a terminal would obey them
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's earliest date: the same content gives the same bytes
 
 
 def read_model(path: Path) -> bytes:
-    """The content of a model's file.
+    """Read a model's file.
 
     Raises
     ------
@@ -64,10 +67,10 @@ def read_model(path: Path) -> bytes:
 
 
 def attach(model: bytes, texts: dict[str, str]) -> bytes:
-    """The model with the texts behind it, and its checksum, which a zip has for its files only."""
+    """Put texts behind a model, with the model's checksum: a zip has one for its files only."""
     buffer = io.BytesIO()
     buffer.write(model)
-    # Not "a": that would go on with a zip that the model ends with, and change the model.
+    # Not "a": that would extend a zip that the model ends with, and so change the model.
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, text in {**texts, SHA256: hashlib.sha256(model).hexdigest()}.items():
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), text + "\n")
@@ -75,7 +78,7 @@ def attach(model: bytes, texts: dict[str, str]) -> bytes:
 
 
 def detach(origin: str, content: bytes) -> tuple[bytes, dict[str, bytes]]:
-    """Split a file into the model and what is attached, of the four names here.
+    """Split a file into the model and the attached files whose names this module knows.
 
     Raises
     ------
@@ -98,12 +101,12 @@ def detach(origin: str, content: bytes) -> tuple[bytes, dict[str, bytes]]:
 
 
 def read_files(what: str, content: bytes, names: tuple[str, ...]) -> dict[str, bytes]:
-    """Those of the named files that are in a zip behind a model; none where there is no zip.
+    """Read the named files from the zip behind a model; nothing where there is no zip.
 
     Parameters
     ----------
     what : str
-        What messages call the zip.
+        Name of the zip in messages.
     content : bytes
         The whole file.
     names : tuple of str
@@ -151,14 +154,14 @@ def _split(attached: str, content: bytes) -> tuple[bytes, dict[str, bytes]]:
         }
     if SHA256 in files and files[SHA256].strip() != hashlib.sha256(model).hexdigest().encode():
         raise BundleError(
-            f"{attached} says that the model is another, or damaged (its sha256 differs): "
+            f"{attached} belongs to another model, or the model is damaged (its sha256 differs): "
             "copy the file again"
         )
     return model, files
 
 
 def _decompressed(attached: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """One file; what it says of its size is believed only as a limit."""
+    """Read one file; the size that it states is only taken as a limit."""
     if entry.file_size > MAX_FILE_BYTES:
         raise BundleError(
             f"{attached} has {entry.file_size} bytes of {entry.filename}, "
@@ -177,12 +180,12 @@ def _decompressed(attached: str, archive: zipfile.ZipFile, entry: zipfile.ZipInf
 
 
 def read_json(what: str, content: bytes) -> Any:
-    """Values that can be held, printed, and written as JSON again.
+    """Read JSON whose values can be held, printed, and written as JSON again.
 
     Raises
     ------
     ParameterError
-        Naming what is beyond the limits here, or is no JSON.
+        If it is no JSON or beyond the limits; the message names the value.
     """
     try:
         values = json.loads(content.decode(), object_pairs_hook=_distinct, parse_int=_whole)

@@ -37,12 +37,12 @@ from otic.model.interface import PLAIN, ModelInterface
 
 BUNDLE_FORMAT = 1
 FOREIGN_FORMAT = 2
-"""Of a bundle that has an interface or groups; written only where one is needed."""
+"""Format of a bundle with an interface or groups; written only where one is needed."""
 NOT_STATED = "not stated"
-"""A licence that nobody told."""
+"""Licence of a model that came without one."""
 MAX_LABELS = 4096
 MAX_CHARACTERS = 200
-"""Of a label, and of the model's name."""
+"""Limit of a label and of the model's name."""
 
 _MAX_REASON = 400  # characters of a message that may quote the file
 _KEYS = [
@@ -64,7 +64,7 @@ Groups = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model and all that is needed to serve it.
+    """A model and everything that is needed to serve it.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Bundle:
         Served labels: one for each output, in the model's order, and the names of
         the groups behind them.
     features : FeatureParams
-        What the model was trained on.
+        Features that the model was trained on.
     inference_hop_frames : int
         Frames from one prediction to the next.
     decision : DecisionParams
@@ -158,21 +158,21 @@ class Bundle:
 
     @property
     def model_labels(self) -> tuple[str, ...]:
-        """The model's own labels, one for each of its outputs."""
+        """Labels of the model's own outputs, without groups."""
         return self.labels[: len(self.labels) - len(self.groups)]
 
     @property
     def inference_hop_samples(self) -> int:
-        """Samples from one prediction to the next."""
+        """Time from one prediction to the next, in samples."""
         return self.inference_hop_frames * self.features.hop_length
 
     @property
     def inference_hop_seconds(self) -> float:
-        """The same in seconds."""
+        """Time from one prediction to the next, in seconds."""
         return self.inference_hop_samples / self.features.sr
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``otic.json`` holds."""
+        """Make the content of ``otic.json``."""
         foreign: dict[str, Any] = {}
         if self.groups or not self.interface.plain:
             groups = {name: list(members) for name, members in self.groups.items()}
@@ -191,7 +191,7 @@ class Bundle:
 
 
 def bundled_names() -> list[str]:
-    """Names of the models that are installed with otic."""
+    """List the models that are installed with otic."""
     files = resources.files("otic_models").iterdir()
     return sorted(f.name.removesuffix(".tflite") for f in files if f.name.endswith(".tflite"))
 
@@ -223,7 +223,7 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
 
 
 def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> Bundle:
-    """Write a bundle, beside its place first, then rename: no half-written file is ever there.
+    """Write a bundle beside its place, then rename it: no half-written file is ever there.
 
     Returns
     -------
@@ -250,7 +250,7 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> Bundle:
 
 
 def bundle_bytes(bundle: Bundle) -> bytes:
-    """What :func:`save_bundle` writes and :func:`parse_bundle` reads."""
+    """Make the file that :func:`save_bundle` writes and :func:`parse_bundle` reads."""
     values = bundle.to_dict()
     check_json("bundle", values)
     texts = {JSON: json.dumps(values, indent=1, ensure_ascii=False)}
@@ -308,7 +308,7 @@ def parse_bundle(origin: str, content: bytes) -> Bundle:
 
 
 def _readable(reason: str) -> str:
-    """What may quote the file, as one line that no terminal obeys and nobody scrolls through."""
+    """Make a short printable line of a message that may quote the file."""
     cut = "…" if len(reason) > _MAX_REASON else ""
     return "".join(c if c.isprintable() else "\ufffd" for c in reason[:_MAX_REASON]) + cut
 
@@ -321,7 +321,7 @@ def _as_type(kind: type, name: str, values: dict[str, Any]) -> Any:
 
 
 def as_groups(values: Any) -> dict[str, tuple[str, ...]]:
-    """Groups out of a table of lists, as JSON and TOML give them.
+    """Read groups from a table of lists, as JSON and TOML give them.
 
     Raises
     ------
@@ -353,7 +353,7 @@ def check_groups(groups: Groups, model_labels: tuple[str, ...]) -> None:
         if strange:
             near = get_close_matches(strange[0], model_labels, n=1)
             raise ParameterError(
-                f"group {name!r} names {strange[0]!r}, which is no label of the model's"
+                f"group {name!r} names {strange[0]!r}, which is no label of the model"
                 + (f": did you mean {near[0]!r}?" if near else "")
             )
         if not members or len(set(members)) < len(members):

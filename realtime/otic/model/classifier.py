@@ -1,4 +1,4 @@
-"""LiteRT, or its predecessor tflite-runtime, behind one small class."""
+"""One small class around LiteRT, or its predecessor tflite-runtime."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from otic.system.log import silence_native_stderr
 
 RUNTIME_VARIABLE = "OTIC_RUNTIME"
 _RUNTIMES = ("litert", "tflite-runtime")
-_MAX_REASON = 400  # characters of what the runtime says, which may quote the file
+_MAX_REASON = 400  # characters of the runtime's message, which may quote the file
 
 
 class Classifier:
-    """Runs a bundle's model on one feature vector at a time.
+    """Run a bundle's model on one feature vector at a time.
 
     Not thread safe: one thread owns an instance at a time.
 
     Parameters
     ----------
     bundle : Bundle
-        The model; one input of ``n_features`` numbers in whatever shape, and an output of
-        as many numbers as it has labels of its own.
+        Its model has one input of ``n_features`` numbers in any shape, and an output with
+        a number for each of the model's labels.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class Classifier:
             raise self._runtime_failure("load", error) from error
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores for one feature vector.
+        """Compute the scores of one feature vector.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class Classifier:
 
 
 def _interpreter_class() -> Any:
-    """The runtime that OTIC_RUNTIME names; without it LiteRT, else tflite-runtime."""
+    """Import the runtime that OTIC_RUNTIME names; by default LiteRT, else tflite-runtime."""
     wanted = os.environ.get(RUNTIME_VARIABLE, "")
     if wanted and wanted not in _RUNTIMES:
         raise RuntimeMissingError(

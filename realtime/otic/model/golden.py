@@ -1,7 +1,7 @@
-"""Golden cases: sounds that any machine can make, and what a model makes of them.
+"""Golden cases: sounds that any machine can make, with the scores that a model gives them.
 
-They travel with the model, so that ``otic verify`` can tell on any machine
-whether its features and scores are those of the machine that exported it.
+They travel with the model, so that ``otic verify`` can check on any machine
+that features and scores equal those of the machine that exported it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class GoldenCase:
         The window's features, computed in float64; where they are many, those
         that :func:`kept_features` keeps.
     scores : tuple of float
-        What the model made of them.
+        Scores that the model gave.
     """
 
     sound: str
@@ -47,10 +47,12 @@ class GoldenCase:
 
     def __post_init__(self) -> None:
         if self.sound not in SOUNDS:
-            raise ParameterError(f"golden sound '{self.sound}' is none of {', '.join(SOUNDS)}")
+            raise ParameterError(
+                f"golden sound '{self.sound}' is unknown: it must be one of {', '.join(SOUNDS)}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, rounded far below what a check tolerates."""
+        """Give plain values for JSON, rounded far below what a check tolerates."""
         return {
             "sound": self.sound,
             "features": [round(value, 5) for value in self.features],
@@ -59,7 +61,7 @@ class GoldenCase:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GoldenCase:
-        """Inverse of :meth:`to_dict`.
+        """Read what :meth:`to_dict` gives.
 
         Raises
         ------
@@ -75,7 +77,7 @@ class GoldenCase:
 
 
 def kept_features(features: NDArray[np.floating]) -> NDArray[np.floating]:
-    """At most ``MAX_FEATURES`` of them, evenly spaced: a model's file should stay small."""
+    """Keep at most ``MAX_FEATURES``, evenly spaced, so that a model's file stays small."""
     return features[:: -(-len(features) // MAX_FEATURES)]
 
 
@@ -89,12 +91,12 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
 
 
 def golden_cases_from(values: Any) -> tuple[GoldenCase, ...]:
-    """Golden cases out of a list of what :meth:`GoldenCase.to_dict` gives.
+    """Read golden cases from a list of what :meth:`GoldenCase.to_dict` gives.
 
     Raises
     ------
     ParameterError
-        Naming what is wrong with it.
+        If the list holds something else; the message names it.
     """
     if not isinstance(values, list):
         raise ParameterError(f"golden cases must be a JSON list, not {type(values).__name__}")
@@ -102,7 +104,7 @@ def golden_cases_from(values: Any) -> tuple[GoldenCase, ...]:
 
 
 def check_sizes(cases: tuple[GoldenCase, ...], n_features: int, n_labels: int) -> None:
-    """Require different sounds, and features and scores as many as a model has.
+    """Require different sounds, with as many features and scores as the model has.
 
     Raises
     ------
@@ -124,7 +126,7 @@ def check_sizes(cases: tuple[GoldenCase, ...], n_features: int, n_labels: int) -
 
 
 def golden_sound(sound: str, sr: int, n: int) -> NDArray[np.float32]:
-    """A sound in [-1, 1], float32 [n], the same on every machine to float32's rounding.
+    """Make a sound in [-1, 1], float32 [n], the same on every machine to float32's rounding.
 
     ``noise`` is white; ``sweep`` a tone that rises to half the rate, loud and
     then soft, over faint noise, so that ``top_db`` clamps much of it; ``pulses``
@@ -144,7 +146,7 @@ def golden_sound(sound: str, sr: int, n: int) -> NDArray[np.float32]:
 
 
 def golden_cases(p: FeatureParams, predict: Predict) -> tuple[GoldenCase, ...]:
-    """What a model with these features makes of each golden sound, features in float64.
+    """Compute golden cases: features in float64, and the scores that the model gives them.
 
     ``predict`` takes features, float32 [n_features], and gives scores, float32 [n_labels].
     """

@@ -13,20 +13,20 @@ FRAMES_FIRST, BANDS_FIRST = "frames_first", "bands_first"
 ORDERS = (FRAMES_FIRST, BANDS_FIRST)
 ACTIVATIONS = ("none", "softmax", "sigmoid")
 MAX_OUTPUTS = 256
-"""A damaged file must not ask for more."""
+"""Limit for damaged files."""
 
 
 @dataclass(frozen=True)
 class ModelInterface:
-    """What is done to features before a model sees them, and to what it gives after.
+    """Steps from features to a model's input, and from its output to scores.
 
     The defaults do nothing: the features go in as they are, and the first output
-    is the scores. That is what the models that otic trains have.
+    is the scores. The models that otic trains need no more.
 
     Parameters
     ----------
     order : str
-        ``frames_first`` or ``bands_first``: how the model wants the cells of a
+        ``frames_first`` or ``bands_first``: the order of the cells of a
         ``log_mel`` or ``mfcc`` patch. librosa's arrays are ``bands_first``.
     relative_to_peak : bool
         The window's maximum is subtracted from its log-mel frames, as
@@ -35,9 +35,9 @@ class ModelInterface:
         Features are multiplied by the first and the second is added: one number
         for all, or one for each feature in the order in which the model takes them.
     output : int
-        Which of the model's outputs is the scores, from 0.
+        Number of the output with the scores, from 0.
     activation : str
-        ``none``, or what turns a model's logits into scores: ``softmax``, ``sigmoid``.
+        ``none``; ``softmax`` or ``sigmoid`` where the model gives logits.
 
     Raises
     ------
@@ -75,16 +75,16 @@ class ModelInterface:
 
     @property
     def plain(self) -> bool:
-        """True where nothing is done."""
+        """True where no step is needed."""
         return self == PLAIN
 
     def check_fits(self, features: FeatureParams) -> None:
-        """Require that this can be done to such features.
+        """Require that the steps fit the features.
 
         Raises
         ------
         ParameterError
-            Naming what can't.
+            If they do not; the message names the step.
         """
         for name in ("scale", "offset"):
             count = len(getattr(self, name))
@@ -104,12 +104,12 @@ class ModelInterface:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, in field order."""
+        """Give plain values for JSON, in field order."""
         return {**asdict(self), "scale": list(self.scale), "offset": list(self.offset)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelInterface:
-        """Inverse of :meth:`to_dict`.
+        """Read what :meth:`to_dict` gives.
 
         Raises
         ------
@@ -121,4 +121,4 @@ class ModelInterface:
 
 
 PLAIN = ModelInterface()
-"""Does nothing."""
+"""Interface without any step."""

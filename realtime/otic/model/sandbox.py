@@ -1,7 +1,7 @@
-"""A model from somewhere is run once in a process of its own before it is run in ours.
+"""Sandbox: a foreign model first runs in a process of its own.
 
-LiteRT believes the file: of 8,700 models that were damaged with care, 28 made it crash
-(LiteRT 2.3; its own verifier took them for good), and with it the process, without a word.
+LiteRT trusts the file: of 8,700 carefully damaged models, 28 crashed it and its process
+without a word (LiteRT 2.3; its own verifier accepted them).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _TRIAL_SECONDS = 60.0
 
 
 def load_checked_bundle(name: str) -> Bundle:
-    """A model by its bundled name or its path; one of a path is tried out first.
+    """Load a model by its bundled name or its path; one with a path runs in the sandbox first.
 
-    It takes as long as loading LiteRT once more. A model that is made to crash later, on
-    some sound, is not found out.
+    This takes as long as loading LiteRT once more. It can't find a model that is made to
+    crash later, on some sound.
 
     Raises
     ------
     BundleError
-        As :func:`otic.model.bundle.load_bundle`, and where the trial crashes or hangs.
+        If :func:`otic.model.bundle.load_bundle` fails, or the sandbox crashes or hangs.
     """
     bundle = load_bundle(name)
     if name not in bundled_names():
@@ -38,14 +38,14 @@ def load_checked_bundle(name: str) -> Bundle:
 
 
 def try_out(path: str, shown: str) -> None:
-    """Run the bundle at a path once; ``shown`` is what messages call it.
+    """Run the bundle at a path once; ``shown`` is its name in messages.
 
-    Nothing is said of what can be found out without a risk: see :func:`main`.
+    Faults that can be found without a risk are left to the caller: see :func:`main`.
 
     Raises
     ------
     BundleError
-        Where it crashes or hangs.
+        If it crashes or hangs.
     """
     try:
         ended = subprocess.run(
@@ -70,7 +70,7 @@ def try_out(path: str, shown: str) -> None:
 
 
 def main() -> int:
-    """Load and run the model that is named; what is wrong with it is said by who asked."""
+    """Load and run the named model; the parent process reports what is wrong with it."""
     try:
         bundle = load_bundle(sys.argv[1])
         Classifier(bundle).predict(np.zeros(bundle.features.n_features, np.float32))

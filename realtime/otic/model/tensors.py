@@ -1,4 +1,4 @@
-"""Between features, scores and a model's tensors: shapes, order, scale, 8-bit steps, groups."""
+"""Conversion between features, scores and a model's tensors."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _INTEGERS = ("int8", "uint8", "int16")
 
 
 class ModelInput:
-    """A model's only input: its place and shape, and what it is given for a feature vector.
+    """A model's only input, and the tensor for a feature vector.
 
     Parameters
     ----------
     bundle : Bundle
     details : list of dict
-        What the runtime says of the model's inputs, before its memory is allocated.
+        The runtime's description of the inputs, before memory is allocated.
 
     Raises
     ------
@@ -57,7 +57,7 @@ class ModelInput:
         self._offset = np.array(interface.offset, np.float32)
 
     def tensor(self, features: NDArray[np.float32]) -> NDArray[Any]:
-        """What the model is given, of the input's shape and type."""
+        """Make the tensor for a feature vector, in the input's shape and type."""
         if self._relative_to_peak:
             features = features - features.max()
         if self._cells is not None:
@@ -74,7 +74,7 @@ class ModelInput:
 
 
 class ModelOutput:
-    """The output of a model that is its scores: its place, and the scores in what it gives.
+    """The output with a model's scores, and the scores of its tensor.
 
     Raises
     ------
@@ -86,8 +86,8 @@ class ModelOutput:
         name, interface = bundle.origin or bundle.name, bundle.interface
         if interface.output >= len(details):
             raise BundleError(
-                f"model '{name}': output {interface.output} is to be the scores, "
-                f"but it has {shown_tensors(details)}"
+                f"model '{name}': output {interface.output} should be the scores, "
+                f"but the model has {shown_tensors(details)}"
             )
         chosen = details[interface.output]
         self.index = int(chosen["index"])
@@ -108,14 +108,14 @@ class ModelOutput:
         self._starts = np.cumsum([0, *(len(group) for group in members)])[:-1]
 
     def scores(self, output: NDArray[Any]) -> NDArray[np.float32]:
-        """The scores of the bundle's labels, groups last.
+        """Compute the scores of the bundle's labels, groups last.
 
         Raises
         ------
         ValueError
             If the output does not have the size that it should have.
         """
-        if output.size != self._n_outputs:  # a damaged model's may change as it runs
+        if output.size != self._n_outputs:  # that of a damaged model may change as it runs
             raise ValueError(f"its output has shape {list(output.shape)} now")
         scores: NDArray[np.float32] = output.ravel()
         if self._steps is not None:
@@ -130,9 +130,9 @@ class ModelOutput:
 
 
 def input_shape(shape: Sequence[int], n: int) -> tuple[int, ...] | None:
-    """The shape of ``n`` numbers in an input whose unknown sizes are -1; None if it can't be.
+    """Find the shape of ``n`` numbers in an input whose open sizes are -1; None if none fits.
 
-    All unknown sizes are 1, the batch, where that will do; else the last is what is left.
+    All open sizes are 1, the batch, where that fits; else the last one takes what is left.
     """
     known = math.prod(size for size in shape if size != -1)
     if known < 1 or n % known or (known != n and -1 not in shape):
@@ -144,25 +144,25 @@ def input_shape(shape: Sequence[int], n: int) -> tuple[int, ...] | None:
 
 
 def shown_tensors(details: list[dict[str, Any]]) -> str:
-    """Number, types and shapes, for a message."""
+    """List number, types and shapes for a message."""
     shown = [f"{np.dtype(d['dtype']).name} {_shown(d)}" for d in details[:4]]
     return f"{len(details)}: {', '.join(shown)}" if shown else "none"
 
 
 def _shown(detail: dict[str, Any]) -> list[int]:
-    """With 1 for sizes that the model leaves open, as most are batches."""
+    """Give a tensor's shape with 1 for sizes that the model leaves open, mostly batches."""
     return [int(size) for size in detail["shape"]]
 
 
 def _shape(detail: dict[str, Any]) -> list[int]:
-    """With -1 for sizes that the model leaves open."""
+    """Give a tensor's shape with -1 for sizes that the model leaves open."""
     shape = _shown(detail)
     signature = [int(size) for size in detail.get("shape_signature", shape)]
     return signature if len(signature) == len(shape) else shape
 
 
 def _quantisation(name: str, kind: str, detail: dict[str, Any]) -> tuple[float, int] | None:
-    """Step and zero point of a tensor of 8 or 16 bits; None for float32."""
+    """Read step and zero point of a tensor of 8 or 16 bits; None for float32."""
     dtype = np.dtype(detail["dtype"]).name
     if dtype == "float32":
         return None
@@ -176,7 +176,7 @@ def _quantisation(name: str, kind: str, detail: dict[str, Any]) -> tuple[float, 
 
 
 def _cells(interface: ModelInterface, features: FeatureParams) -> tuple[int, int] | None:
-    """Frames and bands of the patch that is to be turned, or None."""
+    """Give frames and bands of a patch that must be turned, or None."""
     if interface.order != BANDS_FIRST:
         return None
     bands = features.n_mels if features.statistics == (LOG_MEL,) else features.n_mfcc

@@ -1,4 +1,4 @@
-"""Makes a bundle of a model that was not made here; :mod:`otic.packing.bundling` then runs it."""
+"""Make a bundle of a foreign model, and prove by running it that it can be served."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from otic.packing.files import ModelMetadata
 from otic.packing.tflite_file import ModelFile, TensorInfo
 
 MAX_HOP_SECONDS = 1.0
-"""The longest time between two predictions that is chosen for a person."""
+"""Longest time between two predictions where none is given."""
 
 _STATE_LIMIT = 1e-4  # rounding may differ; what a model remembers shows more
 _RANGE_LIMIT = 1e-3  # rounding, and an int8 output's last step
@@ -42,7 +42,7 @@ _SCORE_TYPES = ("float32", "int8", "uint8", "int16")
 
 @dataclass(frozen=True)
 class PackRequest:
-    """A model and what a person said about it.
+    """A model and what the command line says about it.
 
     Attributes
     ----------
@@ -53,16 +53,16 @@ class PackRequest:
     model : ModelFile
     metadata : ModelMetadata
     labels : tuple of str
-        Of the model's outputs, in their order.
+        Labels of the model's outputs, in their order.
     features : FeatureRequest
     interface : dict
-        What is not the default of :class:`otic.model.interface.ModelInterface`.
+        Values that differ from the defaults of :class:`otic.model.interface.ModelInterface`.
     output : int or None
-        Which output is the scores; None for the first that has as many numbers as labels.
+        Number of the output with the scores; None for the first with a number for each label.
     hop_seconds : float or None
-        Between two predictions; None for a quarter of the window, at most a second.
+        Time between two predictions; None for a quarter of the window, at most a second.
     threshold : float
-        For labels that ``thresholds`` does not name.
+        Threshold of labels that ``thresholds`` does not name.
     thresholds : dict of str to float
     groups : dict
     name, license, accuracy_note : str
@@ -86,12 +86,12 @@ class PackRequest:
 
 
 def check_servable(origin: str, model: ModelFile, metadata: ModelMetadata) -> None:
-    """Refuse what can't be served, whatever is said about it.
+    """Refuse what can't be served, whatever the options.
 
     Raises
     ------
     BundleError
-        With the reason.
+        If it can't; the message has the reason.
     """
     if model.tensorflow_operators:
         raise BundleError(
@@ -109,17 +109,17 @@ def check_servable(origin: str, model: ModelFile, metadata: ModelMetadata) -> No
     if metadata.channels > 1:
         raise BundleError(
             f"model '{origin}' takes {metadata.channels} channels of audio, by its metadata: "
-            "otic hears one"
+            "otic takes one"
         )
 
 
 def make_bundle(request: PackRequest) -> Bundle:
-    """The bundle, without golden cases; nothing has been run yet.
+    """Make the bundle, without golden cases; nothing has been run yet.
 
     Raises
     ------
     UsageError, BundleError, ParameterError
-        Where something is missing, does not fit, or is beyond the limits.
+        If something is missing, does not fit, or is beyond the limits.
     """
     output = _chosen_output(request)
     features, order = derive_features(request.features, request.model.inputs[0])
@@ -149,7 +149,7 @@ def make_bundle(request: PackRequest) -> Bundle:
 
 
 def write(bundle: Bundle, path: str) -> Bundle:
-    """Write it and read it back: what is returned is what was read."""
+    """Write a bundle, and return what is read back."""
     save_bundle(path, bundle)
     return load_bundle(path if path.endswith(".tflite") else str(Path(path).resolve()))
 
@@ -186,12 +186,12 @@ def _sizes(outputs: tuple[TensorInfo, ...]) -> str:
 
 
 def _may_hold(tensor: TensorInfo, n: int) -> bool:
-    """Whether it has ``n`` numbers; where it is all open, that is seen when it runs."""
+    """Return True if a tensor may have ``n`` numbers; an open one shows when it runs."""
     return tensor.size == n or (tensor.size == 1 and -1 in tensor.shape[-1:])
 
 
 def _decision(thresholds: tuple[float, ...], window_seconds: float) -> DecisionParams:
-    """As otic's own models have it; ``otic tune`` finds better thresholds for a place."""
+    """Choose what otic's own models have; ``otic tune`` finds better thresholds for a place."""
     return DecisionParams(
         smoothing_scores=2,
         on_thresholds=thresholds,
@@ -227,15 +227,15 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def prove(bundle: Bundle) -> Bundle:
-    """Run it, in a process of its own first; the same with golden cases.
+    """Run a bundle, first in the sandbox, and return it with golden cases.
 
     Raises
     ------
     BundleError
-        Where the runtime does not run it, where it remembers earlier windows, or
-        where what it gives are no scores from 0 to 1.
+        If the runtime does not run it, if it remembers earlier windows, or if its
+        output is no scores from 0 to 1.
     """
-    # What a file may not hold is said before it is run.
+    # The checks of the file come before it runs.
     parse_bundle(bundle.origin, bundle_bytes(bundle))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trial.tflite"
@@ -252,7 +252,7 @@ def prove(bundle: Bundle) -> Bundle:
 
 
 def _with_remedy(error: BundleError) -> BundleError:
-    """What to do, where the runtime names an operator that it does not have."""
+    """Add what to do, where the runtime names an operator that it lacks."""
     remedies = {
         "Didn't find op": "update the runtime (pip install -U ai-edge-litert), or convert the "
         "model with an older TensorFlow",
@@ -266,7 +266,7 @@ def _with_remedy(error: BundleError) -> BundleError:
 
 
 def _check_silence(bundle: Bundle) -> None:
-    """A microphone that is muted gives zeros, and one window without scores ends a stream."""
+    """Require scores for silence: a muted microphone gives it, and NaN would end the stream."""
     silence = np.zeros(bundle.features.window_samples, np.float32)
     features = reference_features(silence, bundle.features).astype(np.float32)
     try:
@@ -280,7 +280,7 @@ def _check_silence(bundle: Bundle) -> None:
 
 
 def _check_memory(bundle: Bundle) -> None:
-    """The same window gives the same scores, whatever came before it."""
+    """Require the same scores for the same window, whatever came before it."""
     p, case = bundle.features, bundle.golden[0]
     y = golden_sound(case.sound, p.sr, p.window_samples)
     classifier = Classifier(bundle)

@@ -1,4 +1,4 @@
-"""The feature parameters of a foreign model: from what a person says and its input's shape."""
+"""Feature parameters of a foreign model, from the options and its input's shape."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from otic.model.interface import BANDS_FIRST, FRAMES_FIRST
 from otic.packing.tflite_file import TensorInfo
 
 INPUTS = ("waveform", "log-mel", "mfcc", "mean-mfcc", "statistics")
-"""What a model may look at."""
+"""Kinds of input."""
 
 # librosa's defaults.
 N_FFT, HOP_LENGTH, N_MELS, N_MFCC, TOP_DB = 2048, 512, 128, 20, 80.0
 
-# For a model of the waveform, only onsets and pictures are made of frames:
+# A model of the waveform needs frames for onsets and pictures only:
 _FRAME_SECONDS, _HOP_SECONDS, _PICTURE_MELS = 0.025, 0.01, 64
 
 _SHORTEST_WAVEFORM_SECONDS = 0.1
-"""A single row of fewer numbers may be anything."""
+"""Shortest row of numbers that is taken for a waveform."""
 
 
 @dataclass(frozen=True)
 class FeatureRequest:
-    """What a person said about a model's input; None is what is to be derived.
+    """What the options say about a model's input; None is to be derived.
 
     Attributes
     ----------
@@ -33,14 +33,14 @@ class FeatureRequest:
     kind : str or None
         One of ``INPUTS``.
     statistics : tuple of str
-        With the kind ``statistics``.
+        Names, with the kind ``statistics``.
     window_samples : int or None
     n_fft, hop_length, n_mels, n_mfcc : int or None
     fmin, fmax, top_db : float or None
     center : bool
-        librosa's padding at the window's edges.
+        True for librosa's padding at the window's edges.
     order : str or None
-        Of a patch.
+        Order of a patch.
     """
 
     sr: int
@@ -59,14 +59,14 @@ class FeatureRequest:
 
 
 def derive_features(request: FeatureRequest, tensor: TensorInfo) -> tuple[FeatureParams, str]:
-    """The feature parameters, and the order of the cells of a patch.
+    """Derive the feature parameters, and the order of the cells of a patch.
 
     Raises
     ------
     UsageError
-        Where something must be said that can't be derived.
+        If an option is needed for what can't be derived.
     BundleError, ParameterError
-        Where what was said does not fit the input, or is beyond the limits.
+        If the options do not fit the input, or are beyond the limits.
     """
     sizes = _sizes(tensor)
     kind = request.kind or _guessed_kind(request, sizes, tensor)
@@ -79,7 +79,7 @@ def derive_features(request: FeatureRequest, tensor: TensorInfo) -> tuple[Featur
 
 
 def _sizes(tensor: TensorInfo) -> list[int]:
-    """The sizes that say something, without the batch; -1 is open."""
+    """Return the sizes other than 1 and the batch; -1 is open."""
     shape = list(tensor.shape)
     inner = shape[1:] if len(shape) > 1 and shape[0] in (1, -1) else shape
     return [size for size in inner if size != 1] or [1]
@@ -148,7 +148,7 @@ def _frames_and_bands(
     sizes: list[int],
     tensor: TensorInfo,
 ) -> tuple[int, int, str]:
-    """Frames (-1 where open), bands, and the order that makes them so."""
+    """Find frames (-1 where open), bands and their order."""
     option = "--n-mels" if statistic == LOG_MEL else "--n-mfcc"
     order = request.order
     if len(sizes) == 1:

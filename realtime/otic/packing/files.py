@@ -1,4 +1,9 @@
-"""The small files that ``otic pack`` reads: labels, groups, numbers."""
+"""Small files that ``otic pack`` reads: labels, groups, numbers, and the model's metadata.
+
+TFLite's metadata, as MediaPipe's and TensorFlow's tools write it, is a flatbuffer inside the
+model that describes its tensors; the files that it names, such as labels, are in a zip behind
+the model. Tables and fields: metadata_schema.fbs of TFLite Support.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +27,11 @@ _LABEL_COLUMNS = ("display_name", "label", "name", "class", "category")
 
 
 class PackFileError(OticError):
-    """A file of labels, groups or numbers can't be read or is not what it should be."""
+    """A file of labels, groups or numbers that can't be read or used."""
 
 
 def read_labels(path: str) -> list[str]:
-    """Labels, one a line; of a CSV file with a heading, its column ``display_name`` or ``label``.
+    """Read labels, one a line; of a CSV file, its column ``display_name`` or ``label``.
 
     Raises
     ------
@@ -46,7 +51,7 @@ def read_labels(path: str) -> list[str]:
 
 
 def read_groups(path: str) -> dict[str, tuple[str, ...]]:
-    """Groups out of a TOML file: ``animals = ["Dog", "Cat"]``.
+    """Read groups from a TOML file: ``animals = ["Dog", "Cat"]``.
 
     Raises
     ------
@@ -62,7 +67,7 @@ def read_groups(path: str) -> dict[str, tuple[str, ...]]:
 
 
 def read_numbers(option: str, given: str) -> tuple[float, ...]:
-    """One number, or those in a file: separated by commas, spaces or line ends.
+    """Read one number, or a file of them: separated by commas, spaces or line ends.
 
     Raises
     ------
@@ -128,15 +133,15 @@ def _column(path: str, text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What a model's metadata says that is of use here; empty or 0 where it says nothing.
+    """The useful part of a model's metadata; empty or 0 where it says nothing.
 
     Attributes
     ----------
     name, license : str
     sr, channels : int
-        Of the audio that the first input takes; the rate in Hz.
+        Rate in Hz and channels of the audio that the first input takes.
     label_files : tuple of str
-        For each output, the name of the file with its labels.
+        Name of the file with the labels of each output.
     """
 
     name: str = ""
@@ -147,7 +152,7 @@ class ModelMetadata:
 
 
 def read_metadata(origin: str, metadata: bytes) -> ModelMetadata:
-    """Read it; an empty one gives an empty one.
+    """Read a model's metadata; empty bytes give an empty result.
 
     Raises
     ------
@@ -163,7 +168,7 @@ def read_metadata(origin: str, metadata: bytes) -> ModelMetadata:
 
 
 def read_attached_labels(origin: str, content: bytes, file: str) -> list[str]:
-    """The labels in a file of the zip behind the model, one a line.
+    """Read the labels in a file of the zip behind the model, one a line.
 
     Raises
     ------
@@ -200,7 +205,7 @@ def _audio(tensor: Table) -> tuple[int, int]:
 
 
 def _label_file(tensor: Table) -> str:
-    """The first one; a model may have more, in other languages."""
+    """Return the first label file; a model may have more, in other languages."""
     for file in tensor.tables(6):
         if file.number(2, "<b") == _AXIS_LABELS:
             return file.text(0)

@@ -1,4 +1,8 @@
-"""What a ``.tflite`` file says of itself, read without running it."""
+"""Read a ``.tflite`` file's description of itself without running it.
+
+The reader of flatbuffers is made for files from anywhere: every read is within the file, or
+it is a ValueError; no number in a file decides how much memory is allocated.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ _TYPES = (
     *("int4", "bfloat16"),
 )
 _FLEX = "Flex"
-"""How the names of TensorFlow's own operators begin, which LiteRT does not have."""
+"""Prefix of TensorFlow's own operators, which LiteRT lacks."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class TensorInfo:
 
     @property
     def size(self) -> int:
-        """Its numbers; what is open counts as 1."""
+        """Count its numbers; an open size counts as 1."""
         return math.prod(n for n in self.shape if n != -1)
 
     def __str__(self) -> str:
@@ -54,9 +58,9 @@ class ModelFile:
     ----------
     inputs, outputs : tuple of TensorInfo
     custom_operators : tuple of str
-        Names of those that are not TFLite's own.
+        Names of operators that are not TFLite's own.
     int8 : bool
-        Whether weights or values have 8 bits.
+        True where weights or values have 8 bits.
     metadata : bytes
         TFLite's metadata, a flatbuffer; empty where there is none.
     """
@@ -69,17 +73,17 @@ class ModelFile:
 
     @property
     def tensorflow_operators(self) -> tuple[str, ...]:
-        """Operators that only TensorFlow itself has."""
+        """Names of operators that only TensorFlow has."""
         return tuple(name for name in self.custom_operators if name.startswith(_FLEX))
 
 
 def read_model_file(origin: str, content: bytes) -> ModelFile:
-    """Look into a model.
+    """Read a model's inputs, outputs and operators.
 
     Parameters
     ----------
     origin : str
-        What messages call it.
+        Its name in messages.
     content : bytes
         The file; what is behind the flatbuffer does not matter.
 
@@ -146,7 +150,7 @@ def _metadata(model: Table) -> bytes:
 
 
 class Table:
-    """One table of a flatbuffer.
+    """One table of a flatbuffer: numbered fields, each absent or at an offset.
 
     Parameters
     ----------
@@ -167,33 +171,33 @@ class Table:
         self._n_fields = (_number(data, self._fields, "<H") - 4) // 2
 
     def number(self, field: int, kind: str, default: int = 0) -> int:
-        """A number; ``kind`` is a format of :mod:`struct`, such as ``<i``."""
+        """Read a number; ``kind`` is a format of :mod:`struct`, such as ``<i``."""
         at = self._place(field)
         return default if at is None else _number(self._data, at, kind)
 
     def table(self, field: int) -> Table | None:
-        """A table, or None."""
+        """Read a table, or None."""
         at = self._place(field)
         return None if at is None else Table(self._data, self._behind(at))
 
     def tables(self, field: int) -> list[Table]:
-        """A list of tables."""
+        """Read a list of tables."""
         start, n = self._vector(field, 4)
         return [Table(self._data, self._behind(start + 4 * i)) for i in range(n)]
 
     def numbers(self, field: int, kind: str) -> list[Any]:
-        """A list of numbers."""
+        """Read a list of numbers."""
         size = struct.calcsize(kind)
         start, n = self._vector(field, size)
         return [_number(self._data, start + size * i, kind) for i in range(n)]
 
     def blob(self, field: int) -> bytes:
-        """Bytes; empty where there are none."""
+        """Read bytes; empty where there are none."""
         start, n = self._vector(field, 1)
         return self._data[start : start + n]
 
     def text(self, field: int) -> str:
-        """Text; empty where there is none."""
+        """Read text; empty where there is none."""
         return self.blob(field).decode("utf-8", "replace")
 
     def _place(self, field: int) -> int | None:
@@ -206,7 +210,7 @@ class Table:
         return at + _number(self._data, at, "<I")
 
     def _vector(self, field: int, size: int) -> tuple[int, int]:
-        """Where the items of a list begin, and their number."""
+        """Find the start of a list's items, and their number."""
         at = self._place(field)
         if at is None:
             return 0, 0
@@ -218,7 +222,7 @@ class Table:
 
 
 def root(data: bytes, identifier: bytes) -> Table:
-    """The table that a flatbuffer begins with.
+    """Read the table that a flatbuffer begins with.
 
     Raises
     ------

@@ -11,7 +11,7 @@ kernels is kept on disk, in the first of these folders that can be written:
 Code found in an earlier one of them that can only be read (an image that was
 built with ``otic warmup``) is copied from there. Where none can be written, a
 temporary folder serves this process alone. Code that can't be read is thrown
-away and made anew. :func:`cache_problem` tells where each start compiles.
+away and made again. :func:`cache_problem` tells where each start compiles.
 
 Numba would notice a change of the file that an entry kernel is in, but not of
 the files that it calls; so each version of the sources has a folder of its own. It
@@ -60,7 +60,7 @@ def inner(*sizes: int) -> Callable[[Kernel], Kernel]:
     sizes : int
         What the function depends on besides its arguments; part of its name. Code kept by
         different processes is linked by name, and numba tells functions of one name
-        apart by a number that each process begins anew.
+        apart by a number that each process counts from the start.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def entry(name: str, signature: str) -> Callable[[Kernel], Kernel]:
     Raises
     ------
     RuntimeMissingError
-        If numba was told not to compile.
+        If numba is set not to compile.
     """
 
     def compile_now(function: Kernel) -> Kernel:
@@ -182,7 +182,7 @@ def _temporary_folder() -> Path | None:
 
 
 def _version() -> str:
-    """Of the kernels' sources; without sources, of otic."""
+    """Hash the kernels' sources; without sources, otic's version."""
     here = Path(__file__).parent
     try:
         text = "".join((here / name).read_text("utf-8") for name in SOURCES)
@@ -208,7 +208,7 @@ def _copy_into(empty: Path, filled: Path) -> None:
 
 
 class _State:
-    """Where code is kept, and what is wrong with that."""
+    """Folder in which code is kept, and what is wrong with it."""
 
     def __init__(self) -> None:
         version = _version()
@@ -229,7 +229,7 @@ class _State:
 
 
 _NOWHERE = (
-    "no folder for compiled kernels can be written, so that each start compiles them anew, for "
+    "no folder for compiled kernels can be written, so that each start compiles them again, for "
     "some seconds: set NUMBA_CACHE_DIR to a folder that can, or run 'otic warmup' on such a "
     "machine before the installation becomes read-only"
 )
@@ -239,12 +239,12 @@ _state = _State()
 
 
 def cache_folder() -> Path | None:
-    """Where compiled kernels are kept; None where only this process has them."""
+    """Name the folder of compiled kernels; None where only this process has them."""
     return None if _state.temporary else _state.folder
 
 
 def cache_problem() -> str | None:
-    """Why each start compiles anew, in one line; None where it does not."""
+    """Explain in one line why each start compiles again; None where it does not."""
     return _state.problem
 
 

@@ -23,7 +23,7 @@ _FASTMATH = ("reassoc", "contract", "nsz", "arcp")
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    """Where the eight numbers from ``array[index]`` on lie."""
+    """Point to the eight numbers from ``array[index]`` on."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
 
