@@ -32,7 +32,7 @@ docs: $(VENV)/.dev
 	rm -rf build/site
 	$(BIN)/python docs/site/build.py build/site
 
-# The measurements behind the README's figures; alone on the machine, some minutes each.
+# The measurements behind the figures of docs/speed.md; alone on the machine, some minutes each.
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.live
 	$(BIN)/python -m tests.benchmarks.long_run
@@ -40,7 +40,7 @@ bench: $(VENV)/.dev
 # Other MFCC front ends beside otic's; in an environment of its own, because some of them
 # change what numba loads.
 peers: $(PEERS)/.made
-	$(PEERS)/bin/python -m tests.benchmarks.peers --readme
+	$(PEERS)/bin/python -m tests.benchmarks.peers --write
 
 $(PEERS)/.made: constraints/peers.txt $(VENV)/.dev
 	$(PYTHON) -m venv $(PEERS)

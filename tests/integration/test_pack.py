@@ -434,7 +434,7 @@ def test_damaged_models_are_one_line() -> None:
 def test_what_tutorials_compute(
     tmp_path: Path, options: tuple[str, ...], given: Callable[[F32], F32]
 ) -> None:
-    """As docs/any-model.md has it: the model is given librosa's array, cell for cell."""
+    """As docs/models.md has it: the model is given librosa's array, cell for cell."""
     frames, n = 30, 29 * 512 if "--no-center" not in options else 29 * 512 + 2048
     y = noise(n, level=0.01) + np.eye(1, n, 5000, dtype=np.float32)[0]
     expected = given(y)

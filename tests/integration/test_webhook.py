@@ -180,7 +180,7 @@ def test_a_notice_is_posted_as_json(hook: Hook) -> None:
 def test_the_signature_verifies_as_the_documentation_says(hook: Hook) -> None:
     example: dict[str, Any] = {"__name__": "example"}
     [code] = [c for c in python_examples() if "def verify" in c]
-    exec(compile(code, "docs/events.md", "exec"), example)
+    exec(compile(code, "docs/receivers.md", "exec"), example)
     verify = example["verify"]
     receiver(hook.url, secret="schlüssel").deliver(NOTICE)
     [(_, headers, body)] = hook.requests
@@ -199,7 +199,7 @@ def test_the_documented_server_takes_what_otic_sends(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HOOK_SECRET", "s3cret")
     example: dict[str, Any] = {"__name__": "example"}
     [code] = [c for c in python_examples() if "def verify" in c]
-    exec(compile(code, "docs/events.md", "exec"), example)
+    exec(compile(code, "docs/receivers.md", "exec"), example)
     example["Hook"].log_message = lambda *_: None
     server = http.server.HTTPServer(("127.0.0.1", 0), example["Hook"])
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))

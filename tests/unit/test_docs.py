@@ -103,7 +103,7 @@ def test_settings_are_taken(page: Path, tmp_path: Path) -> None:
 
 
 def test_the_pages_of_a_sensor_are_there() -> None:
-    assert {"raspberry-pi.md", "service.md", "docker.md"} <= {page.name for page in DOCS}
+    assert {"sensor.md", "receivers.md"} <= {page.name for page in DOCS}
 
 
 def test_commands_are_found() -> None:

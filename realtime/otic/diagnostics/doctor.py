@@ -155,7 +155,7 @@ def _settings(path: str | None, board: Board) -> tuple[Settings | None, Finding 
     try:
         return load_settings(path, board.environment), None
     except (OticError, OSError) as error:
-        remedy = "mend it there; docs/service.md has an example of each section"
+        remedy = "mend it there; docs/sensor.md has an example of each section"
         return None, Finding("configuration", FAIL, str(error), (remedy,))
 
 

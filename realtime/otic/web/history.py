@@ -30,7 +30,7 @@ SELECT label FROM known WHERE label IS NOT NULL"""
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the sink's table; see docs/events.md."""
+    """A row of the sink's table; see docs/receivers.md."""
 
     event: str
     sensor: str

@@ -1,6 +1,6 @@
 """Times otic's front end beside other MFCC front ends.
 
-    python -m tests.benchmarks.peers [--readme] [--json PATH]
+    python -m tests.benchmarks.peers [--page] [--json PATH]
 
 `make peers` installs what it needs and runs it; alone on the machine, Linux only.
 Everything runs in one process pinned to one core, with one thread. Rounds
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.benchmarks.peers.common import Audio, Contestant, Peer
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs" / "speed.md"
 BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
 ROUNDS = 15
 SECONDS = 0.06  # about, a contestant and round
@@ -147,18 +147,18 @@ def versions(peers: list[Peer], measured: dict[str, list[float]]) -> dict[str, s
     return {name: metadata.version(name) for name in sorted(names | {"numba", "numpy"})}
 
 
-def write_into_readme(text: str) -> None:
-    readme = README.read_text(encoding="utf-8")
-    before, begin, rest = readme.partition(BEGIN)
+def write_into_page(text: str) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"README.md lacks the lines {BEGIN} and {END}")
-    README.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+        raise SystemExit(f"docs/speed.md lacks the lines {BEGIN} and {END}")
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--readme", action="store_true", help="write the tables into README.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/speed.md")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to PATH")
     arguments = parser.parse_args()
 
@@ -185,8 +185,8 @@ def main() -> None:
         ]
     )
     print(text)
-    if arguments.readme:
-        write_into_readme(text)
+    if arguments.page:
+        write_into_page(text)
     if arguments.json:
         data = {
             "processor": processor(),

@@ -63,7 +63,6 @@ def model_card(bundle: Bundle, command: str, tutorial: dict[str, Any] | None, co
     teacher = f"\nTeacher: {origin['teacher']}." if origin.get("teacher") else ""
     base = _base(origin["base"]) if "base" in origin else ""
     folds = ", ".join(map(str, origin["folds"]))
-    events_page = "docs/transfer.md" if base else "the README"
     return f"""# {bundle.name}
 
 Classifies {len(bundle.labels)} kinds of sound: {", ".join(bundle.labels)}.
@@ -81,7 +80,7 @@ Mean ± standard deviation over the folds. By fold: {by_fold}.
 {_calibration(bundle)}
 The shipped model was then trained with the same recipe on all folds; it has no test data
 left, so these figures are the recipe's. They say how well a clip is named that holds one
-of the sounds; how well events are found in a stream is in {events_page}, by recipe.
+of the sounds; how well events are found in a stream is in docs/models.md, by recipe.
 
 Confusion matrix over all folds (rows: true, columns: heard, counts of clips):
 
