@@ -59,7 +59,7 @@ _SOME_CONFIG = """\
 #max_megabytes = 500
 
 #[web]
-#listen = "8080"               # a page for this machine; see docs/dashboard.md before "0.0.0.0:8080"
+#listen = "8080"               # a page for this machine; docs/dashboard.md says more
 """
 
 
