@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,15 @@ from otic_training.data.layouts import load_dataset
 from otic_training.data.noises import noises
 from otic_training.data.soundscapes import SOUNDSCAPE_SECONDS, Sound, Truth, as_sound, mix
 from otic_training.data.windows import read_clip, sounding_part
-from otic_training.scoring.detections import Judged, delays, event_figures, psds, segment_figures
+from otic_training.scoring.detections import (
+    COLLARS_SECONDS,
+    Judged,
+    alarm_rate,
+    delays,
+    event_figures,
+    psds,
+    segment_figures,
+)
 from otic_training.scoring.predictions import (
     Detection,
     Predictions,
@@ -25,6 +34,7 @@ from otic_training.scoring.predictions import (
     paired,
     predictions_of,
 )
+from tests.support.detection_cases import EXPECTED, LABELS, cases
 from tests.support.helpers import FakeClassifier, decision, noise, small_bundle
 
 SR = 8000
@@ -195,6 +205,27 @@ def test_psds_of_all_and_of_nothing() -> None:
     # 180 false ones an hour count nothing below 100 an hour.
     noisy = judged(*((t.label, t.onset, t.offset) for t in TRUTHS), ("a", 12.0, 13.0))
     assert psds(perfect, [noisy]) == pytest.approx(0.5)  # of b all, with no false one
+
+
+def test_figures_are_those_of_the_libraries() -> None:
+    """sed_eval's and psds_eval's, frozen by tests/support/detection_cases.py."""
+    for (judged, points), expected in zip(cases(), json.loads(EXPECTED.read_text()), strict=True):
+        for collar in COLLARS_SECONDS:
+            found = event_figures(LABELS, judged, collar)
+            rows = [found, *(found["by_label"][label] for label in LABELS)]
+            values = [[row[k] for k in ("f1", "precision", "recall")] for row in rows]
+            np.testing.assert_allclose(values, expected[str(collar)], rtol=0.0, atol=5.1e-5)
+        segments = list(segment_figures(LABELS, judged).values())
+        np.testing.assert_allclose([segments], expected["segments"], rtol=0.0, atol=5.1e-5)
+        assert psds(points[0], points) == pytest.approx(expected["psds"], abs=1e-9)
+
+
+def test_false_alarms_come_with_their_limit() -> None:
+    """By the chi-square distribution: 5.99 / 2, 9.49 / 2 and 31.41 / 2 alarms."""
+    quiet = alarm_rate(0, 2.5)
+    assert quiet == {"hours": 2.5, "false_alarms": 0, "per_hour": 0.0, "limit_per_hour": 1.2}
+    assert alarm_rate(1, 1.0)["limit_per_hour"] == 4.74
+    assert alarm_rate(9, 0.5)["limit_per_hour"] == 31.41
 
 
 def test_delays_of_what_was_found() -> None:

@@ -1,14 +1,16 @@
-"""How good detections are: event and segment figures by sed_eval, PSDS by psds_eval."""
+"""How good detections are: events by their onsets, segments, PSDS, delays, false alarms.
+
+The figures are those of sed_eval and psds_eval; ``tests/golden/detections.json`` has theirs.
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otic_training.data.soundscapes import Truth
 from otic_training.scoring.predictions import Detection
@@ -17,9 +19,13 @@ COLLARS_SECONDS = (0.5, 1.0, 2.0)
 """How far an onset may be off. Offsets are not judged by events, only by segments."""
 
 PSDS_DESCRIPTION = "PSDS, DTC 0.5, GTC 0.5, no cost of instability or cross triggers, 100 FP/h"
-_PSDS = {"dtc_threshold": 0.5, "gtc_threshold": 0.5, "cttc_threshold": 0.3}
+_TOLERANCE = 0.5
 _MAX_FALSE_RATE = 100.0
 _SEGMENT_SECONDS = 1.0
+_CONFIDENCE = 0.95
+
+_Counts = NDArray[np.int64]
+"""What was right, what was there, what was detected."""
 
 
 @dataclass(frozen=True)
@@ -36,41 +42,26 @@ def event_figures(labels: Sequence[str], judged: Sequence[Judged], collar: float
     """F1, precision and recall of events by their onsets, all together and by label.
 
     A. Mesaros, T. Heittola, T. Virtanen, "Metrics for Polyphonic Sound Event
-    Detection", Applied Sciences 6(6), 2016.
+    Detection", Applied Sciences 6(6), 2016. As many events as possible are matched.
     """
-    with _libraries():
-        from sed_eval.sound_event import EventBasedMetrics
-
-        metrics = EventBasedMetrics(
-            event_label_list=list(labels),
-            t_collar=collar,
-            evaluate_onset=True,
-            evaluate_offset=False,
-        )
-        overall, by_label = _evaluated(metrics, judged)
-    return {
-        **_fpr(overall),
-        "by_label": {label: _fpr(by_label[label]) for label in labels},
-    }
+    counts = _by_label(labels, judged, lambda true, found: _matched(true, found, collar))
+    by_label = {label: _fpr(row) for label, row in zip(labels, counts, strict=True)}
+    return {**_fpr(counts.sum(axis=0)), "by_label": by_label}
 
 
 def segment_figures(labels: Sequence[str], judged: Sequence[Judged]) -> dict[str, float]:
-    """The same of segments of a second: what is heard in each."""
-    with _libraries():
-        from sed_eval.sound_event import SegmentBasedMetrics
-
-        metrics = SegmentBasedMetrics(
-            event_label_list=list(labels), time_resolution=_SEGMENT_SECONDS
-        )
-        return _fpr(_evaluated(metrics, judged)[0])
+    """F1, precision and recall of a label's segments of a second: active or not."""
+    return _fpr(_by_label(labels, judged, _common_segments).sum(axis=0))
 
 
 def psds(truth: Sequence[Judged], points: Sequence[Sequence[Judged]]) -> float:
     """The polyphonic sound detection score over operating points.
 
     C. Bilen et al., "A Framework for the Robust Evaluation of Sound Event
-    Detection", ICASSP 2020. The area is added up here: ``PSDSEval.psds`` of the last
-    release fails with NumPy 2.4.
+    Detection", ICASSP 2020: a detection counts where half of it lies within truths, a truth
+    where such detections cover half of it. A label's true-positive rate at a rate of false
+    detections is the best of all points that have no more; the score is the area below the
+    mean over labels.
 
     Parameters
     ----------
@@ -78,39 +69,22 @@ def psds(truth: Sequence[Judged], points: Sequence[Sequence[Judged]]) -> float:
     points : sequence of sequence of Judged
         The same soundscapes, with the detections of each threshold.
     """
-    with _libraries():
-        import pandas as pd
-        from psds_eval import PSDSEval
-
-        columns = ["filename", "onset", "offset", "event_label"]
-        rows = [(j.name, t.onset, t.offset, t.label) for j in truth for t in j.truths]
-        lengths = [(j.name, j.seconds) for j in truth]
-        evaluation = PSDSEval(
-            ground_truth=pd.DataFrame(rows, columns=columns),
-            metadata=pd.DataFrame(lengths, columns=["filename", "duration"]),
-            **_PSDS,
-        )
-        for judged in points:
-            found = [
-                (j.name, d.onset, d.offset, d.label)
-                for j in judged
-                for d in j.detections
-                if d.offset > d.onset
-            ]
-            if found:
-                evaluation.add_operating_point(pd.DataFrame(found, columns=columns))
-        if not len(evaluation.operating_points):
-            return 0.0
-        curve = evaluation.psd_roc_curves(alpha_ct=0.0)[2]
-    within = curve.xp < _MAX_FALSE_RATE
-    edges = np.append(curve.xp[within], _MAX_FALSE_RATE)
-    return float(np.sum(np.diff(edges) * np.nan_to_num(curve.mean[within])) / _MAX_FALSE_RATE)
+    labels = sorted({t.label for j in truth for t in j.truths})
+    hours = sum(j.seconds for j in truth) / 3600.0
+    counts = np.array([_by_label(labels, judged, _covered) for judged in points]).reshape(
+        -1, len(labels), 3
+    )
+    true_rate, false_rate = counts[:, :, 0] / counts[:, :, 1], counts[:, :, 2] / hours
+    within = np.unique(false_rate[false_rate < _MAX_FALSE_RATE])
+    edges = np.concatenate([[0.0], within[within > 0.0], [_MAX_FALSE_RATE]])
+    best = [np.where(false_rate <= e, true_rate, 0.0).max(axis=0, initial=0.0) for e in edges[:-1]]
+    return float(np.sum(np.diff(edges) * np.mean(best, axis=1)) / _MAX_FALSE_RATE)
 
 
 def delays(judged: Sequence[Judged], collar: float) -> tuple[list[float], list[float]]:
-    """Of the events found within the collar: decided so long after the onset, and onset errors.
+    """How long after their onsets the found events were decided, and the errors of the onsets.
 
-    Each truth is given the nearest detection of its label that is still free.
+    Each truth is given the nearest detection of its label within the collar that is still free.
     """
     delay, error = [], []
     for j in judged:
@@ -127,32 +101,85 @@ def delays(judged: Sequence[Judged], collar: float) -> tuple[list[float], list[f
     return delay, error
 
 
-def _evaluated(metrics: Any, judged: Sequence[Judged]) -> tuple[Any, Any]:
-    from dcase_util.containers import MetaDataContainer
+def alarm_rate(alarms: int, hours: float) -> dict[str, Any]:
+    """False alarms an hour, and the rate that so many in so many hours leave possible.
 
-    for j in judged:
-        truth = [_item(j.name, t.label, t.onset, t.offset) for t in j.truths]
-        found = [_item(j.name, d.label, d.onset, d.offset) for d in j.detections]
-        metrics.evaluate(MetaDataContainer(truth), MetaDataContainer(found))
-    by_label = metrics.results_class_wise_metrics()
-    return metrics.results_overall_metrics()["f_measure"], {
-        label: values["f_measure"] for label, values in by_label.items()
+    The limit is the exact one-sided 95 % limit of a Poisson rate: 0 in 2.5 h is under 1.2 an hour.
+    """
+    from scipy.special import pdtri
+
+    limit = float(pdtri(alarms, 1.0 - _CONFIDENCE))
+    return {
+        "hours": round(hours, 4),
+        "false_alarms": alarms,
+        "per_hour": round(alarms / hours, 2),
+        "limit_per_hour": round(limit / hours, 2),
     }
 
 
-def _item(name: str, label: str, onset: float, offset: float) -> dict[str, Any]:
-    return {"filename": name, "event_label": label, "onset": onset, "offset": offset}
+def _by_label(
+    labels: Sequence[str],
+    judged: Sequence[Judged],
+    count: Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[int, int, int]],
+) -> _Counts:
+    """Counts of each label over all soundscapes, int64 [n_labels, 3].
+
+    ``count`` takes the onsets and offsets of truths and of detections, float64 [n, 2] each.
+    """
+    counts = np.zeros((len(labels), 3), np.int64)
+    for j in judged:
+        for row, label in zip(counts, labels, strict=True):
+            true, found = (
+                np.array([(e.onset, e.offset) for e in some if e.label == label]).reshape(-1, 2)
+                for some in (j.truths, j.detections)
+            )
+            row += count(true, found)
+    return counts
 
 
-def _fpr(values: dict[str, float]) -> dict[str, float]:
-    """Nothing found counts as 0, where the library divides by it."""
-    names = {"f1": "f_measure", "precision": "precision", "recall": "recall"}
-    return {new: round(float(np.nan_to_num(values[old])), 4) for new, old in names.items()}
+def _matched(
+    true: NDArray[np.float64], found: NDArray[np.float64], collar: float
+) -> tuple[int, int, int]:
+    """Count pairs of onsets within the collar: the earliest with the earliest gives most."""
+    onsets, free, pairs = np.sort(true[:, 0]), np.sort(found[:, 0]).tolist(), 0
+    for onset in onsets:
+        while free and free[0] < onset and abs(free[0] - onset) > collar:
+            free.pop(0)
+        if free and abs(free[0] - onset) <= collar:
+            free.pop(0)
+            pairs += 1
+    return pairs, len(true), len(found)
 
 
-@contextmanager
-def _libraries() -> Iterator[None]:
-    """They warn of their own old ways, and of divisions by nothing found."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield
+def _common_segments(true: NDArray[np.float64], found: NDArray[np.float64]) -> tuple[int, int, int]:
+    """Count the segments that truths and detections touch."""
+    there, heard = (
+        {
+            k
+            for onset, offset in some
+            for k in range(int(onset // _SEGMENT_SECONDS), int(-(-offset // _SEGMENT_SECONDS)))
+        }
+        for some in (true, found)
+    )
+    return len(there & heard), len(there), len(heard)
+
+
+def _covered(true: NDArray[np.float64], found: NDArray[np.float64]) -> tuple[int, int, int]:
+    """Count the truths that are covered, the truths, and the false detections."""
+    found = found[found[:, 1] > found[:, 0]]
+    start = np.maximum(true[:, None, 0], found[None, :, 0])
+    stop = np.minimum(true[:, None, 1], found[None, :, 1])
+    shared = np.maximum(stop - start, 0.0)  # [n_true, n_found]
+    right = (shared / np.diff(found, axis=1).T).sum(axis=0) >= _TOLERANCE
+    covered = (shared[:, right] / np.diff(true, axis=1)).sum(axis=1) >= _TOLERANCE
+    return int(covered.sum()), len(true), int((~right).sum())
+
+
+def _fpr(counts: _Counts) -> dict[str, float]:
+    """F1, precision and recall of counts; 0 where there is nothing to count."""
+    right, there, detected = counts.tolist()
+    values = {"f1": (2 * right, there + detected), "precision": (right, detected)}
+    return {
+        name: round(part / whole, 4) if whole else 0.0
+        for name, (part, whole) in {**values, "recall": (right, there)}.items()
+    }
