@@ -18,6 +18,7 @@ from otic.errors import BundleError, ParameterError
 from otic.model.bundle import bundle_bytes, bundled_names, parse_bundle
 from otic.model.golden import GoldenCase
 from otic.model.interface import ModelInterface
+from tests.conftest import ROOT
 from tests.support.helpers import bundled, decision, small_bundle
 
 
@@ -48,6 +49,17 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     save_bundle(tmp_path / "again.tflite", read)
     assert (tmp_path / "again.tflite").read_bytes() == (tmp_path / "copy.tflite").read_bytes()
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["again.tflite", "copy.tflite"]
+
+
+def test_a_bundle_says_how_onsets_are_dated_back_only_where_they_are(tmp_path: Path) -> None:
+    for name in bundled_names():  # as otic 0.1 wrote them
+        old = load_bundle(name)
+        assert old.decision.onset_ground == old.decision.onset_back_seconds == 0.0
+        with zipfile.ZipFile(ROOT / "models" / "otic_models" / f"{name}.tflite") as archive:
+            assert json.loads(archive.read("otic.json"))["decision"] == old.decision.to_dict()
+    dated = small_bundle(decision=decision(3, onset_ground=0.5, onset_back_seconds=4))
+    save_bundle(tmp_path / "dated.tflite", dated)
+    assert load_bundle(tmp_path / "dated.tflite").decision == dated.decision
 
 
 def test_any_zip_tool_reads_it(tmp_path: Path) -> None:
@@ -120,6 +132,16 @@ def test_every_flipped_byte_is_an_otic_error_or_harmless() -> None:
         (lambda v: v["features"].update(n_fft=1000), "n_fft=1000"),
         (lambda v: v["features"].pop("top_db"), "missing keys top_db"),
         (lambda v: v["decision"]["on_thresholds"].pop(), "2 on_thresholds and 3 off_thresholds"),
+        (lambda v: v["decision"].update(onset_ground=0.5), "missing keys onset_back_seconds"),
+        (
+            lambda v: v["decision"].update(onset_ground=1, onset_back_seconds=2),
+            "onset_ground=1 must be from 0 to below 1",
+        ),
+        (
+            lambda v: v["decision"].update(onset_ground=0.5, onset_back_seconds=0),
+            "onset_back_seconds=0 must be 0 just where it is 0",
+        ),
+        (lambda v: v["decision"].update(onset_ground=-1, onset_back_seconds=0), "at least 0"),
         (lambda v: v.update(format=3), "bundle format 3"),
         (lambda v: v.update(format=2), "missing keys interface, groups"),
         (lambda v: v.update(groups={}), "unknown keys groups"),

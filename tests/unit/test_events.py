@@ -68,6 +68,47 @@ def test_no_onset_before_the_stretch_began_or_the_last_offset() -> None:
     assert events[2].onset >= (events[1].offset or 0)
 
 
+DATED_BACK = {"onset_ground": 0.5, "onset_back_seconds": 1.0}
+
+
+def test_an_onset_is_dated_back_to_where_the_score_left_the_ground() -> None:
+    slow = [0.1, 0.35, 0.2, 0.3, 0.5, 0.59, 0.7, 0.8]  # for good from 0.4 s on, at 0.3 = 0.5 * 0.6
+    late, *_ = run(slow, min_on_seconds=0.0, age=50)
+    assert (late.onset, late.time) == (0.65, 0.7)
+    early, off = run(slow, min_on_seconds=0.0, age=50, **DATED_BACK)
+    assert (early.onset, early.time, early.score) == (0.35, late.time, late.score)
+    assert off.onset == early.onset
+    # The time that a score must stay above its threshold does not count as time back.
+    near, *_ = run(slow, min_on_seconds=0.1, age=50, onset_ground=0.5, onset_back_seconds=0.25)
+    assert (near.onset, near.time) == (0.45, 0.8)
+
+
+def test_an_onset_is_not_dated_back_into_another_event_or_over_a_gap() -> None:
+    events = run([0.9, 0.35, 0.35, 0.9], age=50, min_on_seconds=0.0, lag_seconds=0.0, **DATED_BACK)
+    assert [e.state for e in events] == ["on", "off", "on", "off"]
+    assert events[2].onset == events[1].offset == 0.2  # 0.35 never reached the ground
+    detector = EventDetector(("x",), decision(1, smoothing_scores=1, **DATED_BACK), SR)
+    detector.start(0)
+    detector.update(100, np.array([0.5], np.float32), lambda: 50)
+    detector.start(150)
+    events = []
+    for sample in (250, 350):
+        events += detector.update(sample, np.array([0.9], np.float32), lambda: 160)[1]
+    assert [e.onset for e in events] == [0.16]
+
+
+def test_a_label_that_was_set_to_another_threshold_has_its_ground_there() -> None:
+    detector = EventDetector(("x",), decision(1, smoothing_scores=1, **DATED_BACK), SR)
+    detector.start(0)
+    detector.set_threshold("x", 0.9)  # the ground is at 0.45
+    events = []
+    for sample, score in [(100, 0.4), (200, 0.5), (300, 0.95), (400, 0.95)]:
+        at = sample - 50
+        values = np.array([score], np.float32)
+        events += detector.update(sample, values, lambda at=at: at)[1]
+    assert [e.onset for e in events] == [0.15]
+
+
 def test_smoothing_is_the_mean_of_the_latest() -> None:
     detector = EventDetector(("x",), decision(1, smoothing_scores=3), SR)
     detector.start(0)
@@ -120,6 +161,7 @@ stretches = st.lists(st.lists(st.tuples(score, score), max_size=40), min_size=1,
     lag=st.sampled_from([0.0, 0.05, 1.0]),
     longest=st.sampled_from([0.6, 1.0, 60.0]),
     age=st.integers(-50, 2000),
+    dated=st.sampled_from([{}, DATED_BACK, {"onset_ground": 0.05, "onset_back_seconds": 0.3}]),
 )
 def test_what_must_hold_for_any_scores(
     stretches: list[list[tuple[float, float]]],
@@ -128,6 +170,7 @@ def test_what_must_hold_for_any_scores(
     lag: float,
     longest: float,
     age: int,
+    dated: dict[str, float],
 ) -> None:
     """For each label on and off alternate; times never run backwards or beyond the audio."""
     params = decision(
@@ -137,6 +180,7 @@ def test_what_must_hold_for_any_scores(
         min_off_seconds=durations[1],
         lag_seconds=lag,
         max_on_seconds=longest,
+        **dated,
     )
     detector = EventDetector(("a", "b"), params, SR)
     sample = 0

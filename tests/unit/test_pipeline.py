@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,14 +14,24 @@ from otic.errors import ParameterError
 from otic.features.frontend import Frontend
 from otic.types import MAX_AMPLITUDE, Item, usable_runs
 from tests.soak.random_streams import check
-from tests.support.helpers import F32, SMALL, FakeClassifier, bundled, cut, noise, small_bundle
+from tests.support.helpers import (
+    F32,
+    SMALL,
+    FakeClassifier,
+    bundled,
+    cut,
+    decision,
+    noise,
+    small_bundle,
+)
 
 WINDOW = SMALL.window_samples
 HOP = 3 * SMALL.hop_length
+DATED_BACK = {"onset_ground": 0.5, "onset_back_seconds": 1.0}
 
 
-def pipeline() -> Pipeline:
-    return Pipeline(small_bundle(), FakeClassifier())
+def pipeline(**changes: float) -> Pipeline:
+    return Pipeline(small_bundle(decision=decision(3, **changes)), FakeClassifier())
 
 
 def loud_and_quiet(n: int, seed: int = 0) -> F32:
@@ -59,16 +71,34 @@ def test_no_prediction_before_the_window_is_full() -> None:
 @given(
     sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=10),
     holes=st.lists(st.tuples(st.integers(0, 19999), st.integers(1, 3000)), max_size=3),
+    dated=st.sampled_from([{}, DATED_BACK]),
 )
 @settings(max_examples=60)
-def test_any_cutting_gives_the_same_items(sizes: list[int], holes: list[tuple[int, int]]) -> None:
+def test_any_cutting_gives_the_same_items(
+    sizes: list[int], holes: list[tuple[int, int]], dated: dict[str, float]
+) -> None:
     y = loud_and_quiet(20000)
     for start, length in holes:
         y[start : start + length] = np.nan
-    whole = run(pipeline(), [y])
-    assert run(pipeline(), cut(y, sizes)) == whole
+    whole = run(pipeline(**dated), [y])
+    assert run(pipeline(**dated), cut(y, sizes)) == whole
     lost = sum(i.lost for i in whole if isinstance(i, Gap))
     assert lost == np.isnan(y).sum()
+
+
+def test_dating_back_moves_onsets_and_nothing_else() -> None:
+    y = loud_and_quiet(60000)
+    plain, dated = run(pipeline(), [y]), run(pipeline(**DATED_BACK), [y])
+    assert [i for i in plain if not isinstance(i, Event)] == [
+        i for i in dated if not isinstance(i, Event)
+    ]
+    pairs = [
+        (a, b)
+        for a, b in zip(plain, dated, strict=True)
+        if isinstance(a, Event) and isinstance(b, Event)
+    ]
+    assert any(b.onset < a.onset for a, b in pairs)
+    assert [replace(b, onset=a.onset) for a, b in pairs] == [a for a, _ in pairs]
 
 
 def test_events_close_at_a_gap_and_the_window_starts_anew() -> None:

@@ -12,7 +12,13 @@ from otic.errors import ParameterError
 from otic.types import Event
 
 FindOnset = Callable[[], int]
-"""The sample with which the latest sound in the window began; asked when an event starts."""
+"""The sample with which the latest sound in the window began.
+
+Asked when an event starts or, where onsets are dated back, when a score leaves the ground.
+"""
+
+_ON_GROUND = np.iinfo(np.int64).min
+"""In place of an onset: the score is on the ground."""
 
 
 class _Label:
@@ -92,9 +98,11 @@ class EventDetector:
         self._min_off = round(params.min_off_seconds * sr)
         self._max_on = round(params.max_on_seconds * sr)
         self._lag = round(params.lag_seconds * sr)
+        self._back = round(params.onset_back_seconds * sr)
         self._history = np.zeros((params.smoothing_scores, len(labels)), np.float64)
         self._n_history = 0  # how many of its rows are filled
         self._next_row = 0
+        self._risen = np.full(len(labels), _ON_GROUND)  # the onset, asked when the score left it
         self._states = [_Label() for _ in labels]
         self._busy: set[int] = set()  # labels in another state than off
 
@@ -126,6 +134,7 @@ class EventDetector:
     def start(self, sample: int) -> None:
         """Begin a stretch of unbroken audio at ``sample``; nothing is on."""
         self._n_history = self._next_row = 0
+        self._risen[:] = _ON_GROUND
         self._busy.clear()
         for state in self._states:
             state.clear(sample)
@@ -141,7 +150,7 @@ class EventDetector:
             The sample clock at the end of the prediction's window.
         scores : float32 [n_labels]
         began : callable
-            Gives the onset of an event that starts, as a sample.
+            Gives the onset of a sound that shows in the latest scores, as a sample.
 
         Returns
         -------
@@ -150,6 +159,8 @@ class EventDetector:
             In the order of the labels.
         """
         smoothed = self._smooth(scores)
+        if self._back:
+            self._follow(smoothed, began)
         # Nearly always, nearly all labels are off and stay so: those cost one comparison together.
         crossed = (smoothed >= self._on_thresholds).nonzero()[0]
         if len(crossed):
@@ -174,6 +185,7 @@ class EventDetector:
         self._params = params
         self._on_thresholds = np.where(on >= 1.0, np.inf, on)  # 1 is never
         self._off_thresholds = np.array(params.off_thresholds)
+        self._grounds = on * params.onset_ground
 
     def _smooth(self, scores: NDArray[np.float32]) -> NDArray[np.float64]:
         self._history[self._next_row] = scores
@@ -181,6 +193,14 @@ class EventDetector:
         self._n_history = min(self._n_history + 1, len(self._history))
         total: NDArray[np.float64] = np.add.reduce(self._history[: self._n_history], axis=0)
         return total / self._n_history
+
+    def _follow(self, smoothed: NDArray[np.float64], began: FindOnset) -> None:
+        """Note with which sound each score left the ground."""
+        above = smoothed >= self._grounds
+        leaving = above & (self._risen == _ON_GROUND)
+        if leaving.any():
+            self._risen[leaving] = began()
+        self._risen[~above] = _ON_GROUND
 
     def _step(
         self, index: int, sample: int, score: float, began: FindOnset, events: list[Event]
@@ -202,7 +222,11 @@ class EventDetector:
             if state.on:
                 events.append(self._off(index, state.since - self._lag, sample))
             else:
-                onset = min(max(state.earliest, began()), sample)
+                if self._back:
+                    onset = max(int(self._risen[index]), state.since - self._back)
+                else:
+                    onset = began()
+                onset = min(max(state.earliest, onset), sample)
                 events.append(self._on(index, onset, sample, score))
             return
         if state.on and sample - state.onset >= self._max_on:

@@ -11,6 +11,15 @@ from otic.errors import ParameterError
 MAX_SMOOTHING_SCORES = 1000
 """A damaged file must not ask for more to be kept."""
 
+_DATED_BACK = ("onset_ground", "onset_back_seconds")
+_NOT_NEGATIVE = (
+    "min_on_seconds",
+    "min_off_seconds",
+    "max_on_seconds",
+    "lag_seconds",
+    *_DATED_BACK,
+)
+
 
 @dataclass(frozen=True)
 class DecisionParams:
@@ -35,6 +44,10 @@ class DecisionParams:
         How long after the end of a sound, typically, the smoothed score falls below
         the threshold. Offsets are dated back by it. Onsets need no such number: see
         :mod:`otic.detection.onset`.
+    onset_ground, onset_back_seconds : float
+        An event began when its smoothed score left the ground, which is this share of the
+        on threshold, in [0, 1); but no longer before the threshold was crossed than so
+        many seconds. Both 0: it began with the latest rise when the event was decided.
 
     Raises
     ------
@@ -63,6 +76,8 @@ class DecisionParams:
     min_off_seconds: float
     max_on_seconds: float
     lag_seconds: float
+    onset_ground: float = 0.0
+    onset_back_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         check_whole("smoothing_scores", self.smoothing_scores)
@@ -70,7 +85,7 @@ class DecisionParams:
             raise ParameterError(
                 f"smoothing_scores={self.smoothing_scores} must be at most {MAX_SMOOTHING_SCORES}"
             )
-        for name in ("min_on_seconds", "min_off_seconds", "max_on_seconds", "lag_seconds"):
+        for name in _NOT_NEGATIVE:
             object.__setattr__(self, name, as_float(name, getattr(self, name)))
             if getattr(self, name) < 0.0:
                 raise ParameterError(f"{name}={getattr(self, name):g} must be at least 0")
@@ -78,6 +93,11 @@ class DecisionParams:
             raise ParameterError(
                 f"max_on_seconds={self.max_on_seconds:g} must be more than min_on_seconds and "
                 "min_off_seconds together"
+            )
+        if self.onset_ground >= 1.0 or (self.onset_ground > 0.0) != (self.onset_back_seconds > 0.0):
+            raise ParameterError(
+                f"onset_ground={self.onset_ground:g} must be from 0 to below 1, and "
+                f"onset_back_seconds={self.onset_back_seconds:g} must be 0 just where it is 0"
             )
         for name in ("on_thresholds", "off_thresholds"):
             values = tuple(as_float(name, v) for v in getattr(self, name))
@@ -106,9 +126,13 @@ class DecisionParams:
         return replace(self, on_thresholds=tuple(on), off_thresholds=tuple(off))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, in field order."""
+        """Plain values for JSON, in field order.
+
+        How onsets are dated back is left out where they are not: otic 0.1 reads that.
+        """
         lists = {n: list(getattr(self, n)) for n in ("on_thresholds", "off_thresholds")}
-        return {**asdict(self), **lists}
+        values = {**asdict(self), **lists}
+        return {n: v for n, v in values.items() if self.onset_ground or n not in _DATED_BACK}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DecisionParams:
@@ -119,6 +143,9 @@ class DecisionParams:
         ParameterError
             If a key is missing or unknown, or a value is outside its range.
         """
-        check_keys("decision parameters", values, [f.name for f in fields(cls)])
+        names = [f.name for f in fields(cls)]
+        if isinstance(values, dict) and not any(n in values for n in _DATED_BACK):
+            names = [n for n in names if n not in _DATED_BACK]  # a bundle of otic 0.1
+        check_keys("decision parameters", values, names)
         lists = {n: as_tuple(n, values[n]) for n in ("on_thresholds", "off_thresholds")}
         return cls(**{**values, **lists})
