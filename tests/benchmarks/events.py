@@ -95,11 +95,12 @@ def _row(name: str, outcomes: list[dict[str, Any]]) -> str:
     def mean(values: list[float], scale: float = 100.0) -> str:
         return f"{scale * np.mean(values):.1f} ± {scale * np.std(values):.1f}"
 
-    hours = sum(o["background"]["hours"] for o in outcomes)
-    alarms = sum(o["background"]["false_alarms"] for o in outcomes)
+    quiet = [o[key] for o in outcomes for key in ("background", "alarms")]
+    hours = sum(o["hours"] for o in quiet)
+    alarms = sum(o["false_alarms"] for o in quiet)
     by_label: dict[str, int] = {}
-    for outcome in outcomes:
-        for label, n in outcome["background"]["by_label"].items():
+    for counted in quiet:
+        for label, n in counted["by_label"].items():
             by_label[label] = by_label.get(label, 0) + n
     delay = [o["delay_seconds"]["p50"] for o in outcomes if o["delay_seconds"]]
     return "\n".join(

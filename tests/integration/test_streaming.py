@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from otic import load_bundle
-from otic.errors import RuntimeMissingError
-from otic_training.scoring import streaming
+from otic_training.data.dataset import DatasetError
+from otic_training.data.sound_tables import sounds_of
 from tests.conftest import ROOT
 from tests.support.helpers import F32, noise, of_type, one_line, otic, write_dataset
 
@@ -102,9 +102,71 @@ def test_the_room_counts_as_background(here: Path) -> None:
     assert re.search(r"onset within 1\.0 s: F1 \d", text)
 
 
+def write_everyday(folder: Path, rows: list[str], columns: str = "file,kind,may_contain") -> Path:
+    folder.mkdir(exist_ok=True)
+    for i in range(3):
+        soundfile.write(folder / f"{i}.wav", noise(SR * 30, 70 + i, 0.2), SR)
+    (folder / "clips.csv").write_text("\n".join([columns, *rows]) + "\n")
+    return folder
+
+
+def test_false_alarms_by_kind_and_their_curve(here: Path) -> None:
+    """Hiss, called everyday sound: all of it is a false alarm, but where it is in doubt."""
+    rows = ["0.wav,tap,", "1.wav,tap,hiss:0.9@0-25", "2.wav,shower,hiss:1.0"]
+    write_everyday(here / "everyday", rows)
+    outcome = evaluate(here, "--alarms", "everyday", "--report", "alarmed")
+    alarms = outcome["alarms"]
+    assert list(alarms["by_kind"]) == ["tap"]  # the whole shower is in doubt
+    assert alarms["by_kind"]["tap"]["hours"] == pytest.approx((30 + 3) / 3600, abs=1e-4)
+    assert alarms["left_out_seconds"] == 27 + 30
+    assert alarms["false_alarms"] == 1
+    assert alarms["by_label"] == alarms["by_kind"]["tap"]["by_label"] == {"hiss": 1}
+    assert alarms["per_hour"] == pytest.approx(3600 / 33, abs=0.01)
+    *points, shipped = outcome["curve"]
+    assert (shipped["threshold"], shipped["per_hour"]) == ("shipped", alarms["per_hour"])
+    assert shipped["f1"] == outcome["events"]["1.0"]["f1"]
+    assert {p["per_hour"] for p in points if p["threshold"] <= 0.5} == {alarms["per_hour"]}
+    page = (here / "alarmed" / "index.html").read_text()
+    assert "False alarms in everyday sound" in page
+    text = run(
+        here, "evaluate", "folds/fold-2.tflite", "set", "--streaming", "--alarms", "everyday"
+    ).stdout.decode()
+    assert "0.01 h, 57 s in doubt left out: 1 false alarms, 109.1 an hour (95 % sure: under" in text
+    assert re.search(r"shipped +\d+\.\d% ", text)
+
+
+def test_everyday_sound_without_a_table_is_of_the_kind_that_its_folder_is_called(
+    here: Path,
+) -> None:
+    one, *rest = sounds_of([str(here / "others" / "5.wav"), str(here / "others")])
+    assert one.path.name == "5.wav"
+    assert {sound.kind for sound in (one, *rest)} == {"others"}
+    assert len(rest) == 6
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "said"),
+    [
+        (["0.wav,tap,loud"], None, "line 2: may_contain 'loud' is not label:score@start-end"),
+        (["0.wav,tap,hiss:0.9@7-3"], None, "may_contain 'hiss:0.9@7-3' is not"),
+        (["9.wav,tap,"], None, "line 2: '9.wav' is missing"),
+        ([",tap,"], None, "line 2 has no file: fill it in"),
+        ([], None, "names no recording"),
+        (["0.wav"], "name", "lacks the columns file"),
+    ],
+)
+def test_bad_tables_of_everyday_sound(
+    here: Path, rows: list[str], columns: str | None, said: str
+) -> None:
+    folder = write_everyday(here / "bad", rows, columns or "file,kind,may_contain")
+    with pytest.raises(DatasetError, match=re.escape(said)):
+        sounds_of([str(folder)])
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
+        (["--alarms", "nowhere"], 1, "'nowhere' is missing: name audio files, or folders"),
         (["--background", "nowhere.wav"], 1, "'nowhere.wav' is missing"),
         (["--unknown", "empty"], 1, "no audio file"),
         (["--snr", "20,0"], 2, "LOW,HIGH"),
@@ -117,6 +179,17 @@ def test_bad_input_to_streaming(here: Path, arguments: list[str], code: int, sai
     assert done.returncode == code
     assert said in done.stderr.decode().splitlines()[-1]
     assert b"Traceback" not in done.stderr
+
+
+def test_alarms_that_can_not_be_counted(here: Path) -> None:
+    write_everyday(here / "doubtful", ["0.wav,tap,hiss:1", "1.wav,tap,?"])
+    fixed = ("evaluate", "folds/fold-2.tflite", "set", "--streaming")
+    done = run(here, *fixed, "--alarms", "doubtful")
+    assert done.returncode == 1
+    assert "nothing is left to count in" in one_line(done.stderr)
+    done = run(here, "evaluate", "folds/fold-2.tflite", "set", "--alarms", "others")
+    assert done.returncode == 2
+    assert "--alarms counts events in streams: add --streaming" in one_line(done.stderr)
 
 
 def test_streaming_on_training_folds_is_called_a_leak(here: Path) -> None:
@@ -174,12 +247,6 @@ def test_bad_input_to_tune(here: Path, arguments: list[str], said: str) -> None:
     done = run(here, "tune", "folds/fold-2.tflite", *arguments)
     assert done.returncode == 1
     assert said in one_line(done.stderr)
-
-
-def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "find_spec", lambda name: None)
-    with pytest.raises(RuntimeMissingError, match=r"pip install 'otic\[events\]'"):
-        streaming.require_metrics()
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def _add_evaluate(command: AddCommand) -> None:
     evaluate.add_argument(
         "--streaming",
         action="store_true",
-        help="score events on soundscapes mixed from those clips (extra 'events')",
+        help="score events on soundscapes mixed from those clips",
     )
     evaluate.add_argument(
         "--background",
@@ -138,8 +138,8 @@ def _add_evaluate(command: AddCommand) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="with --streaming: more recordings without any of the sounds, to count false alarms "
-        "in, but not to mix with",
+        help="with --streaming: recordings without any of the sounds, or folders of them, with a "
+        "clips.csv or without: counts false alarms by kind, prints F1 over alarms an hour",
     )
     evaluate.add_argument(
         "--unknown",
@@ -188,7 +188,7 @@ def _add_tune(command: AddCommand) -> None:
     tune.add_argument(
         "--dataset",
         metavar="DATASET",
-        help="labelled sounds, to see the recall that a budget costs (extra 'events')",
+        help="labelled sounds, to see the recall that a budget costs",
     )
     tune.add_argument(
         "--folds", metavar="N,…", help="of those (default: those the model was not trained on)"

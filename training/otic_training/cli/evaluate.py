@@ -10,7 +10,7 @@ import json
 
 import numpy as np
 
-from otic.errors import OticError
+from otic.errors import OticError, UsageError
 from otic.model.bundle import Bundle, load_bundle
 from otic.pipeline import Pipeline
 from otic.system.log import say
@@ -28,6 +28,8 @@ from otic_training.scoring.streaming import evaluate_streaming
 
 def evaluate(args: argparse.Namespace) -> int:
     """Stream every clip of some folds; prints clip and window accuracy."""
+    if args.alarms and not args.streaming:
+        raise UsageError("--alarms counts events in streams: add --streaming")
     bundle = load_bundle(args.model)
     dataset = read_dataset(args)
     strange = sorted(set(dataset.labels) - set(bundle.labels))

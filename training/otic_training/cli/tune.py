@@ -20,13 +20,13 @@ from otic.model.bundle import Bundle, load_bundle, save_bundle
 from otic.model.classifier import Classifier
 from otic.system.log import say
 from otic_training.cli.evaluate import folds_to_test
-from otic_training.data.negatives import audio_below
+from otic_training.data.sound_tables import audio_below
 from otic_training.data.soundscapes import as_sound, mix
 from otic_training.fitting.requests import listed, read_dataset
 from otic_training.reports.page import LINE_COLOUR, Page, drawing, report_folder
 from otic_training.scoring.detections import Judged, event_figures
 from otic_training.scoring.predictions import Predictions, at_thresholds, decide, predictions_of
-from otic_training.scoring.streaming import read_recording, read_whole, require_metrics
+from otic_training.scoring.streaming import read_recording, read_whole
 from otic_training.scoring.thresholds import BLOCK_SECONDS, Room, thresholds
 
 _F32 = NDArray[np.float32]
@@ -111,7 +111,6 @@ def _positives(
     if args.dataset is None:
         say("name labelled sounds with --dataset to see the recall that thresholds cost")
         return [], [], ""
-    require_metrics()
     dataset = read_dataset(args)
     folds, notes = folds_to_test(args.folds, bundle, dataset)
     for note in notes:

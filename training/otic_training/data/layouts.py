@@ -85,7 +85,7 @@ def load_dataset(folder: str, group_regex: str | None = None, subset: str | None
 
 
 def _read_esc50(root: Path, subset: str | None) -> Dataset:
-    rows = _rows(root / _ESC_META, _ESC_COLUMNS)
+    rows = read_table(root / _ESC_META, _ESC_COLUMNS)
     if subset == "esc10":
         rows = [row for row in rows if row["esc10"] == "True"]
     clips = tuple(
@@ -104,12 +104,19 @@ def _read_urbansound8k(root: Path) -> Dataset:
             int(row["fold"]),
             row["fsID"],
         )
-        for row in _rows(root / _URBAN_META, _URBAN_COLUMNS)
+        for row in read_table(root / _URBAN_META, _URBAN_COLUMNS)
     )
     return Dataset(*URBAN, clips, _OFFICIAL)
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Read a CSV file that has these columns, and maybe others.
+
+    Raises
+    ------
+    DatasetError
+        If it can't be read, lacks a column, or a line has too few.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin it so
             reader = csv.DictReader(file)
@@ -181,7 +188,7 @@ def _listed_recordings(root: Path, group_regex: str | None) -> dict[str, str] | 
     if group_regex is not None:
         raise DatasetError(f"'{table}' groups the clips: leave --group-regex out, or move it away")
     listed: dict[str, str] = {}
-    for line, row in enumerate(_rows(table, _RECORDINGS_COLUMNS), 2):
+    for line, row in enumerate(read_table(table, _RECORDINGS_COLUMNS), 2):
         name, recording = row["filename"], row["recording"]
         if not recording:
             raise DatasetError(f"'{table}': line {line}: '{name}' has no recording: name it")

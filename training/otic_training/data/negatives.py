@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from otic.model.bundle import NOT_STATED
-from otic_training.data.dataset import Clip, DatasetError
-from otic_training.data.layouts import AUDIO_SUFFIXES, ESC50, URBAN, known_layout, listed_recording
+from otic_training.data.dataset import Clip
+from otic_training.data.layouts import ESC50, URBAN, known_layout, listed_recording
+from otic_training.data.sound_tables import audio_below
 
 OTHER_LABEL = ""
 OTHER_FOLD = -1
@@ -80,22 +80,3 @@ def _under(terms: str, own: str) -> str:
 def _sources(clips: Sequence[Clip]) -> list[str]:
     """The data sets that recordings are of; for others their folders' names."""
     return sorted({known_layout(clip.path) or clip.path.resolve().parent.name for clip in clips})
-
-
-def audio_below(name: str) -> list[Path]:
-    """A file, or all audio below a folder, sorted.
-
-    Raises
-    ------
-    DatasetError
-        If it is missing, or holds none.
-    """
-    path = Path(name)
-    if not path.is_dir():
-        if not path.is_file():
-            raise DatasetError(f"'{name}' is missing: name audio files, or folders of them")
-        return [path]
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-    if not found:
-        raise DatasetError(f"no audio file ({', '.join(AUDIO_SUFFIXES)}) in '{name}'")
-    return found

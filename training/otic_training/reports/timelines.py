@@ -8,6 +8,7 @@ from typing import Any
 
 from otic_training.reports.page import Page, drawing
 from otic_training.reports.report import write_json
+from otic_training.scoring.alarms import rate_text
 from otic_training.scoring.detections import Judged
 
 _SHOWN = 8
@@ -29,6 +30,8 @@ def write_timelines(
         page.note(note)
     page.paragraph(outcome["protocol"])
     _tables(page, outcome)
+    if "alarms" in outcome:
+        _alarms(page, outcome)
     page.heading("Soundscapes")
     page.paragraph(
         "For each label the truth above (grey) and what was detected below (blue where the onset "
@@ -63,8 +66,8 @@ def _tables(page: Page, outcome: dict[str, Any]) -> None:
     facts.append(
         (
             "false alarms",
-            f"{background['false_alarms']} in {background['hours']:.2f} h of background, "
-            f"{background['per_hour']:.1f} an hour" + (f" ({by_label})" if by_label else ""),
+            f"{rate_text(background)}, in {background['hours']:.2f} h of background"
+            + (f" ({by_label})" if by_label else ""),
         )
     )
     if "unknown" in outcome:
@@ -85,6 +88,37 @@ def _tables(page: Page, outcome: dict[str, Any]) -> None:
             for label, v in outcome["events"]["1.0"]["by_label"].items()
         ],
     )
+
+
+def _alarms(page: Page, outcome: dict[str, Any]) -> None:
+    """Add false alarms by kind of sound, and what they cost."""
+    alarms, rows = outcome["alarms"], outcome["curve"]
+    page.heading("False alarms in everyday sound")
+    kinds = {**alarms["by_kind"], "all": alarms}
+    page.table(
+        ("", "hours", "alarms", "an hour", "under (95 %)", "labels"),
+        [
+            (
+                kind,
+                f"{v['hours']:.2f}",
+                v["false_alarms"],
+                f"{v['per_hour']:.1f}",
+                f"{v['limit_per_hour']:.1f}",
+                ", ".join(f"{label} {n}" for label, n in v["by_label"].items()),
+            )
+            for kind, v in kinds.items()
+        ],
+    )
+    *points, shipped = rows
+    with drawing(7.0, 3.5) as figure:
+        axes = figure.add_subplot()
+        axes.plot([r["per_hour"] for r in points], [r["f1"] for r in points], marker=".")
+        axes.plot(shipped["per_hour"], shipped["f1"], "o", color="#d9822b", label="as shipped")
+        axes.set_xscale("symlog", linthresh=1.0)
+        axes.set_xlabel("false alarms an hour")
+        axes.set_ylabel("F1 of events, 1 s")
+        axes.legend()
+        page.picture(figure, "F1 of events over false alarms an hour, one threshold for all labels")
 
 
 def _picture(page: Page, judged: Judged, labels: Sequence[str]) -> None:

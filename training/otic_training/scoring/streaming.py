@@ -7,30 +7,38 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.errors import OticError, RuntimeMissingError
+from otic.detection.thresholds import DecisionParams
+from otic.errors import OticError
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
 from otic.system.log import say
 from otic_training.cli.progress import progress
 from otic_training.data.dataset import Clip, Dataset
-from otic_training.data.negatives import audio_below
 from otic_training.data.noises import noises
+from otic_training.data.sound_tables import audio_below, sounds_of
 from otic_training.data.soundscapes import Sound, Soundscape, as_sound, mix
 from otic_training.data.windows import active_part, read_clip
 from otic_training.fitting.requests import listed
 from otic_training.reports.page import report_folder
 from otic_training.reports.timelines import write_timelines
+from otic_training.scoring.alarms import (
+    alarm_lines,
+    count_alarms,
+    curve,
+    listen,
+    rate_text,
+)
 from otic_training.scoring.detections import (
     COLLARS_SECONDS,
     PSDS_DESCRIPTION,
     Judged,
+    alarm_rate,
     delays,
     event_figures,
     psds,
@@ -69,42 +77,28 @@ class Material:
         Of the test folds.
     backgrounds : list of list of float32 [n]
         Pools.
-    alarms : list of float32 [n]
-        More recordings in which each event is a false alarm.
     unknown : list of float32 [n]
         Sounds of which no label is true.
     """
 
     sounds: list[Sound]
     backgrounds: list[list[_F32]]
-    alarms: list[_F32]
     unknown: list[_F32]
-
-
-def require_metrics() -> None:
-    """Fail in one line where the extra is missing."""
-    missing = [name for name in ("sed_eval", "psds_eval") if find_spec(name) is None]
-    if missing:
-        raise RuntimeMissingError(
-            f"--streaming needs {' and '.join(missing)}, which is not installed: "
-            "pip install 'otic[events]'"
-        )
 
 
 def evaluate_streaming(
     args: argparse.Namespace, bundle: Bundle, dataset: Dataset, folds: list[int], notes: list[str]
 ) -> int:
     """Mix, listen, judge; prints figures."""
-    require_metrics()
     folder = report_folder(args.report) if args.report else None
     sr = bundle.features.sr
     clips = [clip for clip in dataset.clips if clip.fold in folds]
     material = Material(
         [as_sound(clip.label, read_recording(clip, sr), sr) for clip in clips],
         _backgrounds(args.background, sr, args.seed),
-        [_active(path, sr) for path in _files(args.alarms)],
         [_active(path, sr) for path in _files(args.unknown)],
     )
+    everyday = sounds_of(args.alarms)
     classifier = Classifier(bundle)
     low, high = args.snr
     soundscapes = list(_mixed(material, sr, (low, high), args.seed))
@@ -121,6 +115,15 @@ def evaluate_streaming(
     figures["background"] = _alarms(bundle, classifier, material)
     if material.unknown:
         figures["unknown"] = _unknown(bundle, classifier, material, args.seed)
+    if everyday:
+        quiet = listen(bundle, everyday)
+        figures["alarms"] = count_alarms(quiet, bundle.decision)
+
+        def at(params: DecisionParams) -> dict[str, Any]:
+            rule = partial(decide, params=params)
+            return event_figures(bundle.labels, _judged(soundscapes, predictions, rule), 1.0)
+
+        figures["curve"] = curve(quiet, bundle.decision, at)
     leak = "a LEAK: " if any(note.startswith("a LEAK") for note in notes) else ""
     protocol = (
         f"{leak}{len(soundscapes)} soundscapes of 5 min, each clip of {dataset.name}, folds "
@@ -155,8 +158,7 @@ def lines(outcome: dict[str, Any]) -> list[str]:
         f"{outcome['psds']:.3f}",
         "  decided after the onset: "
         + (f"{delay['p50']:.2f} s (median), {delay['p90']:.2f} s (90 %)" if delay else "never"),
-        f"  background only, {background['hours']:.2f} h: {background['false_alarms']} false "
-        f"alarms, {background['per_hour']:.1f} an hour",
+        f"  background only, {background['hours']:.2f} h: {rate_text(background)}",
     ]
     if "unknown" in outcome:
         unknown = outcome["unknown"]
@@ -164,6 +166,8 @@ def lines(outcome: dict[str, Any]) -> list[str]:
             f"  {unknown['sounds']} unknown sounds: {unknown['reported']:.1%} reported as a known "
             f"one; {unknown['rejected']:.1%} rejected where {_KNOWN_KEPT:.0%} of known are kept"
         )
+    if "alarms" in outcome:
+        told += alarm_lines(outcome["alarms"], outcome["curve"])
     by_label = events["1.0"]["by_label"]
     told.append("  F1 by label: " + ", ".join(f"{k} {v['f1']:.0%}" for k, v in by_label.items()))
     return told
@@ -232,21 +236,14 @@ def _judged(
 def _alarms(bundle: Bundle, classifier: Classifier, material: Material) -> dict[str, Any]:
     """Events in background alone: all of each pool, one recording after the other, and silence."""
     sr = bundle.features.sr
-    pools = [*material.backgrounds, material.alarms] if material.alarms else material.backgrounds
-    streams = [np.concatenate(pool) for pool in pools]
+    streams = [np.concatenate(pool) for pool in material.backgrounds]
     streams.append(np.zeros(round(_NOISE_SECONDS * sr), np.float32))
     count: dict[str, int] = {}
     for y in streams:
         for detection in decide(predictions_of(bundle, classifier, y), bundle.decision):
             count[detection.label] = count.get(detection.label, 0) + 1
     hours = sum(map(len, streams)) / sr / 3600.0
-    alarms = sum(count.values())
-    return {
-        "hours": round(hours, 4),
-        "false_alarms": alarms,
-        "per_hour": round(alarms / hours, 2),
-        "by_label": count,
-    }
+    return {**alarm_rate(sum(count.values()), hours), "by_label": count}
 
 
 def _unknown(
