@@ -4,6 +4,10 @@ Every message is one line that names the value, the limit and the remedy: the
 command line prints it as it is, after ``otic: ``.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class OticError(Exception):
     """Base of every error that a caller may want to catch."""
@@ -55,3 +59,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'listen'?)`` with the nearest known word; empty where none is near."""
+    from difflib import get_close_matches  # slow to import, and needed for errors only
+
+    by_lower = {each.lower(): each for each in known}
+    near = get_close_matches(word.lower(), by_lower, 1)
+    return f" (did you mean '{by_lower[near[0]]}'?)" if near else ""

@@ -142,7 +142,7 @@ part_demo() {
   on_arm "$1" "${demo[@]}" "$out/$1-demo.jsonl" >"$out/$1-demo.txt" 2>&1 ||
     failed_with "$out/$1-demo.txt" || return
   tail -n 1 "$out/$1-demo.txt"
-  grep -q '^6 of 6 sounds were named rightly$' "$out/$1-demo.txt" || return
+  grep -q '^6 of 6 sounds were recognised$' "$out/$1-demo.txt" || return
   "$native" "$here/compare.py" "$out/x86_64-demo.jsonl" "$out/$1-demo.jsonl"
 }
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from otic.cli.bench import report
 from otic.diagnostics import machine
-from otic.diagnostics.bench import _report
 from tests.support.helpers import otic
 
 pytestmark = pytest.mark.xdist_group("bench")  # its fixtures take half a minute each time
@@ -60,7 +60,7 @@ def test_the_table(figures: Any) -> None:
         "before": {"temperature_celsius": 41.0, "throttling": []},
         "after": {"temperature_celsius": 63.4, "throttling": ["under-voltage since start"]},
     }
-    text = "\n".join(_report(figures))
+    text = "\n".join(report(figures))
     for words in (
         "esc10-logmel-cnn: n_fft 1024",
         "1 hop a call",
@@ -74,7 +74,7 @@ def test_the_table(figures: Any) -> None:
         assert words in text
     assert max(map(len, text.splitlines())) <= 120
     figures["health"]["after"] = {"temperature_celsius": None, "throttling": None}
-    assert "°C" not in "\n".join(_report(figures))
+    assert "°C" not in "\n".join(report(figures))
 
 
 def test_an_unknown_model_is_refused_at_once() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from otic.cli.doctor import doctor, plain_lines, table
 from otic.config.settings import (
     ClipsSettings,
     InputSettings,
@@ -27,9 +28,9 @@ from otic.config.settings import (
     WebhookSettings,
 )
 from otic.diagnostics import machine_checks as checks
-from otic.diagnostics.doctor import checks_of, doctor, look, plain_lines, table
-from otic.diagnostics.machine_checks import FAIL, OK, WARN, Check, Finding
+from otic.diagnostics.doctor import checks_of, look
 from otic.errors import OticError
+from otic.system.findings import FAIL, OK, WARN, Check, Finding, disk_check
 from otic.system.machine import Board, conditions
 
 PI = "Raspberry Pi Zero 2 W Rev 1.0\0"
@@ -202,13 +203,13 @@ def test_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
             shutil, "disk_usage", lambda _, free=free: usage._replace(free=int(free))
         )
-        found = checks.disk_check(tmp_path / "to" / "be" / "made", "clips", needed)
+        found = disk_check(tmp_path / "to" / "be" / "made", "clips", needed)
         sane(found)
         assert (found.name, found.result) == ("clips", result)
     (tmp_path / "file").touch()
-    assert checks.disk_check(tmp_path / "file" / "x").result == FAIL
+    assert disk_check(tmp_path / "file" / "x").result == FAIL
     monkeypatch.setattr(os, "access", lambda *_: False)
-    shut = checks.disk_check(tmp_path)
+    shut = disk_check(tmp_path)
     sane(shut)
     assert "can't be written by this user" in shut.found
 
@@ -216,7 +217,7 @@ def test_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no folder that nobody can write")
 def test_a_disk_that_can_only_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: True)
-    found = checks.disk_check(Path("/sys/kernel"))
+    found = disk_check(Path("/sys/kernel"))
     sane(found)
     assert found.result == FAIL
 

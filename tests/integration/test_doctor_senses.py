@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from otic.diagnostics import audio_checks as doctor_audio
 from otic.diagnostics import receiver_checks as doctor_receivers
-from otic.diagnostics.machine_checks import FAIL, OK, WARN, Finding
 from otic.errors import DeviceError
+from otic.system.findings import FAIL, OK, WARN, Finding
 from tests.integration.test_doctor import board, sane
 
 RATE = 8000

@@ -21,6 +21,7 @@ import pytest
 
 from otic import OticError
 from otic.cli.main import main
+from otic_training.cli.download import download
 from otic_training.data import download as downloads
 from otic_training.data.download import MIRROR, ORIGINALS, Original, content_hash
 
@@ -128,7 +129,7 @@ def published(
 
 
 def fetch(name: str, to: Path) -> int:
-    return downloads.download(argparse.Namespace(dataset=name, to=str(to)))
+    return download(argparse.Namespace(dataset=name, to=str(to)))
 
 
 @contextmanager

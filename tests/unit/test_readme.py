@@ -7,7 +7,7 @@ import re
 import pytest
 
 from otic import load_bundle
-from otic.cli.main import main
+from otic.cli.main import COMMANDS
 from otic.model.bundle import bundled_names
 from tests.conftest import ROOT
 from tests.support.helpers import noise
@@ -29,14 +29,10 @@ def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Scores(sample=49664" in capsys.readouterr().out
 
 
-def test_every_command_named_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    known = capsys.readouterr().out
-    named = set(re.findall(r"(?:^|`)otic ([a-z]+)[ `\n]", README, re.MULTILINE)) - {"listens"}
+def test_every_command_named_there_is_one() -> None:
+    named = set(re.findall(r"(?:^|`)otic ([a-z]+)[ `]", README, re.MULTILINE)) - {"listens"}
     assert {"listen", "replay", "doctor"} <= named
-    for command in named:
-        assert re.search(rf"^    {command} ", known, re.MULTILINE), command
+    assert named <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", bundled_names())

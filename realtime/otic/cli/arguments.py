@@ -1,11 +1,64 @@
-"""What the options of the command line take: text to value, or what is wrong with it."""
+"""The parser of a command, and the types of its options: text to value, or what is wrong."""
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from otic.config.values import LOG_CHOICES, MAX_BLOCK
+from otic.errors import UsageError, did_you_mean
+
+_LEAST_COLUMNS, _MOST_COLUMNS = 20, 400
+_LEAST_ROWS, _MOST_ROWS = 5, 200
+
+MODEL_HELP = "a bundled name or a .tflite file"
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's parser: wrong usage is a :class:`UsageError` that points at its own help.
+
+    Options can't be abbreviated: ``--mqtt-password`` would be taken for
+    ``--mqtt-password-file``.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+        self.add_argument(
+            "--debug",
+            action="store_true",
+            default=argparse.SUPPRESS,  # given before a sub-command, it must stay
+            help="show a traceback on errors",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}: see '{self.prog} --help'")
+
+    def print_help(self, file: Any = None) -> None:
+        print(self.format_help(), end="", file=file)  # argparse's own hides a full disk
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        option = next((word for word in unknown if word.startswith("-")), None)
+        if option is not None:
+            # Its value is not repeated: it may be a secret whose option is mistyped.
+            name = option.partition("=")[0]
+            self.error(f"unknown option '{name}'{did_you_mean(name, self._shown_options())}")
+        if unknown:
+            self.error(f"unexpected argument '{unknown[0]}'")
+        return found, unknown
+
+    def _shown_options(self) -> list[str]:
+        actions = (a for a in self._actions if a.help != argparse.SUPPRESS)
+        return [option for action in actions for option in action.option_strings]
+
+
+def add_json_option(parser: argparse.ArgumentParser, what: str = "print JSON") -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help=what)
 
 
 def whole(text: str) -> int:
@@ -69,3 +122,17 @@ def decibel_range(text: str) -> tuple[float, float]:
             f"'{text}' must be LOW,HIGH in dB, from -60 to 60, the lower first"
         )
     return low, high
+
+
+def picture_size(text: str) -> tuple[int, int]:
+    """Columns and rows of a picture."""
+    columns, cross, rows = text.partition("x")
+    if not (cross and columns.isdecimal() and rows.isdecimal()):
+        raise argparse.ArgumentTypeError(f"'{text}' must be COLUMNSxROWS, such as 120x40")
+    if not (_LEAST_COLUMNS <= int(columns) <= _MOST_COLUMNS) or not (
+        _LEAST_ROWS <= int(rows) <= _MOST_ROWS
+    ):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' must be from {_LEAST_COLUMNS}x{_LEAST_ROWS} to {_MOST_COLUMNS}x{_MOST_ROWS}"
+        )
+    return int(columns), int(rows)

@@ -1,20 +1,56 @@
-"""``otic demo``: a synthetic soundscape, classified as if live."""
+"""``otic demo``: a synthetic soundscape, classified as if it were live."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from otic.audio.soundscape import PlannedSound, synthesise
-from otic.audio.sources import ArraySource
-from otic.cli.live import block_size, log_settings
-from otic.model.sandbox import load_checked_bundle
-from otic.session import Plan, run_plan
-from otic.types import Event, Item, StreamEnd, StreamStart
+from otic.cli.arguments import Parser
+from otic.cli.live import add_live_options, add_speed_option, block_size, log_settings
+
+if TYPE_CHECKING:
+    from otic.audio.soundscape import PlannedSound
+    from otic.types import Event, Item, StreamEnd, StreamStart
 
 
-class _Heard:
-    """A sink that keeps the finished events."""
+def add_demo_options(parser: Parser) -> None:
+    """Add the options of ``otic demo``."""
+    parser.epilog = "example: otic demo --speed max"
+    add_live_options(parser)
+    add_speed_option(parser)
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Classify the soundscape; prints each synthesised sound beside the events found."""
+    from otic.audio.soundscape import synthesise
+    from otic.audio.sources import ArraySource
+    from otic.model.sandbox import load_checked_bundle
+    from otic.session import Plan, run_plan
+
+    bundle = load_checked_bundle(args.model)
+    sr = bundle.features.sr
+    y, plan = synthesise(sr)
+    found = _FinishedEvents()
+    status = run_plan(
+        Plan(
+            log_settings(args),
+            bundle,
+            [lambda: ArraySource("demo", y, sr, block_size(args))],
+            ["demo"],
+            [found],
+            args.speed,
+            dashboard=not args.no_dashboard,
+        )
+    )
+    stream = sys.stderr if args.jsonl_path == "-" else sys.stdout
+    played = [sound for sound in plan if sound.offset_seconds <= found.seconds]
+    print("\n".join(_table(played, found.events)), file=stream)
+    return status
+
+
+class _FinishedEvents:
+    """A sink that keeps the events that have ended."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -24,6 +60,8 @@ class _Heard:
         pass
 
     def write(self, stream: StreamStart, item: Item) -> None:
+        from otic.types import Event
+
         if isinstance(item, Event) and item.state == "off":
             self.events.append(item)
 
@@ -34,32 +72,9 @@ class _Heard:
         pass
 
 
-def demo(args: argparse.Namespace) -> int:
-    """Classify the soundscape and print what was synthesised beside what was heard."""
-    bundle = load_checked_bundle(args.model)
-    sr = bundle.features.sr
-    y, plan = synthesise(sr)
-    heard = _Heard()
-    status = run_plan(
-        Plan(
-            log_settings(args),
-            bundle,
-            [lambda: ArraySource("demo", y, sr, block_size(args))],
-            ["demo"],
-            [heard],
-            args.speed,
-            dashboard=not args.no_dashboard,
-        )
-    )
-    stream = sys.stderr if args.jsonl_path == "-" else sys.stdout
-    played = [sound for sound in plan if sound.offset_seconds <= heard.seconds]
-    print("\n".join(_table(played, heard.events)), file=stream)
-    return status
-
-
 def _table(plan: list[PlannedSound], events: list[Event]) -> list[str]:
-    """Each synthesised sound beside what was heard in its time."""
-    lines = [f"{'synthesised':<30} heard"]
+    """Each synthesised sound beside the events during it."""
+    lines = [f"{'synthesised':<30} recognised"]
     right = 0
     for sound in plan:
         found = sorted(
@@ -71,7 +86,7 @@ def _table(plan: list[PlannedSound], events: list[Event]) -> list[str]:
         span = f"{sound.onset_seconds:4.1f} … {sound.offset_seconds:4.1f} s"
         listed = ", ".join(dict.fromkeys(names)) or "nothing"
         lines.append(f"{span}  {sound.label:<15} {'✓' if ok else '✗'} {listed}")
-    lines.append(f"{right} of {len(plan)} sounds were named rightly")
+    lines.append(f"{right} of {len(plan)} sounds were recognised")
     return lines
 
 

@@ -1,4 +1,7 @@
-"""``otic listen``, ``run`` and ``replay``: from what a person typed to a plan."""
+"""``otic listen``, ``run`` and ``replay``: their options, and from those to a plan.
+
+What computes is imported where it is used, so that ``--help`` and wrong usage do not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,123 @@ import socket
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from otic.audio.open import input_settings, microphones, recordings
-from otic.config.load import KEYS, load_settings
+from otic.cli.arguments import (
+    Parser,
+    block,
+    log_set,
+    picture_size,
+    positive,
+    speed,
+    whole,
+)
+from otic.config.load import KEYS, add_setting_options, load_settings
 from otic.config.settings import JsonlSettings, Settings, WebSettings
-from otic.config.values import DEFAULT_MODEL
-from otic.errors import ConfigurationError, ParameterError, SinkError
-from otic.model.bundle import Bundle
-from otic.model.sandbox import load_checked_bundle
-from otic.session import Plan, Still, run_plan
-from otic.types import Sink
+from otic.config.values import DEFAULT_MODEL, FAST_BLOCK, LOG_DEFAULT, MICROPHONE_BLOCK, PACED_BLOCK
+from otic.errors import ConfigurationError, ParameterError, SinkError, UsageError, did_you_mean
 
-_PACED_BLOCK, _FAST_BLOCK = 1024, 16384
+if TYPE_CHECKING:
+    from otic.model.bundle import Bundle
+    from otic.session import Still
+    from otic.types import Sink
+
 _STILL_SIZE = (120, 40)  # columns and rows
+# The settings for which every live command has a flag of its own.
+_LIVE_SETTINGS = frozenset({"model", "log", "block", "jsonl.path", "web.listen"})
+
+
+def add_live_options(parser: Parser) -> None:
+    """Add the options that ``demo``, ``listen``, ``run`` and ``replay`` share."""
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME|PATH",
+        help=f"bundled model or .tflite file (default {DEFAULT_MODEL})",
+    )
+    parser.add_argument(
+        "--jsonl",
+        "--jsonl-path",
+        dest="jsonl_path",
+        metavar="PATH|-",
+        help="write scores and events as JSON lines; - is standard output",
+    )
+    parser.add_argument(
+        "--no-dashboard", action="store_true", help="print plain lines (implied without a terminal)"
+    )
+    parser.add_argument(
+        "--web",
+        "--web-listen",
+        dest="web_listen",
+        metavar="[HOST:]PORT",
+        help="serve a page with live scores, spectrogram and events (needs the extra web); "
+        "without HOST, for this machine only",
+    )
+    parser.add_argument(
+        "--log",
+        type=log_set,
+        default=frozenset(LOG_DEFAULT),
+        metavar="scores,events",
+        help="what the JSON lines contain (default: both); add unknown for sounds that stand out "
+        "but get no label",
+    )
+    parser.add_argument(
+        "--block",
+        type=block,
+        metavar="N",
+        help=f"samples per read; does not change the results (default {PACED_BLOCK}; "
+        f"{MICROPHONE_BLOCK} from a microphone; {FAST_BLOCK} with --speed max)",
+    )
+    parser.set_defaults(duration=None)
+
+
+def add_speed_option(parser: Parser) -> None:
+    """Add ``--speed``."""
+    parser.add_argument(
+        "--speed",
+        type=speed,
+        default=1.0,
+        metavar="X|max",
+        help="multiple of real time (default 1); max: as fast as possible",
+    )
+
+
+def _add_microphone_options(parser: Parser) -> None:
+    parser.add_argument(
+        "--device",
+        action="append",
+        metavar="NAME|INDEX|ID",
+        help="input device (default: the system's); repeat it for several microphones",
+    )
+    parser.add_argument(
+        "--input-name",
+        action="append",
+        metavar="NAME",
+        help="name of the microphone in the log; once for each --device",
+    )
+    parser.add_argument(
+        "--channel",
+        action="append",
+        type=whole,
+        metavar="N",
+        help="use channel N, counted from 1; once for all, or once for each --device",
+    )
+    parser.add_argument(
+        "--duration", type=positive, metavar="SECONDS", help="stop after this much audio"
+    )
+    parser.set_defaults(speed=1.0)
+
+
+def add_listen_options(parser: Parser) -> None:
+    """Add the options of ``otic listen``."""
+    parser.usage = "otic listen [OPTION]…"  # argparse would list them all
+    parser.epilog = "example: otic listen --device USB --jsonl events.jsonl --log events"
+    add_live_options(parser)
+    _add_microphone_options(parser)
+    parser.add_argument(
+        "--wait", action="store_true", help="wait for a microphone that is not plugged in yet"
+    )
+    add_setting_options(parser, _LIVE_SETTINGS)
 
 
 def listen(args: argparse.Namespace) -> int:
@@ -28,8 +135,24 @@ def listen(args: argparse.Namespace) -> int:
     return _listen(args, _flags(args), permanent=False, wait=args.wait)
 
 
+def add_run_options(parser: Parser) -> None:
+    """Add the options of ``otic run``."""
+    parser.usage = "otic run [--config FILE] [OPTION]…"
+    parser.epilog = "example: otic run --config /etc/otic.toml"
+    add_live_options(parser)
+    parser.add_argument(
+        "--config", metavar="FILE", help="settings in TOML; flags take precedence over them"
+    )
+    _add_microphone_options(parser)
+    add_setting_options(parser, _LIVE_SETTINGS)
+    # What is not given comes from the environment or the file.
+    parser.set_defaults(model=None, log=None, block=None, no_dashboard=True)
+
+
 def run(args: argparse.Namespace) -> int:
-    """Be a sensor: as ``listen``, by a configuration, waiting for what is not there yet."""
+    """Be a sensor: like ``listen``, but configured by a file, and it waits for its microphones."""
+    from otic.audio.open import input_settings
+
     settings = load_settings(args.config, os.environ, vars(args))
     if (inputs := input_settings(args, settings.inputs)) is not None:
         settings = replace(settings, inputs=inputs)
@@ -37,6 +160,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _listen(args: argparse.Namespace, settings: Settings, permanent: bool, wait: bool) -> int:
+    from otic.audio.open import microphones
+    from otic.model.sandbox import load_checked_bundle
+    from otic.session import Plan, run_plan
+
     _refuse_to_overwrite(args, "--jsonl", settings.jsonl.path, settings)
     bundle = _with_thresholds(load_checked_bundle(settings.model or DEFAULT_MODEL), settings)
     return run_plan(
@@ -54,11 +181,60 @@ def _listen(args: argparse.Namespace, settings: Settings, permanent: bool, wait:
     )
 
 
+def add_replay_options(parser: Parser) -> None:
+    """Add the options of ``otic replay``."""
+    parser.usage = "otic replay FILE… [OPTION]…"
+    parser.epilog = "example: otic replay street.wav --speed max --jsonl -"
+    add_live_options(parser)
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="audio files; - is raw s16le PCM from standard input",
+    )
+    parser.add_argument("--rate", type=whole, metavar="HZ", help="sampling rate of the PCM")
+    parser.add_argument(
+        "--channels", type=whole, default=1, metavar="N", help="channels of the PCM (default 1)"
+    )
+    parser.add_argument(
+        "--report",
+        metavar="PATH",
+        help="write an HTML page: spectrogram, scores and events over time",
+    )
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="replay all files at the same time, as if each were a microphone",
+    )
+    parser.add_argument(
+        "--screenshot",
+        metavar="PATH.svg",
+        help="draw the dashboard as it is at --at seconds, as SVG, and stop",
+    )
+    parser.add_argument(
+        "--at", type=positive, metavar="SECONDS", help="time of the screenshot in the stream"
+    )
+    parser.add_argument(
+        "--size",
+        type=picture_size,
+        metavar="COLUMNSxROWS",
+        help=f"size of the screenshot (default {_STILL_SIZE[0]}x{_STILL_SIZE[1]})",
+    )
+    add_speed_option(parser)
+    add_setting_options(parser, _LIVE_SETTINGS | {"silent_seconds"})
+
+
 def replay(args: argparse.Namespace) -> int:
     """Classify files, one after the other or all at once."""
+    from otic.audio.open import recordings
+    from otic.model.sandbox import load_checked_bundle
+    from otic.session import Plan, run_plan
+
+    if "-" in args.files and args.rate is None:
+        raise UsageError("replay -: raw PCM has no header: give --rate HZ (and --channels N)")
     settings = _flags(args)
     if settings.name is None:
-        # Not the name of a sensor that runs here: a broker would take one for the other.
+        # Another name than a sensor's on this machine: a broker would confuse the two.
         settings = replace(settings, name=f"{socket.gethostname()}-replay")
     _refuse_to_overwrite(args, "--jsonl", settings.jsonl.path, settings)
     _refuse_to_overwrite(args, "--report", args.report, settings)
@@ -87,31 +263,33 @@ def replay(args: argparse.Namespace) -> int:
 
 
 def _still(args: argparse.Namespace, settings: Settings) -> Still | None:
-    """The picture that is asked for."""
+    """The picture that the arguments ask for; None where they ask for none."""
     if args.screenshot is None:
         if args.at is not None or args.size is not None:
-            raise ConfigurationError("--at and --size are for a picture: give --screenshot, too")
+            raise ConfigurationError(
+                "--at and --size describe a screenshot: add --screenshot PATH.svg"
+            )
         return None
     if args.at is None:
-        raise ConfigurationError("--screenshot needs --at SECONDS: when the picture is made")
+        raise ConfigurationError("--screenshot needs a time: add --at SECONDS")
     if not args.screenshot.lower().endswith(".svg"):
         raise ConfigurationError(f"--screenshot '{args.screenshot}' must end in .svg")
     if len(args.files) > 1 and not args.together:
-        raise ConfigurationError("--screenshot is of one file, or of several with --together")
+        raise ConfigurationError("--screenshot shows one file: give one, or add --together")
     _refuse_to_overwrite(args, "--screenshot", args.screenshot, settings)
     width, height = args.size or _STILL_SIZE
     return Still(Path(args.screenshot), args.at, width, height)
 
 
 def block_size(args: argparse.Namespace) -> int:
-    """Samples a read: what was asked for, else small where time matters and large elsewhere."""
+    """Samples per read: what was asked for, else few where time matters and many elsewhere."""
     if args.block is not None:
         return int(args.block)
-    return _FAST_BLOCK if args.speed is None else _PACED_BLOCK
+    return FAST_BLOCK if args.speed is None else PACED_BLOCK
 
 
 def log_settings(args: argparse.Namespace) -> Settings:
-    """The settings of a command that has a log and nothing more."""
+    """The settings of a command that has a log and a page, and nothing more."""
     _refuse_to_overwrite(args, "--jsonl", args.jsonl_path, Settings(model=args.model))
     return Settings(
         log=tuple(args.log),
@@ -122,6 +300,8 @@ def log_settings(args: argparse.Namespace) -> Settings:
 
 def _flags(args: argparse.Namespace) -> Settings:
     """Settings from flags; of the environment only the secrets, which have none."""
+    from otic.audio.open import input_settings
+
     secrets = {key.variable for key in KEYS if key.secret}
     environment = {name: value for name, value in os.environ.items() if name in secrets}
     inputs = input_settings(args) if hasattr(args, "device") else None
@@ -129,17 +309,20 @@ def _flags(args: argparse.Namespace) -> Settings:
 
 
 def _with_thresholds(bundle: Bundle, settings: Settings) -> Bundle:
-    """The model with the thresholds that are set in place of its own."""
+    """The model, with the thresholds that are set in place of its own."""
     decision = bundle.decision
     for word in settings.thresholds:
         label, _, value = word.rpartition("=")
+        if label and label not in bundle.labels:
+            raise ConfigurationError(
+                f"thresholds: model '{bundle.name}' has no label '{label}'"
+                f"{did_you_mean(label, bundle.labels)}: 'otic inspect {bundle.name}' lists them"
+            )
         try:
             decision = decision.with_threshold(bundle.labels.index(label), float(value))
         except (ParameterError, ValueError) as error:
             raise ConfigurationError(
-                f"thresholds: '{word}' is not LABEL=X with a label of model '{bundle.name}' and X "
-                "above 0 and at most 1 (never); a label with spaces needs quotes of its own, "
-                "\"'a b=0.4'\""
+                f"thresholds: '{word}' must be LABEL=X, with X above 0 and at most 1 (1 is never)"
             ) from error
     return replace(bundle, decision=decision)
 
@@ -147,7 +330,7 @@ def _with_thresholds(bundle: Bundle, settings: Settings) -> Bundle:
 def _refuse_to_overwrite(
     args: argparse.Namespace, option: str, path: str | None, settings: Settings
 ) -> None:
-    """No output may be one of the files that are read, or another output, by whatever name."""
+    """Refuse an output that is one of the files read, or another output, under any name."""
     if path is None:
         return
     others = [*getattr(args, "files", ()), settings.model or DEFAULT_MODEL]
@@ -159,6 +342,6 @@ def _refuse_to_overwrite(
 
 
 def _same_file(one: str, other: str) -> bool:
-    with suppress(OSError):  # one of them is not there
-        return os.path.samefile(one, other)  # noqa: PTH121 - pathlib has no words for less
-    return Path(one).resolve() == Path(other).resolve()  # two outputs that are still to be made
+    with suppress(OSError):  # one of them does not exist
+        return os.path.samefile(one, other)  # noqa: PTH121 - pathlib's is no shorter
+    return Path(one).resolve() == Path(other).resolve()  # neither exists yet

@@ -1,53 +1,106 @@
-"""The ``otic`` command: arguments, dispatch, errors as one line.
+"""The ``otic`` command: the table of commands, and errors as one line.
 
-Nothing heavy is imported here: each command loads what it needs when it runs.
+Nothing heavy is imported here, so that ``otic --help`` answers at once: a command's module is
+imported when the command has been chosen. It holds two functions side by side, the command
+itself, ``NAME(args)``, and ``add_NAME_options(parser)``.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from otic import __version__
-from otic.cli.live_options import add_live_commands
-from otic.cli.pack_options import add_pack_command
-from otic.cli.review_options import add_review_commands
-from otic.cli.sensor_options import add_sensor_commands
-from otic.cli.training_options import add_training_commands
-from otic.config.values import DEFAULT_MODEL
-from otic.errors import OticError
-from otic.system.log import say
+from otic.errors import OticError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from otic.cli.arguments import Parser
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports wrong usage in one line, with exit code 2; has options that are added when needed."""
+class Command(NamedTuple):
+    """A row of the table; ``place`` is ``module:function``."""
 
-    later: Callable[[], None] | None = None
-    """Adds what takes time to add, once this parser's command has been chosen."""
+    name: str
+    place: str
+    summary: str
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        if self.later is not None:
-            self.later()
-            self.later = None
-        return super().parse_known_args(args, namespace)
 
-    def error(self, message: str) -> NoReturn:
-        say(f"{message}: see '{self.prog} --help'")
-        sys.exit(2)
+TABLE: dict[str, tuple[Command, ...]] = {
+    "Try it": (
+        Command("demo", "otic.cli.demo:demo", "Classify a synthetic soundscape as if it were live"),
+    ),
+    "Run": (
+        Command("listen", "otic.cli.live:listen", "Classify sound from microphones"),
+        Command("replay", "otic.cli.live:replay", "Classify audio files as if they were live"),
+        Command("run", "otic.cli.live:run", "Run as a permanent sensor, configured by a file"),
+    ),
+    "Maintain": (
+        Command("doctor", "otic.cli.doctor:doctor", "Check this machine and suggest fixes"),
+        Command(
+            "service", "otic.cli.service:service", "Install, show or remove the systemd service"
+        ),
+        Command("devices", "otic.cli.models:devices", "List input devices"),
+        Command(
+            "verify", "otic.cli.verify:verify", "Check that this machine computes correct results"
+        ),
+        Command("bench", "otic.cli.bench:bench", "Measure speed and memory"),
+        Command("warmup", "otic.cli.verify:warmup", "Compile the kernels ahead of time"),
+    ),
+    "Models": (
+        Command("models", "otic.cli.models:models", "List the bundled models"),
+        Command("inspect", "otic.cli.models:inspect", "Show what a model file contains"),
+        Command("pack", "otic.cli.pack:pack", "Turn any TFLite audio model into an otic bundle"),
+        Command(
+            "review", "otic.cli.review:review", "List marked events or export them as a data set"
+        ),
+    ),
+    "Training": (
+        Command(
+            "download", "otic_training.cli.download:download", "Download a data set and verify it"
+        ),
+        Command(
+            "explore", "otic_training.cli.explore:explore", "Write an HTML report about a data set"
+        ),
+        Command("train", "otic_training.cli.train:train", "Train a model on labelled audio"),
+        Command(
+            "crossval",
+            "otic_training.cli.crossval:crossval",
+            "Cross-validate a preset on the official folds",
+        ),
+        Command(
+            "evaluate",
+            "otic_training.cli.evaluate:evaluate",
+            "Measure accuracy through the live pipeline",
+        ),
+        Command(
+            "tune",
+            "otic_training.cli.tune:tune",
+            "Set thresholds for a place from a recording of it",
+        ),
+        Command("search", "otic_training.cli.search:search", "Tune a preset's hyper-parameters"),
+    ),
+}
+"""Every command, by the group that ``otic --help`` lists it in."""
+
+COMMANDS = {command.name: command for commands in TABLE.values() for command in commands}
+
+_USAGE = "usage: otic COMMAND [OPTION]…"
+_PURPOSE = "Hear what is happening: classify sounds live, from a microphone or a file."
+_HINT = "'otic COMMAND --help' explains a command. Try 'otic demo' first: it needs no microphone."
+_SEE_HELP = "see 'otic --help'"
 
 
 def console() -> NoReturn:
-    """Be the command: :func:`main`, and end.
+    """Run :func:`main` and end the process.
 
-    At once, where the libraries that are loaded have nothing to do at their end: taking down
-    the interpreter with all that numba loaded is 0.7 s of a stop's second.
+    Where no library has work left at the end, the process ends at once: taking down the
+    interpreter with all that numba loaded takes 0.7 s.
     """
     code = main()
     if "tensorflow" in sys.modules:
@@ -65,32 +118,82 @@ def main(argv: Sequence[str] | None = None) -> int:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         elif isinstance(getattr(sys, name), io.TextIOWrapper):
             getattr(sys, name).reconfigure(errors="replace")  # a terminal that can't show ✓
-    args = _parser().parse_args(argv)
-    module, function = args.handler.split(":")
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if args.command == "replay":
-            _check_replay(args)
-        with nullcontext() if module.startswith("otic_training") else _without_scipy():
-            code = int(getattr(importlib.import_module(module), function)(args))
+        code = _run(words)
         sys.stdout.flush()  # here, where a reader that has left is dealt with
         return code
     except OticError as error:
-        if args.debug:
+        if "--debug" in words:
             raise
-        say(str(error))
+        _say(str(error))
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output has what it wanted ('otic … | head -1').
         _drop_stdout()
         return 0
     except OSError as error:
-        if args.debug:
+        if "--debug" in words:
             raise
-        say(_os_error_text(error))
+        _say(_os_error_text(error))
         _drop_stdout()
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def overview() -> str:
+    """The text of ``otic --help``: the table, by group."""
+    lines = [_USAGE, "", _PURPOSE]
+    for group, commands in TABLE.items():
+        lines += ["", f"{group}:", *(f"  {each.name:<9} {each.summary}" for each in commands)]
+    options = (("-h, --help", "show this text and exit"), ("--version", "print otic's version"))
+    lines += ["", "Options:", *(f"  {flags:<11} {text}" for flags, text in options)]
+    return "\n".join([*lines, "", _HINT])
+
+
+def load_command(command: Command) -> tuple[Parser, Callable[[Any], int]]:
+    """The parser of a command, and the function that does it; imports its module."""
+    from otic.cli.arguments import Parser
+
+    place, _, function = command.place.partition(":")
+    module = import_module(place)
+    parser = Parser(prog=f"otic {command.name}", description=f"{command.summary}.")
+    getattr(module, f"add_{function}_options")(parser)
+    return parser, getattr(module, function)
+
+
+def _run(words: Sequence[str]) -> int:
+    """Do what the words of the command line say; returns the exit code."""
+    first = words[0] if words else ""
+    if first in ("-h", "--help"):
+        print(overview())
+        return 0
+    if first == "--version":
+        print(f"otic {__version__}")
+        return 0
+    if not first:
+        raise UsageError(f"a command is missing: {_SEE_HELP}")
+    if first.startswith("-"):
+        option = first.partition("=")[0]
+        near = did_you_mean(option, ["--help", "--version"])
+        raise UsageError(f"unknown option '{option}' before a command{near}: {_SEE_HELP}")
+    if first not in COMMANDS:
+        raise UsageError(f"unknown command '{first}'{did_you_mean(first, COMMANDS)}: {_SEE_HELP}")
+    command = COMMANDS[first]
+    with _without_scipy() if command.place.startswith("otic.") else nullcontext():
+        parser, body = load_command(command)
+        try:
+            args = parser.parse_args(words[1:])
+        except SystemExit as done:  # --help
+            return int(done.code or 0)
+        return int(body(args))
+
+
+def _say(message: str) -> None:
+    from otic.system.log import say
+
+    say(message)
 
 
 def _os_error_text(error: OSError) -> str:
@@ -103,7 +206,7 @@ def _os_error_text(error: OSError) -> str:
 
 @contextmanager
 def _without_scipy() -> Iterator[None]:
-    """Where scipy is installed, numba imports its linear algebra to have matrix products.
+    """Hide scipy: where it is installed, numba imports its linear algebra for matrix products.
 
     otic has none, and that import is a third of its start-up. In a library this
     would take them from everyone else in the process; a command is alone in it.
@@ -119,101 +222,5 @@ def _without_scipy() -> Iterator[None]:
 
 
 def _drop_stdout() -> None:
-    """What is still buffered goes nowhere, and not into an error at exit."""
+    """Send what is still buffered nowhere, instead of into an error at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="otic",
-        description="Hear what is happening: classify sounds live, from a microphone or a file.",
-        epilog="Try 'otic demo' first. 'otic COMMAND --help' tells more about each command.",
-    )
-    parser.add_argument("--version", action="version", version=f"otic {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, handler: str, summary: str, example: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(
-            name,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            epilog=f"example: {example}",
-            allow_abbrev=False,  # --mqtt-password would be taken for --mqtt-password-file
-        )
-        added.add_argument("--debug", action="store_true", help="show a traceback on errors")
-        added.set_defaults(handler=handler)
-        return added
-
-    show = "otic.cli.models"
-
-    add_live_commands(command)
-    add_sensor_commands(command)
-    add_review_commands(command)
-
-    command("devices", f"{show}:devices", "list the input devices", "otic devices")
-    command("models", f"{show}:models", "list the bundled models", "otic models")
-    inspect = command(
-        "inspect",
-        f"{show}:inspect",
-        "print everything that a model file holds",
-        f"otic inspect {DEFAULT_MODEL} --json",
-    )
-    inspect.add_argument("model", metavar="MODEL", help="a bundled name or a .tflite file")
-    inspect.add_argument("--json", action="store_true", help="as JSON")
-
-    add_pack_command(command)
-    _add_check_commands(command)
-
-    add_training_commands(command)
-    return parser
-
-
-def _add_check_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    check = "otic.cli.verify"
-    verify = command(
-        "verify",
-        f"{check}:verify",
-        "prove that this machine computes what otic promises",
-        f"otic verify {DEFAULT_MODEL} --audio street.wav",
-    )
-    verify.add_argument(
-        "model",
-        nargs="?",
-        default=DEFAULT_MODEL,
-        metavar="MODEL",
-        help="a bundled name or a .tflite file (default %(default)s)",
-    )
-    verify.add_argument(
-        "--audio", metavar="FILE", help="check on this, its first ten minutes (default: synthetic)"
-    )
-    verify.add_argument("--json", action="store_true", help="as JSON")
-
-    warmup = command(
-        "warmup",
-        f"{check}:warmup",
-        "compile the kernels now, so that no later start has to (for images)",
-        "otic warmup",
-    )
-    warmup.add_argument(
-        "--model", metavar="NAME|PATH", help="for this model (default: all bundled ones)"
-    )
-
-    bench = command(
-        "bench",
-        "otic.diagnostics.bench:bench",
-        "measure speed and memory on this machine",
-        "otic bench --json",
-    )
-    bench.add_argument(
-        "--model",
-        default=DEFAULT_MODEL,
-        metavar="NAME|PATH",
-        help="bundled model or .tflite file (default %(default)s)",
-    )
-    bench.add_argument("--json", action="store_true", help="as JSON")
-
-
-def _check_replay(args: argparse.Namespace) -> None:
-    if "-" in args.files and args.rate is None:
-        say("replay -: raw PCM has no header: give --rate HZ (and --channels N)")
-        sys.exit(2)

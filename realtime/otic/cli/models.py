@@ -1,4 +1,4 @@
-"""``otic devices``, ``models`` and ``inspect``: print what there is."""
+"""``otic devices``, ``models`` and ``inspect``: show what is there."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import argparse
 import json
 from typing import Any
 
-from otic.model.bundle import Bundle, bundled_names, load_bundle
-from otic.model.classifier import Classifier
-from otic.model.sandbox import load_checked_bundle
-from otic.system.log import say
+from otic.cli.arguments import MODEL_HELP, Parser, add_json_option
+from otic.config.values import DEFAULT_MODEL
+from otic.errors import DeviceError
+
+
+def add_devices_options(parser: Parser) -> None:
+    """Add the options of ``otic devices``: it has none."""
+    parser.epilog = "example: otic devices"
 
 
 def devices(args: argparse.Namespace) -> int:
@@ -18,8 +22,7 @@ def devices(args: argparse.Namespace) -> int:
 
     found = input_devices()
     if not found:
-        say("no input device: plug in a microphone")
-        return 1
+        raise DeviceError("there is no input device: plug in a microphone")
     for device in found:
         mark = "*" if device["default"] else " "
         print(
@@ -33,28 +36,51 @@ def devices(args: argparse.Namespace) -> int:
     return 0
 
 
+def add_models_options(parser: Parser) -> None:
+    """Add the options of ``otic models``: it has none."""
+    parser.epilog = "example: otic models"
+
+
 def models(args: argparse.Namespace) -> int:
-    """List the bundled models."""
+    """List the bundled models, one a line."""
+    from otic.model.bundle import bundled_names, load_bundle
+
+    rows = [("", "model", "labels", "accuracy", "window", "size", "licence")]
     for name in bundled_names():
         bundle = load_bundle(name)
-        features = bundle.features
-        print(name)
-        print(f"  labels    {', '.join(bundle.labels)}")
-        print(f"  features  {_features_text(bundle)}")
-        print(
-            f"  window    {features.window_seconds:.3f} s, "
-            f"a score every {bundle.inference_hop_seconds:.3f} s"
+        accuracy = bundle.accuracy.get("clip_mean")
+        rows.append(
+            (
+                "*" if name == DEFAULT_MODEL else "",
+                name,
+                str(len(bundle.labels)),
+                "not measured" if accuracy is None else f"{accuracy:.1%}",
+                f"{bundle.features.window_seconds:.2f} s",
+                f"{len(bundle.model) / 1000:.0f} kB",
+                bundle.license.removeprefix("model: ").partition(";")[0],
+            )
         )
-        print(f"  accuracy  {_accuracy_text(bundle.accuracy)}")
-        print(f"  size      {len(bundle.model) / 1000:.0f} kB")
-        print(f"  licence   {bundle.license}")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{c:{n}}" for c, n in zip(row, widths, strict=True)).rstrip())
+    print("* default; 'otic inspect MODEL' shows its labels, features, accuracy and full licence")
     return 0
+
+
+def add_inspect_options(parser: Parser) -> None:
+    """Add the options of ``otic inspect``."""
+    parser.epilog = f"example: otic inspect {DEFAULT_MODEL} --json"
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_json_option(parser)
 
 
 def inspect(args: argparse.Namespace) -> int:
     """Print what a bundle holds."""
+    from otic.model.classifier import Classifier
+    from otic.model.sandbox import load_checked_bundle
+
     bundle = load_checked_bundle(args.model)
-    Classifier(bundle)  # says what is wrong where model and bundle data do not fit
+    Classifier(bundle)  # fails, and says why, where the model and the bundle's data do not fit
     values: dict[str, Any] = {
         **bundle.to_dict(),
         "labels": list(bundle.labels),
@@ -72,21 +98,6 @@ def inspect(args: argparse.Namespace) -> int:
     return 0
 
 
-def _features_text(bundle: Bundle) -> str:
-    p = bundle.features
-    return (
-        f"{p.looked_at}; sr {p.sr}, n_fft {p.n_fft}, "
-        f"hop_length {p.hop_length}, n_mels {p.n_mels}, top_db {p.top_db:g}"
-    )
-
-
-def _accuracy_text(accuracy: dict[str, Any]) -> str:
-    if "clip_mean" not in accuracy:
-        return str(accuracy.get("protocol", "not measured"))
-    spread = f" ± {accuracy['clip_sd']:.1%}" if len(accuracy["clip_by_fold"]) > 1 else ""
-    return f"{accuracy['clip_mean']:.1%}{spread} of clips ({accuracy['protocol']})"
-
-
 def _print_tree(values: dict[str, Any], indent: int = 0) -> None:
     for key, value in values.items():
         if isinstance(value, dict):
@@ -102,5 +113,5 @@ def _print_tree(values: dict[str, Any], indent: int = 0) -> None:
 
 
 def _item_text(item: Any) -> str:
-    """Of a list; YAMNet has labels with commas in them."""
+    """One item of a list; some labels of YAMNet contain commas."""
     return json.dumps(item, ensure_ascii=False) if "," in str(item) else str(item)

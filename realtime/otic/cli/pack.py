@@ -1,27 +1,32 @@
-"""``otic pack``: make any TFLite audio model a bundle."""
+"""``otic pack``: turn any TFLite audio model into a bundle."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from otic.cli.arguments import Parser, positive, whole
 from otic.errors import BundleError, UsageError
 from otic.features.params import MAX_WINDOW_SAMPLES
 from otic.model.archive import JSON, read_files, read_model
-from otic.model.bundle import Bundle
-from otic.packing.bundling import PackRequest, check_servable, make_bundle, prove, write
-from otic.packing.features import FeatureRequest
-from otic.packing.files import (
-    ModelMetadata,
-    read_attached_labels,
-    read_groups,
-    read_labels,
-    read_metadata,
-    read_numbers,
+from otic.model.interface import ACTIVATIONS, ORDERS
+from otic.packing.features import (
+    HOP_LENGTH,
+    INPUTS,
+    N_FFT,
+    N_MELS,
+    N_MFCC,
+    TOP_DB,
+    FeatureRequest,
 )
 from otic.packing.tflite_file import ModelFile, read_model_file
 from otic.system.log import say
+
+if TYPE_CHECKING:
+    from otic.model.bundle import Bundle
+    from otic.packing.bundling import PackRequest
+    from otic.packing.files import ModelMetadata
 
 DEFAULT_THRESHOLD = 0.5
 _SHOWN_GROUPS = 4
@@ -30,8 +35,174 @@ _TAKEN_OVER = (
 )
 
 
+def add_pack_options(parser: Parser) -> None:
+    """Add the options of ``otic pack``."""
+    parser.epilog = (
+        "example: otic pack yamnet.tflite --labels yamnet_class_map.csv --sr 16000 "
+        "--out my-yamnet.tflite"
+    )
+    parser.add_argument("model", metavar="MODEL.tflite", help="the model to pack")
+    parser.add_argument(
+        "--out", required=True, metavar="BUNDLE.tflite", help="the bundle to write, another file"
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="one label a line, in the order of the model's outputs, or a CSV file with a column "
+        "display_name (default: the labels in the model's metadata)",
+    )
+    parser.add_argument(
+        "--groups",
+        metavar="FILE.toml",
+        help='groups of labels, animals = ["Dog", "Cat"]; a group\'s score is its highest label\'s',
+    )
+    parser.add_argument(
+        "--threshold",
+        action="append",
+        type=threshold,
+        default=[],
+        metavar="X|LABEL=X",
+        help="score at which a label turns on, for all labels or for one; may be repeated "
+        f"(default {DEFAULT_THRESHOLD})",
+    )
+    parser.add_argument(
+        "--hop-seconds",
+        type=positive,
+        metavar="S",
+        help="time between two predictions (default: a quarter of the window, at most 1)",
+    )
+    _add_input_options(parser)
+    _add_output_options(parser)
+    about = parser.add_argument_group("description, stored in the bundle")
+    about.add_argument("--name", help="name of the bundle (default: its file's name)")
+    about.add_argument("--license", metavar="TEXT", help="the model's licence, and whom to credit")
+    about.add_argument(
+        "--accuracy-note", metavar="TEXT", help="how accurate the model is, and how measured"
+    )
+
+
+def _add_input_options(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "input",
+        "The defaults are librosa's: they fit a model whose features came from "
+        "librosa.feature.mfcc(y=y, sr=sr).",
+    )
+    group.add_argument(
+        "--sr", type=whole, metavar="HZ", help="sampling rate (default: from the metadata)"
+    )
+    group.add_argument(
+        "--input",
+        choices=INPUTS,
+        help="samples; a patch of log-mel bands or MFCCs; their means over the window; or several "
+        "statistics (default: waveform, where the input is one long row)",
+    )
+    group.add_argument(
+        "--statistics",
+        type=_names,
+        default=(),
+        metavar="NAME,…",
+        help="with --input statistics: mean, std, delta_mean, delta_rms",
+    )
+    window = group.add_mutually_exclusive_group()
+    window.add_argument(
+        "--window-seconds",
+        type=positive,
+        metavar="S",
+        help="length of audio in one prediction (default: from the model's input)",
+    )
+    window.add_argument("--window-samples", type=whole, metavar="N", help="the same, in samples")
+    group.add_argument("--n-fft", type=whole, metavar="N", help=f"(default {N_FFT})")
+    group.add_argument("--hop-length", type=whole, metavar="N", help=f"(default {HOP_LENGTH})")
+    group.add_argument(
+        "--n-mels",
+        type=whole,
+        metavar="N",
+        help=f"(default: from the model's input, else {N_MELS})",
+    )
+    group.add_argument(
+        "--n-mfcc",
+        type=whole,
+        metavar="N",
+        help=f"(default: from the model's input, else {N_MFCC})",
+    )
+    group.add_argument("--fmin", type=float, metavar="HZ", help="lowest mel band (default 0)")
+    group.add_argument(
+        "--fmax", type=positive, metavar="HZ", help="highest mel band (default sr / 2)"
+    )
+    group.add_argument(
+        "--top-db",
+        type=positive,
+        metavar="DB",
+        help=f"clamp log-mel this far below the window's peak (default {TOP_DB:g})",
+    )
+    group.add_argument(
+        "--center",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="pad each window with zeros at its edges, as librosa does by default",
+    )
+    group.add_argument(
+        "--order",
+        choices=[order.replace("_", "-") for order in ORDERS],
+        help="axes of a patch; librosa's arrays, [n_mfcc, frames], are bands-first",
+    )
+    group.add_argument(
+        "--relative-to-peak",
+        action="store_true",
+        help="log-mel relative to the window's peak, like power_to_db(S, ref=np.max)",
+    )
+    group.add_argument(
+        "--scale",
+        metavar="X|FILE",
+        help="multiply the features by a number, or by a file with one number for each (32768 "
+        "makes 16-bit samples; 1/s undoes a scaler's standard deviation s)",
+    )
+    group.add_argument(
+        "--offset", metavar="X|FILE", help="then add this (-m/s for a scaler's mean m)"
+    )
+
+
+def _add_output_options(parser: Parser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--output",
+        type=_index,
+        metavar="N",
+        help="index of the output with the scores, from 0 (default: the first that has a number "
+        "for each label)",
+    )
+    group.add_argument(
+        "--activation",
+        choices=ACTIVATIONS,
+        default="none",
+        help="turns logits into scores (default %(default)s)",
+    )
+
+
+def threshold(text: str) -> tuple[str, float]:
+    """``X`` or ``LABEL=X``: the label, empty for all, and the number."""
+    label, _, number = text.rpartition("=")
+    value = positive(number)
+    if value > 1.0:
+        raise argparse.ArgumentTypeError(f"'{text}' must be above 0 and at most 1")
+    return label, value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _index(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number from 0")
+    return int(text)
+
+
 def pack(args: argparse.Namespace) -> int:
-    """Read, check, try out, write; prints what was made."""
+    """Read, check, try and write; prints what the bundle holds."""
+    from otic.packing.bundling import check_servable, make_bundle, prove, write
+    from otic.packing.files import read_metadata
+
     if _same_file(Path(args.out), Path(args.model)):
         raise UsageError(f"--out {args.out} is the model itself: give the bundle another name")
     content = read_model(Path(args.model))
@@ -59,6 +230,9 @@ def _is_bundle(content: bytes) -> bool:
 def _request(
     args: argparse.Namespace, content: bytes, model: ModelFile, metadata: ModelMetadata
 ) -> PackRequest:
+    from otic.packing.bundling import PackRequest
+    from otic.packing.files import read_groups
+
     thresholds = dict(args.threshold)
     return PackRequest(
         origin=args.model,
@@ -80,6 +254,8 @@ def _request(
 
 
 def _labels(args: argparse.Namespace, content: bytes, metadata: ModelMetadata) -> tuple[str, ...]:
+    from otic.packing.files import read_attached_labels, read_labels
+
     if args.labels:
         source, labels = args.labels, read_labels(args.labels)
     else:
@@ -124,6 +300,8 @@ def _features(args: argparse.Namespace, metadata: ModelMetadata) -> FeatureReque
 
 
 def _interface(args: argparse.Namespace) -> dict[str, Any]:
+    from otic.packing.files import read_numbers
+
     values: dict[str, Any] = {
         "relative_to_peak": args.relative_to_peak,
         "activation": args.activation,

@@ -1,4 +1,4 @@
-"""``otic review``: what was marked, and a data set of it."""
+"""``otic review``: list marked events, or make a data set of them."""
 
 from __future__ import annotations
 
@@ -8,28 +8,74 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from otic.cli.arguments import Parser, add_json_option, positive
 from otic.config.load import load_settings
 from otic.errors import SinkError
-from otic.review.export import OTHER_FOLDER, Exported, export
-from otic.review.folder import MARKS, ReviewFolder, review_path
-from otic.review.mark import Mark
 from otic.system.log import say
+
+if TYPE_CHECKING:
+    from otic.review.export import Exported
+    from otic.review.folder import ReviewFolder
+    from otic.review.mark import Mark
 
 _HEADINGS = ("when", "source", "label", "verdict", "true label", "sound")
 _LEAST_LABELS, _LEAST_RECORDINGS = 2, 2
+_MIN_SECONDS = 2.5
+_DIRECTORY_HELP = (
+    "the review folder (default: $OTIC_REVIEW_DIRECTORY, else the service's state folder, "
+    "else the user's)"
+)
+
+
+def add_review_options(parser: Parser) -> None:
+    """Add the options of ``otic review list`` and ``otic review export``."""
+    parser.epilog = "example: otic review export --out marked"
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    listing = actions.add_parser(
+        "list", help="list the marked events", epilog="example: otic review list"
+    )
+    listing.add_argument("directory", nargs="?", metavar="DIR", help=_DIRECTORY_HELP)
+    add_json_option(listing, "print JSON, with everything that is known")
+    listing.set_defaults(do=list_marks)
+
+    exporting = actions.add_parser(
+        "export",
+        help="write a data set for 'otic train', grouped by recording",
+        epilog="example: otic review export --out marked",
+    )
+    exporting.add_argument("directory", nargs="?", metavar="DIR", help=_DIRECTORY_HELP)
+    exporting.add_argument(
+        "--out", required=True, metavar="DATASET", help="the folder to write, new or empty"
+    )
+    exporting.add_argument(
+        "--min-seconds",
+        type=positive,
+        default=_MIN_SECONDS,
+        metavar="SECONDS",
+        help="extend shorter clips with the sound around the event, then with silence, so that "
+        "a model's window fits (default %(default)s)",
+    )
+    exporting.set_defaults(do=export_marks)
+
+
+def review(args: argparse.Namespace) -> int:
+    """List marks or export them, as the action says."""
+    return int(args.do(args))
 
 
 def list_marks(args: argparse.Namespace) -> int:
     """``otic review list``: print the latest mark of each event."""
     folder = _folder(args.directory)
     marks = folder.marks()
-    heard = [mark.clip is not None and (folder.audio / mark.clip).is_file() for mark in marks]
+    recorded = [mark.clip is not None and (folder.audio / mark.clip).is_file() for mark in marks]
     if args.json:
-        values = [{**m.to_dict(), "sound": s} for m, s in zip(marks, heard, strict=True)]
+        values = [{**m.to_dict(), "sound": s} for m, s in zip(marks, recorded, strict=True)]
         print(json.dumps(values, indent=2))
         return 0
-    rows = [_row(mark, sound) for mark, sound in zip(marks, heard, strict=True)]
+    rows = [_row(mark, sound) for mark, sound in zip(marks, recorded, strict=True)]
     widths = [max(len(row[i]) for row in [_HEADINGS, *rows]) for i in range(len(_HEADINGS))]
     for row in [_HEADINGS, *rows]:
         print("  ".join(f"{cell:{n}}" for cell, n in zip(row, widths, strict=True)).rstrip())
@@ -38,6 +84,8 @@ def list_marks(args: argparse.Namespace) -> int:
 
 def export_marks(args: argparse.Namespace) -> int:
     """``otic review export``: write a data set, and print what it holds and what comes next."""
+    from otic.review.export import OTHER_FOLDER, export
+
     folder = _folder(args.directory)
     exported = export(folder.marks(), folder.audio, Path(args.out), args.min_seconds)
     for why, n in exported.left_out.items():
@@ -58,6 +106,8 @@ def export_marks(args: argparse.Namespace) -> int:
 
 def _folder(directory: str | None) -> ReviewFolder:
     """The folder that is named, else the one that is set, else the user's."""
+    from otic.review.folder import MARKS, ReviewFolder, review_path
+
     if directory is None:
         settings = load_settings(None, os.environ, {}, ())
         path = review_path(settings.review, os.environ)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from otic.cli.arguments import Parser
 from otic.system.log import say
 from otic.system.systemd import ServiceError, System, UnitState, unit_state
 
@@ -61,6 +62,24 @@ _SOME_CONFIG = """\
 #[web]
 #listen = "8080"               # a page for this machine; docs/dashboard.md says more
 """
+
+
+def add_service_options(parser: Parser) -> None:
+    """Add the options of ``otic service``."""
+    parser.epilog = "example: sudo otic service install"
+    parser.add_argument("action", choices=("install", "status", "uninstall"))
+    parser.add_argument(
+        "--config",
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help="the sensor's configuration (default %(default)s)",
+    )
+    parser.add_argument(
+        "--name", default=DEFAULT_NAME, help="name of the systemd unit (default %(default)s)"
+    )
+    parser.add_argument(
+        "--print", action="store_true", help="print the unit that install would write, and stop"
+    )
 
 
 def service(args: argparse.Namespace, system: System | None = None) -> int:

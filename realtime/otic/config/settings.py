@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from otic.config.values import LOG_CHOICES, LOG_DEFAULT, MAX_BLOCK, MICROPHONE_BLOCK
+
 
 def setting(
     default: Any,
@@ -186,16 +188,16 @@ class Settings:
 
     name: str | None = setting(None, "what to call this sensor (default: the machine's name)")
     model: str | None = setting(None, "bundled model or .tflite file", metavar="NAME|PATH")
-    log: tuple[str, ...] = setting(
-        ("scores", "events"), "what the JSON lines hold", choices=("scores", "events", "unknown")
-    )
+    log: tuple[str, ...] = setting(LOG_DEFAULT, "what the JSON lines contain", choices=LOG_CHOICES)
     thresholds: tuple[str, ...] = setting(
         (), "in place of the model's, by label: dog=0.5; 1 is never", metavar="LABEL=X"
     )
     silent_seconds: float = setting(
         30.0, "reopen a microphone that gives exact zeros for so long; 0: never", least=0.0
     )
-    block: int = setting(2048, "samples a read, at the model's rate", least=1, most=2**20)
+    block: int = setting(
+        MICROPHONE_BLOCK, "samples per read, at the model's rate", least=1, most=MAX_BLOCK
+    )
     inputs: tuple[InputSettings, ...] = (InputSettings(),)
     jsonl: JsonlSettings = JsonlSettings()
     csv: CsvSettings = CsvSettings()

@@ -11,6 +11,8 @@ DEFAULT_MODEL = "esc10-logmel-cnn"
 LOG_DEFAULT = ("scores", "events")
 LOG_CHOICES = (*LOG_DEFAULT, "unknown")
 MAX_BLOCK = 2**20  # samples a read
+# Samples a read by default: small where time matters, large where only throughput does.
+PACED_BLOCK, MICROPHONE_BLOCK, FAST_BLOCK = 1024, 2048, 16384
 MAX_WHOLE = 1_000_000  # of any count in a file: a damaged one must not ask for more
 
 

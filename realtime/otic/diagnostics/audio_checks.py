@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from otic.diagnostics.machine_checks import FAIL, OK, WARN, Finding, split_message
+from otic.system.findings import FAIL, OK, WARN, Finding, split_message
 from otic.system.machine import Board
 
 LEVEL_SECONDS = 3.0

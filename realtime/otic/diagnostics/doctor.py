@@ -5,67 +5,30 @@ Each check runs by itself, with a limit in time; one that fails to run is a find
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import sys
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
 
 from otic.config.load import load_settings
 from otic.config.settings import Settings
 from otic.config.values import DEFAULT_MODEL
 from otic.diagnostics.machine_checks import (
-    FAIL,
-    OK,
-    WARN,
-    Check,
-    Finding,
     cache_check,
     clock_check,
-    disk_check,
     libraries_check,
     model_check,
     power_check,
     processor_check,
     python_check,
-    split_message,
     temperature_check,
 )
 from otic.errors import OticError
+from otic.system.findings import FAIL, Check, Finding, disk_check, split_message
 from otic.system.machine import Board
 
 _MODEL_SECONDS = 600.0  # a small computer that compiles first
 _LEVEL_SECONDS = 60.0
-_COLOURS = {OK: "green", WARN: "yellow", FAIL: "bold red"}
-
-
-def doctor(args: argparse.Namespace) -> int:
-    """Look at everything; exit code 1 where something fails."""
-    board = Board()
-    settings, unread = _settings(getattr(args, "config", None), board)
-    checks = checks_of(
-        settings,
-        board,
-        device=getattr(args, "device", None),
-        audio=not getattr(args, "no_audio", False),
-    )
-    findings = [unread] if unread else []
-    show = _Shown(sys.stdout, quiet=args.json)
-    with show:
-        for finding in findings:
-            show.add(finding)
-        for finding in look(checks):
-            findings.append(finding)
-            show.add(finding)
-    passed = all(finding.result != FAIL for finding in findings)
-    if args.json:
-        report = {"passed": passed, "checks": [asdict(finding) for finding in findings]}
-        print(json.dumps(report, indent=2, ensure_ascii=False))
-    return 0 if passed else 1
 
 
 def checks_of(
@@ -148,14 +111,14 @@ def _level_check(device: str | None, channel: int | None) -> Check:
     return Check("level", lambda: level_check(device, channel), _LEVEL_SECONDS)
 
 
-def _settings(path: str | None, board: Board) -> tuple[Settings | None, Finding | None]:
-    """The configuration, or what is wrong with it."""
+def read_settings(path: str | None, board: Board) -> tuple[Settings | None, Finding | None]:
+    """The settings in a file, or what is wrong with it; neither without a file."""
     if path is None:
         return None, None
     try:
         return load_settings(path, board.environment), None
     except (OticError, OSError) as error:
-        remedy = "mend it there; docs/sensor.md has an example of each section"
+        remedy = "correct it there; docs/sensor.md has an example of each section"
         return None, Finding("configuration", FAIL, str(error), (remedy,))
 
 
@@ -165,56 +128,3 @@ def _state_folder(board: Board) -> Path:
     if given:
         return Path(given.split(":")[0])
     return Path("/var/lib") if os.geteuid() == 0 else Path.home()
-
-
-class _Shown:
-    """Findings as a person reads them, each as soon as it is known."""
-
-    def __init__(self, out: TextIO, quiet: bool) -> None:
-        self._out = out
-        self._quiet = quiet
-        self._pretty = out.isatty() and os.environ.get("TERM") != "dumb"
-        self._findings: list[Finding] = []
-
-    def __enter__(self) -> _Shown:
-        return self
-
-    def add(self, finding: Finding) -> None:
-        """Print it, or keep it for the table."""
-        self._findings.append(finding)
-        if self._quiet:
-            return
-        if self._pretty:
-            print(f"\r{len(self._findings)} checks …", end="", file=self._out, flush=True)
-        else:
-            print("\n".join(plain_lines(finding)), file=self._out, flush=True)
-
-    def __exit__(self, *_: object) -> None:
-        if self._pretty and not self._quiet:
-            from rich.console import Console
-
-            print("\r\033[K", end="", file=self._out)
-            Console(file=self._out).print(table(self._findings))
-
-
-def plain_lines(finding: Finding) -> list[str]:
-    """A line of what was found, and one for each remedy; never cut off."""
-    lines = [f"{finding.result:<4}  {finding.name:<16}  {finding.found}"]
-    if finding.result != OK:
-        lines += [f"{'':<4}  {'':<16}  -> {remedy}" for remedy in finding.remedies]
-    return lines
-
-
-def table(findings: Iterable[Finding]) -> object:
-    """The same as a table of rich; what is too long is folded, not cut off."""
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table("check", "result", "found, and what to do", box=None, pad_edge=False)
-    for finding in findings:
-        text = Text(finding.found, overflow="fold")
-        if finding.result != OK:
-            for remedy in finding.remedies:
-                text.append(f"\n→ {remedy}", style="cyan")
-        shown.add_row(Text(finding.name), Text(finding.result, _COLOURS[finding.result]), text)
-    return shown

@@ -7,55 +7,17 @@ Sound is in :mod:`otic.diagnostics.audio_checks`, receivers and folders in
 from __future__ import annotations
 
 import importlib
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
-from otic.errors import OticError
+from otic.system.findings import FAIL, OK, WARN, Finding
 from otic.system.machine import Board, conditions
-
-OK, WARN, FAIL = "ok", "warn", "fail"
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 HOT_CELSIUS = 75.0  # a Raspberry Pi slows down at 80, a 3B+ at 60
-LITTLE_MEGABYTES, HARDLY_ANY_MEGABYTES = 200.0, 20.0
 
 _LIBRARIES = ("numpy", "numba", "soundfile", "soxr", "rich")
 _64_BIT = ("x86_64", "amd64", "aarch64", "arm64")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found.
-
-    Attributes
-    ----------
-    name : str
-    result : str
-        ``ok``, ``warn`` (it runs, but not as it should) or ``fail``.
-    found : str
-        One line.
-    remedies : tuple of str
-        What to do, one a line; where not ok there is at least one.
-    """
-
-    name: str
-    result: str
-    found: str
-    remedies: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Check:
-    """Something to look at, for at most so many seconds."""
-
-    name: str
-    look: Callable[[], Finding]
-    limit_seconds: float = 10.0
 
 
 def python_check(board: Board) -> Finding:
@@ -215,40 +177,6 @@ def cache_check() -> Finding:
     return Finding(name, OK, f"kept in {folder}")
 
 
-def disk_check(folder: Path, name: str = "disk", needed_megabytes: float = 0.0) -> Finding:
-    """A folder (or what it would be made in) can be written and has space."""
-    place = folder
-    try:
-        while not place.exists() and place != place.parent:
-            place = place.parent
-    except PermissionError:  # the state of a service with a user of its own
-        remedy = "ask as root: sudo otic doctor --config …"
-        return Finding(name, WARN, f"{folder} can't be looked at by this user", (remedy,))
-    if not place.is_dir():
-        return Finding(name, FAIL, f"{place} is no folder", (f"name another than {folder}",))
-    if not os.access(place, os.W_OK):
-        return Finding(
-            name,
-            FAIL,
-            f"{place} can't be written by this user",
-            (f"sudo install -d -o $USER {folder}", "or ask as the user that otic runs as"),
-        )
-    try:
-        with tempfile.TemporaryFile(dir=place) as file:  # root passes os.access on a read-only disk
-            file.write(b"otic")
-    except OSError as error:
-        remedy = "free space, or mount it for writing: see 'findmnt' and 'df'"
-        return Finding(name, FAIL, f"{place} can't be written: {error.strerror}", (remedy,))
-    free = shutil.disk_usage(place).free / 1e6
-    found = f"{free:.0f} MB free in {place}"
-    if free < HARDLY_ANY_MEGABYTES:
-        return Finding(name, FAIL, found, ("free space: 'du -xh / | sort -h | tail' shows where",))
-    if free < max(LITTLE_MEGABYTES, needed_megabytes):
-        wanted = max(LITTLE_MEGABYTES, needed_megabytes)
-        return Finding(name, WARN, found, (f"free space: {wanted:.0f} MB may be needed",))
-    return Finding(name, OK, found)
-
-
 def clock_check(board: Board) -> Finding:
     """The time of day is right, so that events can be told by it."""
     synchronised = board.clock_is_synchronised
@@ -284,12 +212,6 @@ def model_check(model: str) -> Finding:
         found = f"{bundle.name}: " + "; ".join(f"{proof.name}: {proof.text}" for proof in bad)
         return Finding("model", FAIL, found, (f"'otic verify {model}' has the details",))
     return Finding("model", OK, f"{bundle.name} gives what it promises")
-
-
-def split_message(error: OticError) -> tuple[str, tuple[str, ...]]:
-    """What an error says is wrong, and what it says to do."""
-    found, _, remedy = " ".join(str(error).split()).rpartition(": ")
-    return (found, (remedy,)) if found else (remedy, ())
 
 
 def _line(error: BaseException) -> str:

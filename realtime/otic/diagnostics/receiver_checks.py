@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from otic.config.settings import Settings
-from otic.diagnostics.machine_checks import FAIL, OK, WARN, Check, Finding, disk_check
+from otic.system.findings import FAIL, OK, WARN, Check, Finding, disk_check
 
 CONNECT_SECONDS = 3.0
 _LIMIT_SECONDS = 3 * CONNECT_SECONDS  # to look the name up, to connect, to agree on TLS

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from otic.audio.soundscape import synthesise
+from otic.audio.sources import ArraySource, FileSource
+from otic.errors import SourceError
 from otic.features.frontend import Frontend
 from otic.features.params import LOG_MEL, MFCC, FeatureParams
 from otic.features.reference import reference_features
@@ -15,7 +20,10 @@ from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
 from otic.model.golden import golden_sound, kept_features
 from otic.pipeline import Pipeline
-from otic.types import Item
+from otic.sinks.jsonl import JsonlSink
+from otic.streaming.runner import Runner
+from otic.streaming.control import Stop
+from otic.types import Item, Lost
 
 FEATURE_LIMIT = 5e-4
 """Largest difference of any feature from the float64 batch result.
@@ -45,11 +53,15 @@ _OF_FRAMES = {LOG_MEL: "log-mel frames", MFCC: "MFCCs of single frames"}
 
 _WINDOWS = 200  # compared with the batch result, evenly spaced over the audio
 _BLOCKS = (17, 512, 65536)
-_SHORT_SECONDS = 2.0  # of audio behind the first window, for blocks of one sample
+_SHORT_SECONDS = 2.0  # of audio after the first window, for blocks of one sample
+_MAX_SECONDS = 600.0  # read from a file
+_MIN_HOPS = 20  # inference hops after the first window, for a model with a long one
+_REPLAY_BLOCKS = (512, 16384)
+_BOTH = frozenset({"scores", "events"})
 
 
 @dataclass(frozen=True)
-class Check:
+class Proof:
     """One proof's outcome.
 
     Attributes
@@ -66,11 +78,57 @@ class Check:
     text: str
 
 
-def check_golden_cases(bundle: Bundle) -> Check:
+def verify_bundle(bundle: Bundle, y: NDArray[np.float32]) -> list[Proof]:
+    """All proofs of one model, on mono samples at its rate."""
+    return [
+        check_streaming_is_batch(bundle, y),
+        check_block_sizes(bundle, y),
+        check_replay(bundle, y),
+        check_golden_cases(bundle),
+    ]
+
+
+def audio_for(bundle: Bundle, path: str | None = None) -> tuple[NDArray[np.float32], str]:
+    """The samples to verify a model with, and what they are called.
+
+    Raises
+    ------
+    SourceError
+        If the file can't be read, has damaged samples, or is shorter than the window.
+    """
+    sr = bundle.features.sr
+    if path is None:
+        enough = bundle.features.window_samples + _MIN_HOPS * bundle.inference_hop_samples
+        sound = synthesise(sr)[0]
+        return np.resize(sound, max(len(sound), enough)), "a synthetic soundscape"
+    blocks: list[NDArray[np.float32]] = []
+    source = FileSource(path, sr, 65536)
+    try:
+        for chunk in source.chunks():
+            if isinstance(chunk, Lost):
+                raise SourceError(
+                    f"'{path}' has samples that are not audio (NaN or too large): give another file"
+                )
+            if chunk is not None:
+                blocks.append(chunk)
+            if sum(map(len, blocks)) >= _MAX_SECONDS * sr:
+                break
+    finally:
+        source.close()
+    y = np.concatenate([np.zeros(0, np.float32), *blocks])[: int(_MAX_SECONDS * sr)]
+    if len(y) < bundle.features.window_samples:
+        raise SourceError(
+            f"'{path}' has {len(y)} samples at {sr} Hz: at least the model's window of "
+            f"{bundle.features.window_samples} is needed"
+        )
+    return y, path
+
+
+def check_golden_cases(bundle: Bundle) -> Proof:
     """The bundle's golden sounds still give its golden features and scores."""
     name = "golden cases"
     if not bundle.golden:
-        return Check(
+        return Proof(
             name, None, "the model file has none: it was not made by 'otic train' of today"
         )
     p, classifier = bundle.features, Classifier(bundle)
@@ -85,7 +143,7 @@ def check_golden_cases(bundle: Bundle) -> Check:
         kept, weights = kept_features(features), kept_features(_weights(p))
         off_features = max(off_features, _difference(kept, np.array(case.features), weights))
         off_scores = max(off_scores, _difference(scores, np.array(case.scores)))
-    return Check(
+    return Proof(
         name,
         off_features <= FEATURE_LIMIT and off_scores <= score_limit,
         f"{len(bundle.golden)} sounds: features within {off_features:.1e} "
@@ -94,7 +152,7 @@ def check_golden_cases(bundle: Bundle) -> Check:
     )
 
 
-def check_streaming_is_batch(bundle: Bundle, y: NDArray[np.float32]) -> Check:
+def check_streaming_is_batch(bundle: Bundle, y: NDArray[np.float32]) -> Proof:
     """Windows of the stream have the features that float64 NumPy gives for them alone."""
     p, hop = bundle.features, bundle.inference_hop_samples
     frontend = Frontend(p)
@@ -120,10 +178,10 @@ def check_streaming_is_batch(bundle: Bundle, y: NDArray[np.float32]) -> Check:
     )
     if blurred:
         text += f"; more in {blurred} with sounds that float32 can't tell from rounding"
-    return Check("streaming = batch", passed, text + ")")
+    return Proof("streaming = batch", passed, text + ")")
 
 
-def check_block_sizes(bundle: Bundle, y: NDArray[np.float32]) -> Check:
+def check_block_sizes(bundle: Bundle, y: NDArray[np.float32]) -> Proof:
     """The same scores and events, bit for bit, however the stream is cut."""
     whole = _items(bundle, [y])
     rng = np.random.default_rng(0)
@@ -139,8 +197,33 @@ def check_block_sizes(bundle: Bundle, y: NDArray[np.float32]) -> Check:
         different.insert(0, "1")
     tried = f"blocks of 1, {', '.join(map(str, _BLOCKS))} and random sizes"
     if different:
-        return Check("block sizes", False, f"{tried}: different at {', '.join(different)}")
-    return Check("block sizes", True, f"{tried}: the same {len(whole)} items, bit for bit")
+        return Proof("block sizes", False, f"{tried}: different at {', '.join(different)}")
+    return Proof("block sizes", True, f"{tried}: the same {len(whole)} items, bit for bit")
+
+
+def check_replay(bundle: Bundle, y: NDArray[np.float32]) -> Proof:
+    """Check that the log of a replay has the same bytes at every block size."""
+    logs = [_replay(bundle, y, block) for block in _REPLAY_BLOCKS]
+    same = logs[0] == logs[1]
+    return Proof(
+        "replay",
+        same,
+        f"{'the same log, byte for byte,' if same else 'different logs'} "
+        f"at blocks of {' and '.join(map(str, _REPLAY_BLOCKS))}",
+    )
+
+
+def _replay(bundle: Bundle, y: NDArray[np.float32], block: int) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log.jsonl"
+        runner, sink = Runner(bundle), JsonlSink(str(log), _BOTH)
+        source = ArraySource("audio", y, bundle.features.sr, block)
+        try:
+            runner.run([(source, runner.monitor(source))], [sink], Stop(), speed=None)
+        finally:
+            source.close()
+            sink.close()
+        return log.read_bytes()
 
 
 def _items(bundle: Bundle, blocks: Iterable[NDArray[np.float32]]) -> list[Item]:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from otic.cli.arguments import Parser, add_json_option, whole
 from otic.system.log import say
+from otic_training.cli.options import (
+    add_dataset_options,
+    add_recipe_options,
+    add_report_option,
+)
 from otic_training.data.cache import Store, default_store
 from otic_training.data.dataset import Dataset
 from otic_training.data.negatives import OTHER_FOLD
@@ -33,6 +39,31 @@ from otic_training.scoring.protocols import (
 
 if TYPE_CHECKING:
     from otic_training.fitting.prepare import Prepared
+
+
+def add_crossval_options(parser: Parser) -> None:
+    """Add the options of ``otic crossval``."""
+    parser.epilog = "example: otic crossval ESC-50-master --preset mfcc-mlp"
+    add_dataset_options(parser)
+    add_recipe_options(parser)
+    parser.add_argument(
+        "--seeds", type=whole, default=1, metavar="N", help="repeat with N seeds (default 1)"
+    )
+    parser.add_argument(
+        "--int8", action="store_true", help="also measure the version with 8-bit weights"
+    )
+    parser.add_argument(
+        "--models",
+        metavar="DIR",
+        help="keep the models; fold-1.tflite is the one that was not trained on fold 1",
+    )
+    parser.add_argument(
+        "--show-leak",
+        action="store_true",
+        help="also show the figure of a random split, which leaks",
+    )
+    add_report_option(parser)
+    add_json_option(parser)
 
 
 def crossval(args: argparse.Namespace) -> int:

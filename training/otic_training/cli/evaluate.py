@@ -10,11 +10,13 @@ import json
 
 import numpy as np
 
+from otic.cli.arguments import MODEL_HELP, Parser, add_json_option, decibel_range, seed
 from otic.errors import OticError, UsageError
 from otic.model.bundle import Bundle, load_bundle
 from otic.pipeline import Pipeline
 from otic.system.log import say
 from otic.types import Scores
+from otic_training.cli.options import add_dataset_options, add_report_option
 from otic_training.cli.progress import progress
 from otic_training.data.dataset import Clip, Dataset, DatasetError, same_data
 from otic_training.data.windows import MIN_ACTIVE_SHARE, active_part, read_clip
@@ -24,6 +26,62 @@ from otic_training.reports.page import report_folder
 from otic_training.reports.report import Report
 from otic_training.scoring.metrics import Tested, figures
 from otic_training.scoring.streaming import evaluate_streaming
+
+
+def add_evaluate_options(parser: Parser) -> None:
+    """Add the options of ``otic evaluate``."""
+    parser.epilog = "example: otic evaluate my.tflite ESC-50-master --folds 5 --report my-report"
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_dataset_options(parser)
+    parser.add_argument(
+        "--folds",
+        metavar="N,…",
+        help="folds to test on (default: those the model was not trained on)",
+    )
+    parser.add_argument(
+        "--streaming",
+        action="store_true",
+        help="score events on soundscapes mixed from those clips",
+    )
+    parser.add_argument(
+        "--background",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="with --streaming: recordings, or folders of them, of what a place sounds like; "
+        "events in them are false alarms (default: synthetic noise)",
+    )
+    parser.add_argument(
+        "--alarms",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="with --streaming: recordings without any of the sounds, or folders of them, with a "
+        "clips.csv or without: counts false alarms by kind, prints F1 over alarms per hour",
+    )
+    parser.add_argument(
+        "--unknown",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="with --streaming: sounds with none of the labels, which should be rejected",
+    )
+    parser.add_argument(
+        "--snr",
+        type=decibel_range,
+        default=(0.0, 20.0),
+        metavar="LOW,HIGH",
+        help="with --streaming: how much louder the sounds are than the background, in dB "
+        "(default 0,20; write --snr=-5,10 where the first number is negative)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=seed,
+        default=0,
+        help="with --streaming: seed of the soundscapes (default 0)",
+    )
+    add_report_option(parser)
+    add_json_option(parser)
 
 
 def evaluate(args: argparse.Namespace) -> int:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from otic.cli.arguments import Parser
 from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import say, silence_native_stderr
+from otic_training.cli.options import add_dataset_options
 from otic_training.cli.progress import progress
 from otic_training.data.dataset import Clip, Dataset, DatasetError
 from otic_training.data.layouts import load_dataset
@@ -52,6 +54,15 @@ class Unreadable:
 
     clip: Clip
     reason: str
+
+
+def add_explore_options(parser: Parser) -> None:
+    """Add the options of ``otic explore``."""
+    parser.epilog = "example: otic explore ESC-50-master --subset esc10 --report esc10-report"
+    add_dataset_options(parser)
+    parser.add_argument(
+        "--report", required=True, metavar="DIR", help="folder for the page, index.html"
+    )
 
 
 def explore(args: argparse.Namespace) -> int:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from otic.cli.arguments import Parser, add_json_option, whole
 from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import say
+from otic_training.cli.options import add_dataset_options, add_recipe_options
 from otic_training.data.cache import default_store, key_of
 from otic_training.data.windows import Passes
 from otic_training.fitting.requests import begin, listed, load_tensorflow, some_folds
@@ -27,6 +29,28 @@ if TYPE_CHECKING:
     import optuna
 
 _MIN_FOLDS = 3
+
+
+def add_search_options(parser: Parser) -> None:
+    """Add the options of ``otic search``."""
+    parser.epilog = (
+        "example: otic search ESC-50-master --preset mfcc-mlp --test-folds 5 --study esc.db"
+    )
+    add_dataset_options(parser)
+    add_recipe_options(parser)
+    parser.add_argument(
+        "--test-folds", metavar="N,…", help="folds that are never read (default: the last)"
+    )
+    parser.add_argument(
+        "--trials", type=whole, default=20, metavar="N", help="number of trials (default 20)"
+    )
+    parser.add_argument(
+        "--study",
+        default="otic-search.db",
+        metavar="FILE",
+        help="file with the trials; an existing one is continued (default %(default)s)",
+    )
+    add_json_option(parser)
 
 
 def search(args: argparse.Namespace) -> int:

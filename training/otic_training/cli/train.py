@@ -9,14 +9,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otic.cli.arguments import Parser
 from otic.errors import OticError
 from otic.system.log import say
+from otic_training.cli.options import (
+    add_dataset_options,
+    add_recipe_options,
+    add_report_option,
+)
 from otic_training.data.cache import Store, default_store
 from otic_training.fitting.requests import begin, listed, load_tensorflow, some_folds
 from otic_training.networks.presets import Preset
 from otic_training.reports.card import int8_path, write_card
 from otic_training.reports.page import report_folder
-from otic_training.reports.tracker import start_tracker
+from otic_training.reports.tracker import TRACKERS, start_tracker
 from otic_training.scoring.metrics import Tested, accuracy_line, figures
 from otic_training.scoring.protocols import (
     INT8,
@@ -32,6 +38,39 @@ from otic_training.scoring.protocols import (
 
 if TYPE_CHECKING:
     from otic_training.fitting.prepare import Prepared
+
+
+def add_train_options(parser: Parser) -> None:
+    """Add the options of ``otic train``."""
+    parser.epilog = "example: otic train ESC-50-master --preset mfcc-mlp --out my.tflite"
+    add_dataset_options(parser)
+    add_recipe_options(parser)
+    parser.add_argument(
+        "--out",
+        metavar="MODEL.tflite",
+        help="the bundle to write (default: DATASET-PRESET.tflite in the current folder)",
+    )
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="also write it with 8-bit weights, as MODEL-int8.tflite",
+    )
+    parser.add_argument(
+        "--test-folds",
+        metavar="N,…|none",
+        help="folds to hold out and test on (default: the last); none: train on all folds, "
+        "after a cross-validation that measures the preset",
+    )
+    parser.add_argument(
+        "--card", metavar="FILE.md", help="write a model card (with --test-folds none)"
+    )
+    add_report_option(parser)
+    parser.add_argument(
+        "--tracker",
+        choices=TRACKERS,
+        default=TRACKERS[1],
+        help="records figures, pictures and sounds of the run (default %(default)s, in runs/)",
+    )
 
 
 def train(args: argparse.Namespace) -> int:

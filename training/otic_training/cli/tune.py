@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import otic_models
+from otic.cli.arguments import MODEL_HELP, Parser, add_json_option, positive, seed
 from otic.detection.thresholds import DecisionParams
 from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle, save_bundle
 from otic.model.classifier import Classifier
 from otic.system.log import say
 from otic_training.cli.evaluate import folds_to_test
+from otic_training.cli.options import add_grouping_options
 from otic_training.data.sound_tables import audio_below
 from otic_training.data.soundscapes import as_sound, mix
 from otic_training.fitting.requests import listed, read_dataset
@@ -37,6 +39,47 @@ BUDGETS = (60.0, 20.0, 6.0, 2.0, 1.0, 0.5, 0.125, 1.0 / 24.0)
 
 _ENOUGH_SECONDS = 600.0
 _SNR_DB = (0.0, 20.0)
+
+
+def add_tune_options(parser: Parser) -> None:
+    """Add the options of ``otic tune``."""
+    parser.epilog = (
+        "example: otic tune esc10-logmel-cnn --background room.wav --budget 0.125 --out room.tflite"
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "--background",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="recordings, or folders of them, without any of the sounds; an hour is good",
+    )
+    parser.add_argument(
+        "--budget",
+        type=positive,
+        default=0.125,
+        metavar="PER_HOUR",
+        help="false alarms per hour, of all labels together (default 0.125: one in 8 hours)",
+    )
+    parser.add_argument(
+        "--dataset",
+        metavar="DATASET",
+        help="labelled sounds, to see the recall that a budget costs",
+    )
+    parser.add_argument(
+        "--folds",
+        metavar="N,…",
+        help="folds of that data set to use (default: those the model was not trained on)",
+    )
+    add_grouping_options(parser)
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the soundscapes (default 0)")
+    parser.add_argument(
+        "--out", metavar="MODEL.tflite", help="the bundle to write (default: MODEL-tuned.tflite)"
+    )
+    parser.add_argument(
+        "--report", metavar="DIR", help="write a page with the curves into this folder"
+    )
+    add_json_option(parser)
 
 
 def tune(args: argparse.Namespace) -> int:

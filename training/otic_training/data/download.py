@@ -16,7 +16,6 @@ can't). A data set gets its name once it is whole and checked.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib
 import os
@@ -105,10 +104,15 @@ ORIGINALS = {
 }
 
 
-def download(args: argparse.Namespace) -> int:
-    """Fetch, check and unpack a data set, and print its folder."""
-    original = ORIGINALS[args.dataset]
-    to = Path(args.to)
+def download(name: str, to: Path) -> Path:
+    """Fetch, check and unpack one of :data:`ORIGINALS`; returns its folder.
+
+    Raises
+    ------
+    OticError
+        If the folder is there but incomplete, or the download fails a check.
+    """
+    original = ORIGINALS[name]
     folder = to / original.folder
     if folder.exists():
         problem = _problem(original, folder)
@@ -127,8 +131,7 @@ def download(args: argparse.Namespace) -> int:
         archive.unlink()
         say(f"unpacked and checked {original.clips} clips; deleted '{archive}'")
     _say_what_training_finds(folder)
-    print(folder)
-    return 0
+    return folder
 
 
 def content_hash(folder: Path, metadata: str) -> str:

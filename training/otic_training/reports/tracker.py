@@ -27,6 +27,7 @@ from otic_training.scoring.metrics import Tested, reliability
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TRACKERS = ("none", "tensorboard", "comet")
 RUNS = Path("runs")
 _HEARD_SECONDS = 5
 _SR = 22050

@@ -1,0 +1,100 @@
+"""``otic bench``: what otic costs on this machine, as a table or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from otic.cli.arguments import Parser, add_json_option
+from otic.config.values import DEFAULT_MODEL
+from otic.system.log import say
+
+
+def add_bench_options(parser: Parser) -> None:
+    """Add the options of ``otic bench``."""
+    parser.epilog = "example: otic bench --json"
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME|PATH",
+        help="bundled model or .tflite file (default %(default)s)",
+    )
+    add_json_option(parser)
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Measure for half a minute and print the figures."""
+    from otic.diagnostics.bench import measure
+    from otic.features.kernels.jit import cache_problem
+    from otic.model.sandbox import load_checked_bundle
+
+    bundle = load_checked_bundle(args.model)
+    say("measuring for half a minute or more: leave the machine alone")
+    figures = measure(bundle, args.model)
+    if problem := cache_problem():
+        say(problem)
+    if args.json:
+        print(json.dumps(figures, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(report(figures)))
+    return 0
+
+
+def report(figures: dict[str, Any]) -> list[str]:
+    """The figures of :func:`otic.diagnostics.bench.measure`, as lines of a table."""
+    machine, p = figures["machine"], figures["features"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    stages, start = figures["stages_us"], figures["start"]
+    pipeline = figures["pipeline"]
+    return [
+        f"{figures['model']}: n_fft {p['n_fft']}, hop_length {p['hop_length']}, "
+        f"n_mels {p['n_mels']}, n_mfcc {p['n_mfcc']} at {p['sr']} Hz",
+        f"{machine['board'] or machine['processor']}, {machine['cores']} cores, "
+        f"{machine['system']} ({machine['numba_target']}); {versions}",
+        "",
+        "front end         µs a hop   µs a call: p50      p99    p99.9      max   deadline   late",
+        *(_push_line(row) for row in figures["push"]),
+        "  (a call that is timed alone includes 0.05 µs for looking at the clock)",
+        "stages, µs        " + ", ".join(f"{name} {us:.2f}" for name, us in stages.items()),
+        "",
+        "an inference                µs: p50      p99    p99.9      max",
+        _percentile_line("features of the window", figures["inference"]["features_us"]),
+        _percentile_line("model", figures["inference"]["model_us"]),
+        _percentile_line("decision", figures["decision"]["decision_us"])
+        + f"  {figures['decision']['share']:.1%} of the pipeline's time",
+        "",
+        f"pipeline          {pipeline['real_time_factor']:.0f} × real time in blocks of 1024: one "
+        f"core, if it did nothing else, would carry {pipeline['streams_a_core']} streams",
+        f"start             {start['warm_seconds']:.2f} s to the first scores; "
+        f"{start['cold_seconds']:.1f} s the first time, while kernels are compiled",
+        f"memory            {start['peak_megabytes']:.0f} MB at most; "
+        f"{start['cold_peak_megabytes']:.0f} MB the first time",
+        *_health_lines(figures["health"]),
+    ]
+
+
+def _push_line(row: dict[str, Any]) -> str:
+    name = f"{row['hops_a_call']} hop{'s' if row['hops_a_call'] > 1 else ''} a call"
+    cells = "".join(f"{value:9.2f}" for value in row["call_us"].values())
+    return (
+        f"  {name:<15} {row['hop_us']:9.2f}  {'':6}{cells}"
+        f"  {row['deadline_us']:9.0f}  {row['late_calls']:5d}"
+    )
+
+
+def _percentile_line(name: str, percentiles: dict[str, float]) -> str:
+    return f"  {name:<24}" + "".join(f"{value:9.2f}" for value in percentiles.values())
+
+
+def _health_lines(health: dict[str, dict[str, Any]]) -> list[str]:
+    lines = []
+    before, after = health["before"], health["after"]
+    if after["temperature_celsius"] is not None:
+        lines.append(
+            f"temperature       {before['temperature_celsius']:.0f} °C before, "
+            f"{after['temperature_celsius']:.0f} °C after"
+        )
+    if after["throttling"] is not None:
+        lines.append(f"throttling        {', '.join(after['throttling']) or 'none'}")
+    return lines

@@ -1,0 +1,86 @@
+"""What ``otic doctor`` finds: a check, and its finding. Receivers bring checks of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from otic.errors import OticError
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+
+_LITTLE_MEGABYTES, _HARDLY_ANY_MEGABYTES = 200.0, 20.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    Attributes
+    ----------
+    name : str
+    result : str
+        ``ok``, ``warn`` (it works, but not as it should) or ``fail``.
+    found : str
+        One line.
+    remedies : tuple of str
+        What to do, one step each; at least one unless the result is ``ok``.
+    """
+
+    name: str
+    result: str
+    found: str
+    remedies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something to look at; ``limit_seconds`` is how long that may take."""
+
+    name: str
+    look: Callable[[], Finding]
+    limit_seconds: float = 10.0
+
+
+def split_message(error: OticError) -> tuple[str, tuple[str, ...]]:
+    """Split an error's message into what is wrong and what to do."""
+    found, _, remedy = " ".join(str(error).split()).rpartition(": ")
+    return (found, (remedy,)) if found else (remedy, ())
+
+
+def disk_check(folder: Path, name: str = "disk", needed_megabytes: float = 0.0) -> Finding:
+    """Check that a folder, or the one it would be made in, is writable and has space."""
+    place = folder
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+    except PermissionError:  # the state of a service with a user of its own
+        remedy = "ask as root: sudo otic doctor --config …"
+        return Finding(name, WARN, f"{folder} can't be looked at by this user", (remedy,))
+    if not place.is_dir():
+        return Finding(name, FAIL, f"{place} is no folder", (f"name another than {folder}",))
+    if not os.access(place, os.W_OK):
+        return Finding(
+            name,
+            FAIL,
+            f"{place} can't be written by this user",
+            (f"sudo install -d -o $USER {folder}", "or ask as the user that otic runs as"),
+        )
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:  # root passes os.access on a read-only disk
+            file.write(b"otic")
+    except OSError as error:
+        remedy = "free space, or mount it for writing: see 'findmnt' and 'df'"
+        return Finding(name, FAIL, f"{place} can't be written: {error.strerror}", (remedy,))
+    free = shutil.disk_usage(place).free / 1e6
+    found = f"{free:.0f} MB free in {place}"
+    if free < _HARDLY_ANY_MEGABYTES:
+        return Finding(name, FAIL, found, ("free space: 'du -xh / | sort -h | tail' shows where",))
+    if free < max(_LITTLE_MEGABYTES, needed_megabytes):
+        wanted = max(_LITTLE_MEGABYTES, needed_megabytes)
+        return Finding(name, WARN, found, (f"free space: {wanted:.0f} MB may be needed",))
+    return Finding(name, OK, found)

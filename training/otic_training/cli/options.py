@@ -1,0 +1,69 @@
+"""The options that several training commands share."""
+
+from __future__ import annotations
+
+from otic.cli.arguments import Parser, seed, whole
+from otic_training.networks.presets import PRESETS
+
+_NAMES = tuple(preset.name for preset in PRESETS)
+
+
+def add_dataset_options(parser: Parser) -> None:
+    """Add the data set, and how its clips are grouped."""
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        help="folder laid out like UrbanSound8K or ESC-50, or with one folder per class",
+    )
+    add_grouping_options(parser)
+
+
+def add_grouping_options(parser: Parser) -> None:
+    """Add ``--group-regex`` and ``--subset``."""
+    parser.add_argument(
+        "--group-regex",
+        metavar="REGEX",
+        help="for class folders: the part of a file's name that identifies its recording; "
+        "clips of one recording share a fold",
+    )
+    parser.add_argument(
+        "--subset", choices=["esc10"], help="use only the clips of ESC-50 that form ESC-10"
+    )
+
+
+def add_recipe_options(parser: Parser) -> None:
+    """Add the preset, and what may replace or complete parts of it."""
+    parser.add_argument(
+        "--preset",
+        default=_NAMES[0],
+        metavar="PRESET",
+        help=f"{', '.join(_NAMES)} (default %(default)s)",
+    )
+    parser.add_argument(
+        "--teacher",
+        metavar="FILE",
+        help="also learn from this model: YAMNet as TFLite (for logmel-cnn and tiny)",
+    )
+    parser.add_argument(
+        "--base",
+        metavar="MODEL.tflite",
+        help="the model to put a head on: YAMNet as TFLite, or a bundle (for yamnet-head)",
+    )
+    parser.add_argument(
+        "--other",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="recordings, or folders of them, with none of the labels, to be trained as negatives",
+    )
+    parser.add_argument("--epochs", type=whole, help="number of epochs (default: the preset's)")
+    parser.add_argument(
+        "--seed", type=seed, default=0, help="seed of everything random (default 0)"
+    )
+
+
+def add_report_option(parser: Parser) -> None:
+    """Add ``--report``."""
+    parser.add_argument(
+        "--report", metavar="DIR", help="write a report into this folder: index.html, report.json"
+    )
