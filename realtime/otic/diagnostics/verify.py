@@ -21,8 +21,8 @@ from otic.model.classifier import Classifier
 from otic.model.golden import golden_sound, kept_features
 from otic.pipeline import Pipeline
 from otic.sinks.jsonl import JsonlSink
-from otic.streaming.runner import Runner
 from otic.streaming.control import Stop
+from otic.streaming.runner import Runner
 from otic.types import Item, Lost
 
 FEATURE_LIMIT = 5e-4
