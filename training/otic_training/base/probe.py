@@ -1,0 +1,386 @@
+"""A quick look at how well a base hears: a small head on its frames, fold 5 of ESC-10 held out.
+
+For validation while a base is trained, not for what is shipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otic_training.base import features
+from otic_training.base.distil import STEPS, Plan, Trainer
+from otic_training.data import sounds as banks
+from otic_training.data.scenes import Mixer, Scene, Sound, step_targets
+from otic_training.data.sounds import BAND_SR, LABELS
+
+F32 = NDArray[np.float32]
+
+TEST_FOLD = "5"
+HELD_OUT_SHARE = 5
+"""Every so manyth recording of the other sounds is for counting alarms."""
+HIDDEN, DROP, EPOCHS, BATCH = 128, 0.2, 12, 96
+TAUS = (1.0, 4.0)
+URBAN_BEDS = ("air_conditioner", "engine_idling", "street_music", "children_playing")
+STREAM_STEPS = 900
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A test stream: samples, and the events in it as (label, onset, offset) in seconds."""
+
+    kind: str
+    y: F32
+    truths: tuple[tuple[int, float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """How to get frames from samples.
+
+    Attributes
+    ----------
+    frames : callable
+        float32 [n] at 22 050 Hz -> float32 [n_steps, width].
+    of_log_mel : callable, optional
+        The same from log-mel frames.
+    step, first : float
+        Seconds between frames, and what the first is about.
+    """
+
+    frames: Callable[[F32], F32]
+    step: float
+    first: float
+    of_log_mel: Callable[[F32], F32] | None = None
+
+
+def base_hearing(state: Path, plan: Plan, teacher: Path) -> Hearing:
+    """Frames of a base that is being trained: its running mean."""
+    import tensorflow as tf
+
+    from otic_training.base.student import Memory
+
+    trainer = Trainer(plan, teacher)
+    trainer.load(state)
+    trainer.use_mean()
+    student, shape = trainer.student, trainer.student.shape
+    print(f"step {trainer.step}", flush=True)
+    run: Any = tf.function(lambda mel: student(mel, Memory()))
+
+    def frames(y: F32) -> F32:
+        steps = STEPS if len(y) < features.n_samples(STEPS + 1, shape.hops) else STREAM_STEPS
+        n = features.n_samples(steps, shape.hops)
+        y = np.pad(y[:n], (0, max(0, n - len(y))))
+        return of_log_mel(features.LogMel(features.n_hops(steps, shape.hops))(y))
+
+    def of_log_mel(mel: F32) -> F32:
+        out: F32 = run(tf.constant(mel[None]))[0].numpy()
+        return out
+
+    first = features.FIRST_MIDDLE - shape.delay_hops * features.HOP_SECONDS
+    return Hearing(frames, shape.hops * features.HOP_SECONDS, first, of_log_mel)
+
+
+def teacher_hearing(teacher: Path) -> Hearing:
+    """Frames of the teacher, ten seconds at a time."""
+    from otic_training.base.teacher import TeacherFrames
+
+    model = TeacherFrames(teacher)
+
+    def frames(y: F32) -> F32:
+        import soxr
+
+        z = soxr.resample(y, BAND_SR, 32_000, "HQ").astype(np.float32)
+        n = STEPS * 10_240
+        z = np.pad(z, (0, -len(z) % n + model.n_samples))
+        count = max(1, round(len(y) / BAND_SR / 9.92))
+        parts = [model(z[i * n : i * n + model.n_samples])[:STEPS] for i in range(count)]
+        return np.concatenate(parts)
+
+    return Hearing(frames, 0.32, 0.0)
+
+
+def learning_scenes(data: Path, n: int) -> Iterator[Scene]:
+    """Scenes that the head learns from."""
+    known = banks.esc10_sounds(data / "esc10", BAND_SR, [TEST_FOLD])
+    mixer = Mixer(known + others(data, False), BAND_SR, features.n_samples(STEPS, 16), 77)
+    for i in range(n):
+        yield mixer.scene(i)
+
+
+def learning_log_mels(data: Path, n: int) -> tuple[NDArray[np.float16], list[Scene]]:
+    """Log-mel frames of those scenes, and the scenes without their samples."""
+    log_mel = features.LogMel(features.n_hops(STEPS, 16))
+    mels, scenes = [], []
+    for scene in learning_scenes(data, n):
+        mels.append(log_mel(scene.y).astype("f2"))
+        scenes.append(Scene(scene.y[:0], scene.placed))
+    return np.stack(mels), scenes
+
+
+def others(data: Path, held_out: bool) -> list[Sound]:
+    """Sounds without a label, by recording: those for the head, or those for alarms."""
+    with (data / "free/clips.csv").open(newline="") as file:
+        recordings = sorted({row["recording"] for row in csv.DictReader(file)})
+    held = recordings[::HELD_OUT_SHARE]
+    kept = sorted(set(recordings) - set(held))
+    return banks.free_sounds(data / "free", BAND_SR, kept if held_out else held, clean=False)
+
+
+def test_streams(data: Path, seed: int = 5) -> list[Stream]:
+    """240 events over city backgrounds at 0 to 20 dB, and sounds that are none, by kind."""
+    rng = np.random.default_rng(seed)
+    known = banks.esc10_sounds(data / "esc10", BAND_SR, [f for f in "12345" if f != TEST_FOLD])
+    beds, urban = [], []
+    with (data / "urbansound8k/metadata/UrbanSound8K.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            name = row["slice_file_name"].replace(".wav", ".ogg")
+            path = data / "urbansound8k/audio" / f"fold{row['fold']}" / name
+            if not path.exists():
+                continue
+            if row["fold"] == "1" and row["class"] in URBAN_BEDS:
+                beds.append(banks.load(path, BAND_SR))
+            if row["fold"] == "2" and row["class"] != "dog_bark":
+                urban.append(banks.load(path, BAND_SR))
+    n = features.n_samples(STREAM_STEPS, 16)
+    streams, waiting = (
+        list[Stream](),
+        [known[i] for _ in range(3) for i in rng.permutation(len(known))],
+    )
+    while waiting:
+        y = joined(beds, n, rng)
+        level, at, truths = float(np.mean(y * y)), 4.0, list[tuple[int, float, float]]()
+        while waiting:
+            sound = waiting[0].y.astype(np.float32) / 32768.0
+            seconds = len(sound) / BAND_SR
+            if at + seconds + 2.0 > n / BAND_SR:
+                break
+            snr = rng.uniform(0.0, 20.0)
+            sound = sound * np.float32(np.sqrt(level * 10 ** (snr / 10) / np.mean(sound**2)))
+            start = int(at * BAND_SR)
+            y[start : start + len(sound)] += sound
+            truths.append((waiting.pop(0).label, at, at + seconds))
+            at += seconds + rng.uniform(1.0, 5.0)
+        streams.append(Stream("events", limited(y), tuple(truths)))
+    free = {}
+    for sound in others(data, True):
+        if not sound.doubt:
+            free.setdefault(sound.kind, []).append(sound.y.astype(np.float32) / 32768.0)
+    talk = free.pop("speech") + free.pop("music")
+    rest = [y for ys in free.values() for y in ys]
+    for kind, pool in (("talk", talk), ("rest", rest), ("urban", urban)):
+        for part in chunks(pool, n, rng):
+            streams.append(Stream(kind, limited(part)))
+    return streams
+
+
+def joined(pool: Sequence[F32], n: int, rng: np.random.Generator) -> F32:
+    """Recordings one after the other at RMS 0.02."""
+    parts, total = [], 0
+    while total < n:
+        y = pool[rng.integers(len(pool))]
+        parts.append(y * np.float32(0.02 / max(np.sqrt(np.mean(y * y)), 1e-4)))
+        total += len(y)
+    return np.concatenate(parts)[:n]
+
+
+def chunks(pool: Sequence[F32], n: int, rng: np.random.Generator) -> list[F32]:
+    """Every recording once, at -45 to -20 dBFS, in streams of ``n`` samples."""
+    parts = [
+        pool[i]
+        * np.float32(10 ** (rng.uniform(-45, -20) / 20) / max(np.sqrt(np.mean(pool[i] ** 2)), 1e-4))
+        for i in rng.permutation(len(pool))
+    ]
+    y = np.concatenate(parts)
+    return [y[i : i + n] for i in range(0, len(y) - n // 2, n)]
+
+
+def limited(y: F32) -> F32:
+    """At most 0.98."""
+    return y * np.float32(min(1.0, 0.98 / max(float(np.abs(y).max()), 1e-6)))
+
+
+class Head:
+    """A hidden layer on a frame and its decayed means."""
+
+    def __init__(self, frames: F32, labels: F32, weights: F32, step: float) -> None:
+        import tensorflow as tf
+
+        self._step = step
+        some = frames[:2000].astype("f4")
+        self._mean, self._sd = some.mean((0, 1)), some.std((0, 1)) + 1e-3
+        rng = np.random.default_rng(0)
+        width = frames.shape[-1] * (1 + len(TAUS))
+        self._v = [
+            tf.Variable((rng.standard_normal((width, HIDDEN)) * np.sqrt(2 / width)).astype("f4")),
+            tf.Variable(np.zeros(HIDDEN, "f4")),
+            tf.Variable((rng.standard_normal((HIDDEN, labels.shape[-1])) * 0.01).astype("f4")),
+            tf.Variable(np.full(labels.shape[-1], -3.0, "f4")),
+        ]
+        adam = tf.keras.optimizers.AdamW(1e-3, weight_decay=1e-4)
+
+        @tf.function
+        def learn(x: Any, y: Any, w: Any) -> Any:
+            with tf.GradientTape() as tape:
+                h = tf.nn.relu(tf.nn.dropout(x, DROP) @ self._v[0] + self._v[1])
+                z = tf.nn.dropout(h, DROP) @ self._v[2] + self._v[3]
+                loss = tf.nn.sigmoid_cross_entropy_with_logits(y, z) * w
+                loss = tf.reduce_sum(loss) / tf.reduce_sum(w)
+            adam.apply_gradients(zip(tape.gradient(loss, self._v), self._v, strict=True))
+            return loss
+
+        order = np.concatenate([rng.permutation(len(frames)) for _ in range(EPOCHS)])
+        parts = np.array_split(order, len(order) // BATCH)
+        for i, k in enumerate(parts):
+            adam.learning_rate.assign(1e-3 * max(0.02, 0.5 + 0.5 * np.cos(np.pi * i / len(parts))))
+            learn(tf.constant(self._features(frames[k])), labels[k], weights[k])
+
+    def _features(self, frames: Any) -> F32:
+        x = (frames.astype("f4") - self._mean) / self._sd
+        parts = [x]
+        for tau in TAUS:
+            a, mean = np.float32(np.exp(-self._step / tau)), x[:, 0]
+            means = []
+            for t in range(x.shape[1]):
+                mean = a * mean + (1 - a) * x[:, t]
+                means.append(mean)
+            parts.append(np.stack(means, 1))
+        return np.concatenate(parts, -1)
+
+    def __call__(self, frames: F32) -> F32:
+        """[n_steps, width] -> scores [n_steps, n_labels]."""
+        w1, b1, w2, b2 = (v.numpy() for v in self._v)
+        z = np.maximum(self._features(frames[None])[0] @ w1 + b1, 0) @ w2 + b2
+        scores: F32 = 1.0 / (1.0 + np.exp(-z))
+        return scores
+
+
+def events(
+    scores: F32,
+    threshold: float,
+    hearing: Hearing,
+    ground: float = 0.1,
+    back: int = 12,
+    hold: int = 6,
+) -> list[tuple[int, float]]:
+    """(label, onset in seconds): onsets dated back to where the score left the ground."""
+    found = []
+    for label, q in enumerate(scores.T):
+        on, last, end = False, -hold - 1, -1
+        for i in np.flatnonzero(q >= threshold / 2):
+            if on and i - last > hold:
+                on, end = False, last
+            if not on and q[i] >= threshold:
+                j = i
+                while j - 1 > end and i - j < back and q[j - 1] >= ground * threshold:
+                    j -= 1
+                found.append((label, hearing.first + (j - 0.5) * hearing.step))
+                on = True
+            if on:
+                last = i
+    return found
+
+
+def matched(found: Sequence[tuple[int, float]], truths: Sequence[tuple[int, float, float]]) -> int:
+    """Events whose onset is within a second of a true one of that label; each counts once."""
+    hits, open_ = 0, list(truths)
+    for label, onset in sorted(found, key=lambda e: e[1]):
+        near = [t for t in open_ if t[0] == label and abs(t[1] - onset) <= 1.0]
+        if near:
+            open_.remove(min(near, key=lambda t: abs(t[1] - onset)))
+            hits += 1
+    return hits
+
+
+def table(scored: Sequence[tuple[Stream, F32]], hearing: Hearing) -> str:
+    """F1 and alarms an hour at some thresholds."""
+    lines = [
+        "threshold  F1  precision recall | alarms/h "
+        + " ".join(sorted({s.kind for s, _ in scored if not s.truths}))
+    ]
+    for threshold in (0.5, 0.7, 0.8, 0.88, 0.93, 0.96, 0.98, 0.99):
+        hits = n_found = n_true = 0
+        alarms: dict[str, list[float]] = {}
+        for stream, scores in scored:
+            found = events(scores, threshold, hearing)
+            if stream.truths:
+                hits += matched(found, stream.truths)
+                n_found += len(found)
+                n_true += len(stream.truths)
+            else:
+                count = alarms.setdefault(stream.kind, [0.0, 0.0])
+                count[0] += len(found)
+                count[1] += len(scores) * hearing.step / 3600
+        f1 = 2 * hits / max(1, n_found + n_true)
+        rates = " ".join(f"{n / hours:.1f}" for _, (n, hours) in sorted(alarms.items()))
+        lines.append(
+            f"{threshold:.2f} {f1:.3f} {hits / max(1, n_found):.2f} {hits / max(1, n_true):.2f} | {rates}"
+        )
+    return "\n".join(lines)
+
+
+def cached(path: Path, make: Callable[[], Any]) -> Any:
+    """What ``make`` gives, kept in a pickle."""
+    import pickle
+
+    if not path.exists():
+        made = make()
+        with path.open("wb") as file:
+            pickle.dump(made, file)
+    with path.open("rb") as file:
+        return pickle.load(file)
+
+
+def main() -> None:
+    """Run from a command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("state", help="state.npz of a run, or 'teacher'")
+    parser.add_argument("--shape", default="large")
+    parser.add_argument("--scenes", type=int, default=5000)
+    a = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    teacher = a.data / "teacher/mn04-10s.tflite"
+    a.cache.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    if a.state == "teacher":
+        hearing = teacher_hearing(teacher)
+    else:
+        hearing = base_hearing(Path(a.state), Plan(a.shape), teacher)
+    streams = cached(a.cache / "streams.pickle", lambda: test_streams(a.data))
+    frames, labels, weights = [], [], []
+    times = hearing.first + hearing.step * np.arange(STEPS)
+    if hearing.of_log_mel:
+        path = a.cache / f"mels{a.scenes}.pickle"
+        mels, scenes = cached(path, lambda: learning_log_mels(a.data, a.scenes))
+        heard = ((hearing.of_log_mel(mel.astype("f4")), scene) for mel, scene in zip(mels, scenes))
+    else:
+        heard = ((hearing.frames(s.y), s) for s in learning_scenes(a.data, a.scenes))
+    for frame, scene in heard:
+        frames.append(frame[:STEPS].astype("f2"))
+        y, w = step_targets(scene, times, BAND_SR, len(LABELS))
+        w[times < 0.0] = 0.0
+        labels.append(y)
+        weights.append(w)
+    print(f"frames after {time.monotonic() - began:.0f} s", flush=True)
+    head = Head(np.stack(frames), np.stack(labels), np.stack(weights), hearing.step)
+    print(f"head after {time.monotonic() - began:.0f} s", flush=True)
+    print(table([(s, head(hearing.frames(s.y))) for s in streams], hearing), flush=True)
+
+
+if __name__ == "__main__":
+    main()
