@@ -1,4 +1,4 @@
-"""The base as a TFLite graph of one step: new log-mel frames and the state in, a frame and the state out.
+"""The base as a TFLite graph of one step: log-mel frames and state in, a frame and state out.
 
 The state is one flat tensor, so that a step costs two copies and no more.
 """
@@ -22,7 +22,7 @@ MEL, STATE, FRAME, NEW_STATE = "mel", "state", "frame", "new_state"
 """Names of inputs and outputs in the graph's signature."""
 
 
-class StepGraph(tf.Module):
+class StepGraph(tf.Module):  # type: ignore[misc]
     """One step of a student as a function of flat arrays.
 
     Parameters

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from otic.features.frame_ring import FrameRing
+from otic.features.params import LOG_MEL, FeatureParams
 from otic_training.base import teacher
 from otic_training.base.student import OVERLAP, STEM_AHEAD
-from realtime.frames import FrameRing
-from realtime.params import LOG_MEL, FeatureParams
 
 F32 = NDArray[np.float32]
 
@@ -64,8 +66,13 @@ class LogMel:
 
     def __call__(self, y: F32) -> F32:
         """float32 [n] -> float32 [n_frames, N_MELS]; ``n`` is what so many frames need."""
+        return self.of_blocks([y])
+
+    def of_blocks(self, blocks: Iterable[F32]) -> F32:
+        """The same, of samples that come in blocks."""
         self._ring.reset()
-        self._ring.push(y)
+        for y in blocks:
+            self._ring.push(y)
         assert self._ring.n_frames == len(self._ring.log_mel), "the length of a scene"
         return np.asarray((self._ring.log_mel - LEVEL_DB) / SPREAD_DB, np.float32)
 

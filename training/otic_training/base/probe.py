@@ -18,14 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic_training.base import features
-from otic_training.base.distil import STEPS, Plan, Trainer
-from otic_training.data import sounds as banks
+from otic_training.base.trainer import STEPS, Trainer, saved_plan
+from otic_training.data.dataset import Clip
+from otic_training.data.layouts import load_dataset
 from otic_training.data.scenes import Mixer, Scene, Sound, step_targets
-from otic_training.data.sounds import BAND_SR, LABELS
+from otic_training.data.sounds import labelled_sounds, listed_sounds
+from otic_training.data.sounds import table as listed_clips
+from otic_training.data.windows import read_clip
 
 F32 = NDArray[np.float32]
 
-TEST_FOLD = "5"
+TEST_FOLD, N_LABELS = 5, 10
 HELD_OUT_SHARE = 5
 """Every so manyth recording of the other sounds is for counting alarms."""
 HIDDEN, DROP, EPOCHS, BATCH = 128, 0.2, 12, 96
@@ -63,13 +66,13 @@ class Hearing:
     of_log_mel: Callable[[F32], F32] | None = None
 
 
-def base_hearing(state: Path, plan: Plan, teacher: Path) -> Hearing:
+def base_hearing(state: Path) -> Hearing:
     """Frames of a base that is being trained: its running mean."""
     import tensorflow as tf
 
     from otic_training.base.student import Memory
 
-    trainer = Trainer(plan, teacher)
+    trainer = Trainer(saved_plan(state))
     trainer.load(state)
     trainer.use_mean()
     student, shape = trainer.student, trainer.student.shape
@@ -99,10 +102,10 @@ def teacher_hearing(teacher: Path) -> Hearing:
     def frames(y: F32) -> F32:
         import soxr
 
-        z = soxr.resample(y, BAND_SR, 32_000, "HQ").astype(np.float32)
+        z = soxr.resample(y, features.SR, 32_000, "HQ").astype(np.float32)
         n = STEPS * 10_240
         z = np.pad(z, (0, -len(z) % n + model.n_samples))
-        count = max(1, round(len(y) / BAND_SR / 9.92))
+        count = max(1, round(len(y) / features.SR / 9.92))
         parts = [model(z[i * n : i * n + model.n_samples])[:STEPS] for i in range(count)]
         return np.concatenate(parts)
 
@@ -111,8 +114,8 @@ def teacher_hearing(teacher: Path) -> Hearing:
 
 def learning_scenes(data: Path, n: int) -> Iterator[Scene]:
     """Scenes that the head learns from."""
-    known = banks.esc10_sounds(data / "esc10", BAND_SR, [TEST_FOLD])
-    mixer = Mixer(known + others(data, False), BAND_SR, features.n_samples(STEPS, 16), 77)
+    known = esc10(data, lambda fold: fold != TEST_FOLD)
+    mixer = Mixer(known + others(data, False), features.SR, features.n_samples(STEPS, 16), 77)
     for i in range(n):
         yield mixer.scene(i)
 
@@ -127,19 +130,32 @@ def learning_log_mels(data: Path, n: int) -> tuple[NDArray[np.float16], list[Sce
     return np.stack(mels), scenes
 
 
+def labels_of(data: Path) -> tuple[str, ...]:
+    """The labels of ESC-10."""
+    return load_dataset(str(data / "esc10"), None, "esc10").labels
+
+
+def esc10(data: Path, wanted: Callable[[int], bool]) -> list[Sound]:
+    """Sounds of some folds of ESC-10."""
+    dataset = load_dataset(str(data / "esc10"), None, "esc10")
+    clips = [clip for clip in dataset.clips if wanted(clip.fold)]
+    return labelled_sounds(clips, dataset.labels, features.SR)
+
+
 def others(data: Path, held_out: bool) -> list[Sound]:
     """Sounds without a label, by recording: those for the head, or those for alarms."""
-    with (data / "free/clips.csv").open(newline="") as file:
-        recordings = sorted({row["recording"] for row in csv.DictReader(file)})
+    recordings = sorted({row["recording"] for row in listed_clips(data / "free")})
     held = recordings[::HELD_OUT_SHARE]
     kept = sorted(set(recordings) - set(held))
-    return banks.free_sounds(data / "free", BAND_SR, kept if held_out else held, clean=False)
+    return listed_sounds(
+        data / "free", labels_of(data), features.SR, set(kept if held_out else held)
+    )
 
 
-def test_streams(data: Path, seed: int = 5) -> list[Stream]:
+def made_streams(data: Path, seed: int) -> list[Stream]:
     """240 events over city backgrounds at 0 to 20 dB, and sounds that are none, by kind."""
     rng = np.random.default_rng(seed)
-    known = banks.esc10_sounds(data / "esc10", BAND_SR, [f for f in "12345" if f != TEST_FOLD])
+    known = esc10(data, lambda fold: fold == TEST_FOLD)
     beds, urban = [], []
     with (data / "urbansound8k/metadata/UrbanSound8K.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -148,9 +164,9 @@ def test_streams(data: Path, seed: int = 5) -> list[Stream]:
             if not path.exists():
                 continue
             if row["fold"] == "1" and row["class"] in URBAN_BEDS:
-                beds.append(banks.load(path, BAND_SR))
+                beds.append(read_clip(Clip(path, "", 0, ""), features.SR))
             if row["fold"] == "2" and row["class"] != "dog_bark":
-                urban.append(banks.load(path, BAND_SR))
+                urban.append(read_clip(Clip(path, "", 0, ""), features.SR))
     n = features.n_samples(STREAM_STEPS, 16)
     streams, waiting = (
         list[Stream](),
@@ -161,17 +177,17 @@ def test_streams(data: Path, seed: int = 5) -> list[Stream]:
         level, at, truths = float(np.mean(y * y)), 4.0, list[tuple[int, float, float]]()
         while waiting:
             sound = waiting[0].y.astype(np.float32) / 32768.0
-            seconds = len(sound) / BAND_SR
-            if at + seconds + 2.0 > n / BAND_SR:
+            seconds = len(sound) / features.SR
+            if at + seconds + 2.0 > n / features.SR:
                 break
             snr = rng.uniform(0.0, 20.0)
             sound = sound * np.float32(np.sqrt(level * 10 ** (snr / 10) / np.mean(sound**2)))
-            start = int(at * BAND_SR)
+            start = int(at * features.SR)
             y[start : start + len(sound)] += sound
             truths.append((waiting.pop(0).label, at, at + seconds))
             at += seconds + rng.uniform(1.0, 5.0)
         streams.append(Stream("events", limited(y), tuple(truths)))
-    free = {}
+    free = dict[str, list[F32]]()
     for sound in others(data, True):
         if not sound.doubt:
             free.setdefault(sound.kind, []).append(sound.y.astype(np.float32) / 32768.0)
@@ -187,7 +203,7 @@ def joined(pool: Sequence[F32], n: int, rng: np.random.Generator) -> F32:
     """Recordings one after the other at RMS 0.02."""
     parts, total = [], 0
     while total < n:
-        y = pool[rng.integers(len(pool))]
+        y = pool[int(rng.integers(len(pool)))]
         parts.append(y * np.float32(0.02 / max(np.sqrt(np.mean(y * y)), 1e-4)))
         total += len(y)
     return np.concatenate(parts)[:n]
@@ -228,7 +244,7 @@ class Head:
         ]
         adam = tf.keras.optimizers.AdamW(1e-3, weight_decay=1e-4)
 
-        @tf.function
+        @tf.function  # type: ignore[untyped-decorator]
         def learn(x: Any, y: Any, w: Any) -> Any:
             with tf.GradientTape() as tape:
                 h = tf.nn.relu(tf.nn.dropout(x, DROP) @ self._v[0] + self._v[1])
@@ -273,10 +289,10 @@ def events(
     hold: int = 6,
 ) -> list[tuple[int, float]]:
     """(label, onset in seconds): onsets dated back to where the score left the ground."""
-    found = []
+    found = list[tuple[int, float]]()
     for label, q in enumerate(scores.T):
         on, last, end = False, -hold - 1, -1
-        for i in np.flatnonzero(q >= threshold / 2):
+        for i in np.flatnonzero(q >= threshold / 2).tolist():
             if on and i - last > hold:
                 on, end = False, last
             if not on and q[i] >= threshold:
@@ -323,7 +339,8 @@ def table(scored: Sequence[tuple[Stream, F32]], hearing: Hearing) -> str:
         f1 = 2 * hits / max(1, n_found + n_true)
         rates = " ".join(f"{n / hours:.1f}" for _, (n, hours) in sorted(alarms.items()))
         lines.append(
-            f"{threshold:.2f} {f1:.3f} {hits / max(1, n_found):.2f} {hits / max(1, n_true):.2f} | {rates}"
+            f"{threshold:.2f} {f1:.3f} {hits / max(1, n_found):.2f} "
+            f"{hits / max(1, n_true):.2f} | {rates}"
         )
     return "\n".join(lines)
 
@@ -346,7 +363,6 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("cache", type=Path)
     parser.add_argument("state", help="state.npz of a run, or 'teacher'")
-    parser.add_argument("--shape", default="large")
     parser.add_argument("--scenes", type=int, default=5000)
     a = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -357,22 +373,22 @@ def main() -> None:
     teacher = a.data / "teacher/mn04-10s.tflite"
     a.cache.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    if a.state == "teacher":
-        hearing = teacher_hearing(teacher)
-    else:
-        hearing = base_hearing(Path(a.state), Plan(a.shape), teacher)
-    streams = cached(a.cache / "streams.pickle", lambda: test_streams(a.data))
+    hearing = teacher_hearing(teacher) if a.state == "teacher" else base_hearing(Path(a.state))
+    streams = cached(a.cache / "streams.pickle", lambda: made_streams(a.data, 5))
     frames, labels, weights = [], [], []
     times = hearing.first + hearing.step * np.arange(STEPS)
     if hearing.of_log_mel:
         path = a.cache / f"mels{a.scenes}.pickle"
         mels, scenes = cached(path, lambda: learning_log_mels(a.data, a.scenes))
-        heard = ((hearing.of_log_mel(mel.astype("f4")), scene) for mel, scene in zip(mels, scenes))
+        heard = (
+            (hearing.of_log_mel(mel.astype("f4")), scene)
+            for mel, scene in zip(mels, scenes, strict=True)
+        )
     else:
         heard = ((hearing.frames(s.y), s) for s in learning_scenes(a.data, a.scenes))
     for frame, scene in heard:
         frames.append(frame[:STEPS].astype("f2"))
-        y, w = step_targets(scene, times, BAND_SR, len(LABELS))
+        y, w = step_targets(scene, times, features.SR, N_LABELS)
         w[times < 0.0] = 0.0
         labels.append(y)
         weights.append(w)

@@ -173,7 +173,7 @@ class Memory:
         return mean
 
 
-class Student(tf.Module):
+class Student(tf.Module):  # type: ignore[misc]
     """The base network, with random weights.
 
     Parameters

@@ -14,7 +14,7 @@ import scipy.fft
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from training.datasets import DatasetError
+from otic_training.data.dataset import DatasetError
 
 F32 = NDArray[np.float32]
 Tensor = Any

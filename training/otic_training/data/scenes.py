@@ -15,7 +15,7 @@ import scipy.signal
 import soxr
 from numpy.typing import NDArray
 
-from training.background import background, shaped
+from otic_training.data.background import background, shaped
 
 F32 = NDArray[np.float32]
 
@@ -35,6 +35,7 @@ BEDS = (
 _QUIETEST = 1e-6
 _FADE_SECONDS, _CROSSFADE_SECONDS = 0.01, 0.1
 _SHORTEST_SECONDS = 0.3
+_HIGHEST_CUT = 0.46  # of the sampling rate
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ class Mixer:
         return y
 
     def _pick(self, kinds: Sequence[str], rng: np.random.Generator) -> Sound:
-        sounds = self._kinds[kinds[rng.integers(len(kinds))]]
+        sounds = self._kinds[kinds[int(rng.integers(len(kinds)))]]
         return sounds[rng.integers(len(sounds))]
 
     def _put_other(
@@ -278,7 +279,8 @@ def faded(y: F32, n: int) -> F32:
 def coloured(y: F32, sr: int, rng: np.random.Generator) -> F32:
     """A sound through a low-pass or a high-pass, as of another microphone, distance or wall."""
     if rng.random() < 0.6:
-        order, cut_hz = int(rng.integers(1, 4)), 10.0 ** rng.uniform(3.4, 4.0)
+        order = int(rng.integers(1, 4))
+        cut_hz = min(10.0 ** rng.uniform(3.4, 4.0), _HIGHEST_CUT * sr)
         sos: Any = scipy.signal.butter(order, cut_hz, "low", fs=sr, output="sos")
     else:
         order, cut_hz = int(rng.integers(1, 3)), 10.0 ** rng.uniform(1.7, 2.7)
@@ -288,7 +290,7 @@ def coloured(y: F32, sr: int, rng: np.random.Generator) -> F32:
 
 
 def step_targets(
-    scene: Scene, times: NDArray[np.float64], sr: int, n_labels: int
+    scene: Scene, times: NDArray[np.floating], sr: int, n_labels: int
 ) -> tuple[F32, F32]:
     """What each step should say, and how much that counts.
 
