@@ -8,13 +8,31 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_FLAGS ?=
 TEST_FLAGS ?=
 
-.PHONY: demo test lint format docs bench peers aarch64 constraints golden clean pictures
+.PHONY: demo test test-slow test-fast test-core coverage lint format docs bench peers aarch64 constraints golden clean pictures
 
 demo: $(VENV)/.base
 	$(BIN)/otic demo $(DEMO_FLAGS)
 
+# All that is quick enough to wait for; test-slow has the rest: wheels, browsers, brokers, long faults.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TEST_FLAGS)
+	$(PYTEST) -m "not slow" $(TEST_FLAGS)
+
+test-slow: $(VENV)/.dev
+	$(PYTEST) -m slow $(TEST_FLAGS)
+
+# For the edit loop: one room at a time, no process, server or recording.
+test-fast: $(VENV)/.dev
+	$(PYTEST) -m "not slow and not real_audio" tests/unit $(TEST_FLAGS)
+
+# Without what trains: for Pythons and systems that tensorflow has no release for.
+test-core: $(VENV)/.dev
+	$(PYTEST) -m "not slow and not training" $(TEST_FLAGS)
+
+# Lines that `make test` runs in its own process; the floor is in pyproject.toml.
+coverage: $(VENV)/.dev
+	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered $(TEST_FLAGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

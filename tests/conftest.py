@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import hypothesis
@@ -31,6 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "real_audio: needs the recordings in $OTIC_DATA")
+    config.addinivalue_line("markers", "slow: make test-slow runs it, make test does not")
+    config.addinivalue_line("markers", "training: of otic_training, which needs the extra train")
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +53,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "esc10" in getattr(item, "fixturenames", ()):
             item.add_marker("real_audio")
+        if _is_about_training(item.path):
+            item.add_marker("training")
+
+
+@cache
+def _is_about_training(path: Path) -> bool:
+    return "otic_training" in path.read_text(encoding="utf-8")
 
 
 def _ran_on_real_audio(config: pytest.Config) -> int:

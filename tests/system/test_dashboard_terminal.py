@@ -21,6 +21,8 @@ from tests.conftest import ROOT
 from tests.support import stalls
 from tests.support.terminal import Terminal
 
+pytestmark = pytest.mark.slow
+
 SR = 22050
 OTIC = [sys.executable, "-m", "otic"]
 

@@ -22,6 +22,8 @@ from tests.support import debian, stalls, virtual_microphone
 from tests.support.helpers import of_type, one_line, otic, records, so_far
 from tests.support.terminal import Terminal
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def microphone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:

@@ -28,6 +28,8 @@ from tests.conftest import ROOT
 from tests.support import debian, mosquitto
 from tests.support.mosquitto import PASSWORD, Broker, Listener
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("paho.mqtt.enums")
 
 

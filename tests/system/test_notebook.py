@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pytest
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 from otic import load_bundle
 from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
 
 PATH = ROOT / "examples" / "notebook.ipynb"
 REPORT = """

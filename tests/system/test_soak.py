@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import soundfile
 
 from otic.audio.soundscape import synthesise
 from tests.soak.hour import Pace, soak
 from tests.soak.simulated import Simulation
 from tests.support import debian, mosquitto, virtual_microphone
+
+pytestmark = pytest.mark.slow
 
 _SR = 22050
 _QUICK = Pace(

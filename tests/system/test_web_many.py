@@ -19,6 +19,8 @@ from tests.support import debian, stalls, virtual_microphone
 from tests.support.helpers import of_type, so_far
 from tests.support.web_pages import OpenPage
 
+pytestmark = pytest.mark.slow
+
 N_PAGES = 20
 
 

@@ -22,7 +22,7 @@ from tests.support import chromium, debian, stalls
 from tests.support.mosquitto import free_port
 from tests.support.web_pages import Room, served
 
-pytestmark = pytest.mark.xdist_group("chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chromium")]
 
 LABEL = "crying_baby"
 LIVE = "document.querySelector('#connection').dataset.state === 'live'"

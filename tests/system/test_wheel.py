@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import otic
 from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
 
 TFLITE_RUNTIME = ["tflite-runtime==2.14.0", "numpy<2", "numba", "rich", "soundfile", "soxr"]
 
@@ -123,6 +126,49 @@ def test_the_demo_runs_from_an_empty_environment(wheel: Path, tmp_path: Path) ->
         assert listen.returncode == 1
         assert f"pip install 'otic[{extra}]'" in listen.stderr
         assert len(listen.stderr.splitlines()) == 1
+
+
+def test_it_works_beside_packages_of_its_former_names(wheel: Path, tmp_path: Path) -> None:
+    """PyPI has a ``realtime``, and people have folders called ``models``."""
+    bin_folder = environment_with(tmp_path / "venv", "realtime")
+    env = clean_environment()
+    constraints = ROOT / "constraints" / "base.txt"
+    run(bin_folder / "pip", "install", "--quiet", "--require-hashes", "-r", constraints, env=env)
+    run(bin_folder / "pip", "install", "--quiet", "--no-deps", wheel, env=env)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "__init__.py").touch()
+    script = "from otic import Pipeline, load_bundle; print(Pipeline(load_bundle('esc10-tiny')).sample)"
+    (tmp_path / "script.py").write_text(f"import models, realtime\n{script}\n")
+    version = run(bin_folder / "otic", "--version", cwd=tmp_path, env=env).stdout
+    assert version == f"otic {otic.__version__}\n"
+    assert run(bin_folder / "python", "script.py", cwd=tmp_path, env=env).stdout == "0\n"
+
+
+def test_an_editable_installation_is_seen_by_type_checkers_and_pytest(tmp_path: Path) -> None:
+    """In a file outside the checkout; import hooks, as setuptools makes them, are not followed."""
+    bin_folder = environment_with(tmp_path / "venv", "mypy", "pyright[nodejs]", "pytest", "numpy")
+    env = clean_environment()
+    pip = (bin_folder / "pip", "install", "--quiet", "--no-deps")
+    run(*pip, "hatchling", "pathspec", "pluggy", "packaging", "trove-classifiers", env=env)
+    run(*pip, "--no-build-isolation", "-e", ROOT, env=env)
+    (tmp_path / "pyproject.toml").touch()
+    user = tmp_path / "test_user.py"
+    user.write_text(
+        "import otic\n"
+        "from otic import FeatureParams\n"
+        "from otic.types import Event\n\n\n"
+        "def test_a_type() -> None:\n"
+        "    event: Event = Event('on', 'dog', 1.0, 2.0)\n"
+        "    assert event.label == 'dog' and otic.__version__ and FeatureParams\n"
+    )
+    python = bin_folder / "python"
+    run(python, "-m", "mypy", "--follow-imports=silent", user, cwd=tmp_path, env=env)
+    where = ("--pythonpath", python, user)
+    assert "0 errors" in run(bin_folder / "pyright", *where, cwd=tmp_path, env=env).stdout
+    assert "1 passed" in run(python, "-m", "pytest", user, cwd=tmp_path, env=env).stdout
+    user.write_text("from otic import NoSuchName\n")
+    wrong = subprocess.run([python, "-m", "mypy", user], cwd=tmp_path, env=env, capture_output=True)
+    assert b"NoSuchName" in wrong.stdout
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="tflite-runtime has no wheels from 3.12 on")
