@@ -137,7 +137,9 @@ def test_it_works_beside_packages_of_its_former_names(wheel: Path, tmp_path: Pat
     run(bin_folder / "pip", "install", "--quiet", "--no-deps", wheel, env=env)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "__init__.py").touch()
-    script = "from otic import Pipeline, load_bundle; print(Pipeline(load_bundle('esc10-tiny')).sample)"
+    script = (
+        "from otic import Pipeline, load_bundle; print(Pipeline(load_bundle('esc10-tiny')).sample)"
+    )
     (tmp_path / "script.py").write_text(f"import models, realtime\n{script}\n")
     version = run(bin_folder / "otic", "--version", cwd=tmp_path, env=env).stdout
     assert version == f"otic {otic.__version__}\n"
