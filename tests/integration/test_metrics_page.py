@@ -24,8 +24,9 @@ from otic import __version__
 from otic.errors import ParameterError, RuntimeMissingError, SinkError
 from otic.sinks import metrics
 from otic.sinks.clip_writer import ClipStatus
-from otic.sinks.metrics import MetricsServer, parse_listen
+from otic.sinks.metrics import MetricsServer
 from otic.sinks.metrics_page import Collector
+from otic.system.addresses import host_and_port
 from tests.conftest import ROOT
 
 
@@ -128,9 +129,9 @@ def test_a_scrape() -> None:
     assert value(samples, "otic_events_total", source="mic", label="unknown") == 1.0
     for state in ("listening", "waiting", "silent"):
         expected = float(state == "waiting")
-        found = value(samples, "otic_source_state", source='yard "2"\n', state=state)
+        found = value(samples, "otic_source_state", source='yard "2"', state=state)
         assert found == expected
-    assert value(samples, "otic_up", source='yard "2"\n') == 0.0
+    assert value(samples, "otic_up", source='yard "2"') == 0.0
     for name, expected in {
         "otic_receiver_connected": 1.0,
         "otic_receiver_delivered_total": 7.0,
@@ -155,7 +156,7 @@ def test_names_that_are_not_utf_8_and_nothing_to_show() -> None:
     odd = {os.fsdecode(b"stra\xdfe"): replace(StreamStatus(), scores={"\ud800": 1.0})}
     with serving(lambda: odd, list) as server:
         samples, _ = scrape(server)
-    assert value(samples, "otic_up", source="stra?e") == 1.0
+    assert value(samples, "otic_up", source="stra�e") == 1.0
     with serving(dict, list) as server:
         samples, _ = scrape(server)
     assert not any(name == "otic_up" for name, _ in samples)
@@ -297,10 +298,10 @@ def n_open_files() -> int:
 
 def test_it_stops_at_once_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "_STOP_SECONDS", 60.0)
+    files = n_open_files()
     server = MetricsServer("0", NOTHING)
     get(server)
     stalled = socket.create_connection(server.address)
-    files = n_open_files()
     begin = time.monotonic()
     server.close()
     assert (
@@ -310,7 +311,7 @@ def test_it_stops_at_once_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert not [t for t in threading.enumerate() if t.name == "otic metrics"]
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(server.address)
-    assert not files or n_open_files() < files
+    assert n_open_files() <= files + 2  # both ends of the one that stalls
     stalled.close()
 
 
@@ -340,7 +341,7 @@ def test_an_address_of_somebody_else(listen: str) -> None:
     ],
 )
 def test_addresses(listen: str, expected: tuple[str, int]) -> None:
-    assert parse_listen(listen) == expected
+    assert host_and_port(listen, "metrics.listen") == expected
 
 
 @pytest.mark.parametrize(
@@ -348,7 +349,7 @@ def test_addresses(listen: str, expected: tuple[str, int]) -> None:
 )
 def test_what_is_no_address(listen: str) -> None:
     with pytest.raises(ParameterError, match=r"metrics\.listen=.* must be PORT or HOST:PORT"):
-        parse_listen(listen)
+        host_and_port(listen, "metrics.listen")
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

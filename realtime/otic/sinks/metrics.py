@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from otic.errors import RuntimeMissingError, SinkError
 from otic.sinks.metrics_page import Collector, page_of
-from otic.system.addresses import host_and_port
+from otic.system.addresses import host_and_port, listening_socket
 
 _FRESH_SECONDS = 0.2  # many scrapes at once get one page
 _CONNECTION_SECONDS = 5.0  # from its beginning to its end, however it drips
-_LOOK_SECONDS = 0.5  # for connections that take longer
 _MOST_CONNECTIONS = 32
-_STOP_SECONDS = 0.2
+_LOOK_SECONDS = 0.2  # whether to stop
+_STOP_SECONDS = 0.3
 _NAP_SECONDS = 0.05
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -52,25 +49,31 @@ class MetricsServer:
     """
 
     def __init__(self, listen: str, collector: Collector) -> None:
-        host, port = parse_listen(listen)
+        host, port = host_and_port(listen, "metrics.listen")
         try:
             make = page_of(collector)
         except ImportError as error:
             raise RuntimeMissingError(
                 "metrics need prometheus_client: pip install 'otic[metrics]'"
             ) from error
-        self._server = _server(listen, host, port, _Page(make))
-        self.address: tuple[str, int] = self._server.server_address[:2]  # type: ignore[assignment]
+        try:
+            bound = listening_socket(host, port)
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "not an address of this machine"
+            raise SinkError(
+                f"can't serve metrics on {listen}: {reason}: "
+                "set metrics.listen to a port that is free, and a host that is this machine's"
+            ) from error
+        self._server = _Server(bound, _Page(make))
+        self.address: tuple[str, int] = bound.getsockname()[:2]
         """Host and port that are listened on."""
-        self._wake_reader, self._wake_writer = os.pipe()
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="otic metrics", daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
         """Ask it to stop. Does not wait."""
-        if self._wake_writer >= 0:
-            os.close(self._wake_writer)
-            self._wake_writer = -1
+        self._ending.set()
 
     def close(self) -> None:
         """Stop listening; answers under way are left to themselves."""
@@ -78,31 +81,13 @@ class MetricsServer:
         self._thread.join(_STOP_SECONDS)
 
     def _serve(self) -> None:
-        """Take connections until the pipe is closed; asleep in between."""
-        with self._server, selectors.DefaultSelector() as selector:
-            selector.register(self._server, selectors.EVENT_READ)
-            selector.register(self._wake_reader, selectors.EVENT_READ)
-            while True:
-                ready = selector.select(_LOOK_SECONDS if self._server.end_overdue() else None)
-                if any(key.fileobj is not self._server for key, _ in ready):
-                    break
-                if ready:
-                    self._server.handle_request()
-        os.close(self._wake_reader)
-
-
-def parse_listen(listen: str) -> tuple[str, int]:
-    """Host and port of ``[HOST:]PORT``.
-
-    Raises
-    ------
-    ParameterError
-    """
-    return host_and_port(listen, "metrics.listen")
+        with self._server:
+            while not self._ending.is_set():
+                self._server.handle_request()
 
 
 class _Page:
-    """The page, made anew where it is older than a moment; one thread makes it at a time."""
+    """The page, which one thread at a time makes; for a moment it serves all who ask."""
 
     def __init__(self, make: Callable[[], bytes]) -> None:
         self._make = make
@@ -118,22 +103,43 @@ class _Page:
             return self._text
 
 
-class _Server(ThreadingTCPServer):
-    """A thread for each connection, up to a limit; a failure there is the client's."""
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "otic"
+    sys_version = ""
 
-    allow_reuse_address = True
-    daemon_threads = True
+    def do_GET(self) -> None:
+        if self.path.split("?")[0] != "/metrics":
+            self.send_error(HTTPStatus.NOT_FOUND, explain="The page is /metrics.")
+            return
+        try:
+            text = self.server.page()
+        except Exception:
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
+            raise
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", _CONTENT_TYPE)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    """A thread for each connection, up to a limit and for a time."""
+
     block_on_close = False
-    request_queue_size = _MOST_CONNECTIONS
-    timeout = 0.0  # of handle_request, which is called where somebody waits
+    timeout = _LOOK_SECONDS  # of handle_request
 
-    def __init__(self, family: int, address: Any, handler: type[BaseHTTPRequestHandler]) -> None:
-        self.address_family = family
-        self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
-        self._lock = threading.Lock()  # for the next
-        self._overdue_at: dict[socket.socket, float] = {}  # time.monotonic()
-        super().__init__(address, handler)
+    def __init__(self, bound: socket.socket, page: _Page) -> None:
+        super().__init__(bound.getsockname(), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = bound
         self.socket.setblocking(False)  # who called may be gone before we answer
+        self.page = page
+        self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
 
     def get_request(self) -> Any:
         try:
@@ -142,76 +148,30 @@ class _Server(ThreadingTCPServer):
             time.sleep(_NAP_SECONDS)  # no file descriptor is left, say: don't ask at once again
             raise
 
-    def end_overdue(self) -> bool:
-        """End the connections that took too long; whether there are others."""
-        now = time.monotonic()
-        with self._lock:  # so that none is closed, and its number another's, meanwhile
-            for connection in [c for c, at in self._overdue_at.items() if now >= at]:
-                del self._overdue_at[connection]
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-            return bool(self._overdue_at)
-
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        with self._lock:
-            self._overdue_at[request] = time.monotonic() + _CONNECTION_SECONDS
         try:
             super().process_request(request, client_address)
         except BaseException:  # no thread was started
             self._free.release()
             raise
 
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._overdue_at.pop(request, None)
-        super().shutdown_request(request)
-
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        limit = threading.Timer(_CONNECTION_SECONDS, _shut, [request])
+        limit.daemon = True
         try:
+            limit.start()
             super().process_request_thread(request, client_address)
         finally:
+            limit.cancel()
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        pass
+        pass  # a failure here is the client's
 
 
-def _server(listen: str, host: str, port: int, page: _Page) -> _Server:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = _CONNECTION_SECONDS
-        server_version = "otic"
-        sys_version = ""
-
-        def do_GET(self) -> None:
-            if self.path.split("?")[0] != "/metrics":
-                self.send_error(HTTPStatus.NOT_FOUND, explain="The page is /metrics.")
-                return
-            try:
-                text = page()
-            except Exception:
-                self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
-                raise
-            self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", _CONTENT_TYPE)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            pass
-
-    try:
-        found = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
-        )
-        family, _, _, _, address = found[0]
-        return _Server(family, address, Handler)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "not an address of this machine"
-        raise SinkError(
-            f"can't serve metrics on {listen}: {reason}: "
-            "set metrics.listen to a port that is free, and a host that is this machine's"
-        ) from error
+def _shut(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

@@ -1,80 +1,87 @@
-"""What a sensor tells Prometheus: the names, and where their values come from."""
+"""The metrics that a sensor has for Prometheus: their names, and where their values come from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from otic import __version__
 from otic.audio.sources import STATES
+from otic.errors import printable
+from otic.sinks.clip_writer import ClipStatus
+from otic.sinks.delivery.worker import DeliveryStatus
+from otic.types import StreamStatus
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
-
-class Health(Protocol):
-    """What is shown of a stream; :class:`otic.types.StreamStatus` is one."""
-
-    @property
-    def state(self) -> str: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def level_dbfs(self) -> float: ...
-    @property
-    def scores(self) -> Mapping[str, float]: ...
-    @property
-    def event_counts(self) -> Mapping[str, int]: ...
-    @property
-    def n_scores(self) -> int: ...
-    @property
-    def inference_p50_ms(self) -> float: ...
-    @property
-    def inference_p99_ms(self) -> float: ...
-    @property
-    def queue_fill(self) -> float: ...
-    @property
-    def lost_samples(self) -> int: ...
-    @property
-    def overruns(self) -> int: ...
-    @property
-    def reopenings(self) -> int: ...
-
-
-class Delivery(Protocol):
-    """What is shown of a receiver; :class:`otic.sinks.delivery.worker.DeliveryStatus` is one."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def connected(self) -> bool: ...
-    @property
-    def delivered(self) -> int: ...
-    @property
-    def refused(self) -> int: ...
-    @property
-    def dropped(self) -> int: ...
-    @property
-    def retries(self) -> int: ...
-    @property
-    def waiting(self) -> int: ...
-
-
-class Recordings(Protocol):
-    """What is shown of them; :class:`otic.sinks.clip_writer.ClipStatus` is one."""
-
-    @property
-    def written(self) -> int: ...
-    @property
-    def deleted(self) -> int: ...
-    @property
-    def dropped(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
-
-
 _Value = tuple[tuple[str, ...], float]  # of the labels, and the number
+_Row = tuple[str, str, str, Callable[[Any], float]]  # kind, name, text, value
+
+_OF_SOURCES: tuple[_Row, ...] = (
+    (
+        "gauge",
+        "otic_up",
+        "1 while audio comes in that is not silence of a dead input, else 0.",
+        lambda s: s.state == "listening",
+    ),
+    (
+        "counter",
+        "otic_audio_seconds",
+        "Audio so far, lost audio included.",
+        attrgetter("seconds"),
+    ),
+    (
+        "counter",
+        "otic_lost_samples",
+        "Samples that never arrived, at the model's rate.",
+        attrgetter("lost_samples"),
+    ),
+    (
+        "counter",
+        "otic_overruns",
+        "How often audio was lost because somebody was too slow.",
+        attrgetter("overruns"),
+    ),
+    (
+        "counter",
+        "otic_reopenings",
+        "How often the device was opened again.",
+        attrgetter("reopenings"),
+    ),
+    (
+        "gauge",
+        "otic_level_dbfs",
+        "RMS of the last tenth of a second, dB re full scale.",
+        attrgetter("level_dbfs"),
+    ),
+    (
+        "gauge",
+        "otic_queue_fill_ratio",
+        "Share in use of the buffer between input and classifier.",
+        attrgetter("queue_fill"),
+    ),
+    ("counter", "otic_inferences", "Predictions so far.", attrgetter("n_scores")),
+)
+_OF_RECEIVERS: tuple[_Row, ...] = (
+    (
+        "gauge",
+        "otic_receiver_connected",
+        "1 while the receiver can be reached.",
+        attrgetter("connected"),
+    ),
+    ("gauge", "otic_receiver_waiting", "Notifications that wait.", attrgetter("waiting")),
+    ("counter", "otic_receiver_delivered", "Notifications taken.", attrgetter("delivered")),
+    ("counter", "otic_receiver_refused", "Notifications refused.", attrgetter("refused")),
+    (
+        "counter",
+        "otic_receiver_dropped",
+        "Notifications lost because too many waited.",
+        attrgetter("dropped"),
+    ),
+    ("counter", "otic_receiver_retries", "Deliveries tried again.", attrgetter("retries")),
+)
 
 
 class Collector:
@@ -85,9 +92,9 @@ class Collector:
     Parameters
     ----------
     health : callable
-        A snapshot of each stream, by its name.
+        The status of each stream, by its name.
     workers : callable
-        The state of each receiver.
+        The status of each receiver.
     model : str
         The name of the model in use.
     recordings : callable, optional
@@ -98,10 +105,10 @@ class Collector:
 
     def __init__(
         self,
-        health: Callable[[], Mapping[str, Health]],
-        workers: Callable[[], Sequence[Delivery]],
+        health: Callable[[], Mapping[str, StreamStatus]],
+        workers: Callable[[], Sequence[DeliveryStatus]],
         model: str,
-        recordings: Callable[[], Recordings] | None = None,
+        recordings: Callable[[], ClipStatus] | None = None,
         lines_dropped: Callable[[], int] | None = None,
     ) -> None:
         self._health = health
@@ -114,167 +121,88 @@ class Collector:
         """Every metric of the program, once."""
         from prometheus_client.core import InfoMetricFamily
 
-        build = {"version": __version__, "model": _text(self._model)}
+        build = {"version": __version__, "model": printable(self._model)}
         yield InfoMetricFamily("otic_build", "Version of otic, and its model.", value=build)
         yield from _of_sources(self._health())
-        yield from _of_receivers(self._workers())
+        workers = [(printable(status.name), status) for status in self._workers()]
+        for kind, name, text, value in _OF_RECEIVERS:
+            yield _family(kind, name, text, ["receiver"], [((n,), value(s)) for n, s in workers])
         if self._recordings is not None:
-            yield _of_recordings(self._recordings())
+            status = self._recordings()
+            yield _family(
+                "counter",
+                "otic_recordings",
+                "Recordings by what became of them; a deleted one was written before.",
+                ["result"],
+                [((r,), getattr(status, r)) for r in ("written", "dropped", "failed", "deleted")],
+            )
         if self._lines_dropped is not None:
             text = "Lines of the log that could not be written."
-            yield _counter("otic_log_lines_dropped", text, [], [((), self._lines_dropped())])
+            dropped = self._lines_dropped()
+            yield _family("counter", "otic_log_lines_dropped", text, [], [((), dropped)])
 
 
 def page_of(collector: Collector) -> Callable[[], bytes]:
-    """What makes the page, in Prometheus' text format 0.0.4; with figures of the process."""
+    """Make what makes the page, in Prometheus' text format 0.0.4, with figures of the process."""
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
-    registry: CollectorRegistry = CollectorRegistry()
+    registry = CollectorRegistry()
     registry.register(collector)
     ProcessCollector(registry=registry)
     return lambda: generate_latest(registry)
 
 
-def _of_sources(health: Mapping[str, Health]) -> Iterator[Metric]:
+def _of_sources(health: Mapping[str, StreamStatus]) -> Iterator[Metric]:
     from prometheus_client.core import Metric
 
-    streams = sorted((_text(name), snapshot) for name, snapshot in health.items())
-    sources = ["source"]
-
-    def each(value: Callable[[Health], float]) -> list[_Value]:
-        return [((name,), value(h)) for name, h in streams]
-
-    yield _gauge(
-        "otic_up",
-        "1 while audio comes in that is not silence of a dead input, else 0.",
-        sources,
-        each(lambda h: h.state == "listening"),
-    )
-    yield _gauge(
+    streams = sorted((printable(name), status) for name, status in health.items())
+    for kind, name, text, value in _OF_SOURCES:
+        yield _family(kind, name, text, ["source"], [((n,), value(s)) for n, s in streams])
+    yield _family(
+        "gauge",
         "otic_source_state",
         "1 for the state that the input is in, 0 for the others.",
-        [*sources, "state"],
+        ["source", "state"],
         [
-            ((name, state), state == h.state)
-            for name, h in streams
-            for state in dict.fromkeys((*STATES, h.state))
+            ((name, state), state == status.state)
+            for name, status in streams
+            for state in dict.fromkeys((*STATES, status.state))
         ],
     )
-    yield _counter(
-        "otic_audio_seconds",
-        "Audio so far, lost audio included.",
-        sources,
-        each(lambda h: h.seconds),
-    )
-    yield _counter(
-        "otic_lost_samples",
-        "Samples that never arrived, at the model's rate.",
-        sources,
-        each(lambda h: h.lost_samples),
-    )
-    yield _counter(
-        "otic_overruns",
-        "How often audio was lost because somebody was too slow.",
-        sources,
-        each(lambda h: h.overruns),
-    )
-    yield _counter(
-        "otic_reopenings",
-        "How often the device was opened again.",
-        sources,
-        each(lambda h: h.reopenings),
-    )
-    yield _gauge(
-        "otic_level_dbfs",
-        "RMS of the last tenth of a second, dB re full scale.",
-        sources,
-        each(lambda h: h.level_dbfs),
-    )
-    yield _gauge(
-        "otic_queue_fill_ratio",
-        "Share in use of the buffer between input and classifier.",
-        sources,
-        each(lambda h: h.queue_fill),
-    )
-    yield _counter("otic_inferences", "Predictions so far.", sources, each(lambda h: h.n_scores))
     durations = Metric("otic_inference_seconds", "How long the model computes.", "summary")
-    for name, h in streams:
-        for quantile, ms in (("0.5", h.inference_p50_ms), ("0.99", h.inference_p99_ms)):
+    for name, s in streams:
+        for quantile, ms in (("0.5", s.inference_p50_ms), ("0.99", s.inference_p99_ms)):
             labels = {"source": name, "quantile": quantile}
             durations.add_sample("otic_inference_seconds", labels, ms / 1e3)
     yield durations
-    yield _gauge(
+    yield _family(
+        "gauge",
         "otic_score",
         "Latest smoothed score.",
-        [*sources, "label"],
-        [((name, _text(label)), s) for name, h in streams for label, s in h.scores.items()],
+        ["source", "label"],
+        [((name, printable(label)), x) for name, s in streams for label, x in s.scores.items()],
     )
-    yield _counter(
+    yield _family(
+        "counter",
         "otic_events",
         "Events that began so far.",
-        [*sources, "label"],
+        ["source", "label"],
         [
-            ((name, _text(label)), h.event_counts.get(label, 0))
-            for name, h in streams
-            for label in dict.fromkeys((*h.scores, *h.event_counts))
+            ((name, printable(label)), s.event_counts.get(label, 0))
+            for name, s in streams
+            for label in dict.fromkeys((*s.scores, *s.event_counts))
         ],
     )
 
 
-def _of_receivers(workers: Sequence[Delivery]) -> Iterator[Metric]:
-    def each(value: Callable[[Delivery], float]) -> list[_Value]:
-        return [((_text(c.name),), value(c)) for c in workers]
+def _family(
+    kind: str, name: str, text: str, labels: Sequence[str], values: Iterable[_Value]
+) -> Metric:
+    """A gauge, or a counter, whose samples are called ``<name>_total``."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    labels = ["receiver"]
-    yield _gauge(
-        "otic_receiver_connected",
-        "1 while the receiver can be reached.",
-        labels,
-        each(lambda c: c.connected),
-    )
-    yield _gauge("otic_receiver_waiting", "Notices that wait.", labels, each(lambda c: c.waiting))
-    yield _counter("otic_receiver_delivered", "Notices taken.", labels, each(lambda c: c.delivered))
-    yield _counter("otic_receiver_refused", "Notices refused.", labels, each(lambda c: c.refused))
-    yield _counter(
-        "otic_receiver_dropped",
-        "Notices lost because too many waited.",
-        labels,
-        each(lambda c: c.dropped),
-    )
-    yield _counter(
-        "otic_receiver_retries", "Deliveries tried again.", labels, each(lambda c: c.retries)
-    )
-
-
-def _of_recordings(recordings: Recordings) -> Metric:
-    results = ("written", "dropped", "failed", "deleted")
-    return _counter(
-        "otic_recordings",
-        "Recordings by what became of them; a deleted one was written before.",
-        ["result"],
-        [((result,), getattr(recordings, result)) for result in results],
-    )
-
-
-def _gauge(name: str, text: str, labels: Sequence[str], values: Iterable[_Value]) -> Metric:
-    from prometheus_client.core import GaugeMetricFamily
-
-    family = GaugeMetricFamily(name, text, labels=labels)
+    make = GaugeMetricFamily if kind == "gauge" else CounterMetricFamily
+    family: GaugeMetricFamily | CounterMetricFamily = make(name, text, labels=labels)
     for label_values, value in values:
         family.add_metric(label_values, float(value))
     return family
-
-
-def _counter(name: str, text: str, labels: Sequence[str], values: Iterable[_Value]) -> Metric:
-    """A counter; its samples are called ``<name>_total``."""
-    from prometheus_client.core import CounterMetricFamily
-
-    family = CounterMetricFamily(name, text, labels=labels)
-    for label_values, value in values:
-        family.add_metric(label_values, float(value))
-    return family
-
-
-def _text(text: str) -> str:
-    """What UTF-8 can hold of it."""
-    return text.encode(errors="replace").decode()
