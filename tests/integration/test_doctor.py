@@ -22,14 +22,14 @@ from otic.config.settings import (
     InputSettings,
     JsonlSettings,
     MetricsSettings,
-    MqttSettings,
     Settings,
     SpoolSettings,
-    WebhookSettings,
 )
 from otic.diagnostics import machine_checks as checks
 from otic.diagnostics.doctor import checks_of, look
 from otic.errors import OticError
+from otic.sinks.receivers.mqtt import Section as MqttSection
+from otic.sinks.receivers.webhook import Section as WebhookSection
 from otic.system.findings import FAIL, OK, WARN, Check, Finding, disk_check
 from otic.system.machine import Board, conditions
 
@@ -247,8 +247,10 @@ def test_the_checks_follow_the_configuration(tmp_path: Path) -> None:
     two = Settings(inputs=(InputSettings(device="A"), InputSettings(device="B")))
     assert names(two, audio=True).count("level") == 2
     full = Settings(
-        mqtt=MqttSettings(host="broker.example", password_file="/p"),
-        webhook=WebhookSettings(url="https://example.com/x", secret_file="/s"),
+        receivers={
+            "mqtt": MqttSection(host="broker.example", password_file="/p"),
+            "webhook": WebhookSection(url="https://example.com/x", secret_file="/s"),
+        },
         metrics=MetricsSettings(listen="9100"),
         clips=ClipsSettings(directory=str(tmp_path)),
         spool=SpoolSettings(directory=str(tmp_path)),

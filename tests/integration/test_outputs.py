@@ -15,21 +15,21 @@ import pytest
 
 from otic.config.settings import (
     ClipsSettings,
-    CsvSettings,
     JsonlSettings,
     MetricsSettings,
     Settings,
     SpoolSettings,
-    WebhookSettings,
 )
 from otic.model.bundle import Bundle, load_bundle
 from otic.sinks import clip_writer
 from otic.sinks.open import open_outputs
+from otic.sinks.receivers.csv import Section as CsvSection
+from otic.sinks.receivers.webhook import Section as WebhookSection
 from otic.types import AudioSink, Event, Sink, StreamStart
 
 START = StreamStart("0.1.0", "m", "00", "mic", 22050, 2.0, 0.25, ("dog",))
 ON = Event("on", "dog", onset=0.5, time=1.0, score=0.9)
-DEAD = WebhookSettings(url="http://127.0.0.1:9/")
+DEAD = {"webhook": WebhookSection(url="http://127.0.0.1:9/")}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_all_that_hangs_ends_at_the_same_time(
     monkeypatch.setattr(clip_writer, "write_sound", lambda *args: release.wait(30.0))
     with hook(release) as url:
         settings = Settings(
-            webhook=WebhookSettings(url=url),
+            receivers={"webhook": WebhookSection(url=url)},
             clips=ClipsSettings(directory=str(tmp_path / "clips")),
             metrics=MetricsSettings(listen="0"),
             jsonl=JsonlSettings(path=str(tmp_path / "log.jsonl")),
@@ -97,22 +97,22 @@ def test_a_replay_has_a_spool_of_its_own(
     tmp_path: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spool = SpoolSettings(directory=str(tmp_path))
-    with outputs(Settings(webhook=DEAD, spool=spool), bundle, patience=0.0) as opened:
+    with outputs(Settings(receivers=DEAD, spool=spool), bundle, patience=0.0) as opened:
         hear(opened.sinks)
     assert opened.undelivered() == 1
     assert "webhook: 1 events were not delivered, they wait in" in capsys.readouterr().err
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    csv = CsvSettings(path=str(tmp_path / "events.csv"))
-    with outputs(Settings(csv=csv, spool=spool), bundle, 20.0, kept=False) as opened:
+    csv = {"csv": CsvSection(path=str(tmp_path / "events.csv"))}
+    with outputs(Settings(receivers=csv, spool=spool), bundle, 20.0, kept=False) as opened:
         hear(opened.sinks)
     assert opened.undelivered() == 0
     assert {path: path.read_bytes() for path in before} == before
-    with outputs(Settings(webhook=DEAD), bundle, 0.2, kept=False) as opened:
+    with outputs(Settings(receivers=DEAD), bundle, 0.2, kept=False) as opened:
         hear(opened.sinks)
     assert opened.undelivered() == 1
     assert "webhook: 1 events were not delivered\n" in capsys.readouterr().err
     # A sensor that does not name the receiver any more says what that costs.
-    with outputs(Settings(csv=csv, spool=spool), bundle, 20.0):
+    with outputs(Settings(receivers=csv, spool=spool), bundle, 20.0):
         pass
     assert (
         "webhook is no longer configured: 1 events that waited for it are dropped"

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from otic.config.settings import Settings, SqliteSettings, WebSettings
+from otic.config.settings import Settings, WebSettings
 from otic.errors import ParameterError, RuntimeMissingError, SinkError
 from otic.sinks.delivery.notification import Notification
 from otic.sinks.receivers.sqlite import SqliteReceiver
@@ -201,7 +201,7 @@ def test_marks(room: Room, server: WebServer, tmp_path: Path) -> None:
 
 
 def keep(room: Room, *notifications: Notification) -> None:
-    receiver = SqliteReceiver(room.settings.sqlite)
+    receiver = SqliteReceiver(room.settings.receivers["sqlite"])
     receiver.open()
     for notification in notifications:
         receiver.deliver(notification)
@@ -382,7 +382,7 @@ def test_without_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_history_and_no_sound(tmp_path: Path) -> None:
-    room = Room(tmp_path, sqlite=SqliteSettings())
+    room = Room(tmp_path, receivers={})
     with served(room) as server:
         status, answer, _ = ask(server, "/history")
         assert status == 400

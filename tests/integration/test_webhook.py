@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 
 from otic.config.secrets import read_secret
-from otic.config.settings import WebhookSettings
 from otic.errors import ParameterError
 from otic.sinks.delivery.notification import DeliveryError, Notification, Receiver, RefusedError
 from otic.sinks.delivery.queue import DeliveryQueue
 from otic.sinks.delivery.worker import DeliveryWorker
-from otic.sinks.receivers.webhook import WebhookReceiver
+from otic.sinks.receivers.webhook import Section as WebhookSection
+from otic.sinks.receivers.webhook_client import WebhookReceiver
 from tests.conftest import ROOT
 
 NOTICE = Notification(
@@ -139,7 +139,7 @@ def hook() -> Iterator[Hook]:
 
 def receiver(url: str, **settings: Any) -> WebhookReceiver:
     made: Receiver = WebhookReceiver(
-        WebhookSettings(url=url, **{"timeout_seconds": 10.0, **settings})
+        WebhookSection(url=url, **{"timeout_seconds": 10.0, **settings})
     )
     made.open()
     assert isinstance(made, WebhookReceiver)
@@ -219,7 +219,7 @@ def test_the_documented_server_takes_what_otic_sends(monkeypatch: pytest.MonkeyP
 
 
 def python_examples() -> list[str]:
-    page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "receivers.md").read_text(encoding="utf-8")
     return [part.split("```")[0] for part in page.split("```python\n")[1:]]
 
 
@@ -517,13 +517,13 @@ def test_a_stalled_handshake_is_given_up_in_time() -> None:
 )
 def test_an_address_that_is_none_is_said_at_once(url: str | None) -> None:
     with pytest.raises(ParameterError, match=r"^webhook\.url ") as raised:
-        WebhookReceiver(WebhookSettings(url=url))
+        WebhookReceiver(WebhookSection(url=url))
     assert "hunter2" not in str(raised.value)
 
 
 def test_an_address_may_be_of_either_kind() -> None:
     for url in ("http://[::1]:8080/x", "https://example.org", "HTTPS://EXAMPLE.org:8443/a?b=c"):
-        WebhookReceiver(WebhookSettings(url=url))
+        WebhookReceiver(WebhookSection(url=url))
 
 
 def test_certificates_that_are_none_are_said_at_once(tmp_path: Path) -> None:
@@ -531,7 +531,7 @@ def test_certificates_that_are_none_are_said_at_once(tmp_path: Path) -> None:
     bad.write_text("no certificate")
     for path in (bad, tmp_path / "missing.pem"):
         with pytest.raises(ParameterError, match=r"webhook\.ca_file"):
-            WebhookReceiver(WebhookSettings(url="https://example.org/", ca_file=str(path)))
+            WebhookReceiver(WebhookSection(url="https://example.org/", ca_file=str(path)))
 
 
 def test_secrets_come_from_the_environment_or_a_file(tmp_path: Path) -> None:

@@ -23,19 +23,15 @@ from numpy.typing import NDArray
 
 from otic.audio.converter import Converter
 from otic.audio.soundscape import synthesise
-from otic.config.settings import (
-    CommandSettings,
-    CsvSettings,
-    JsonlSettings,
-    Settings,
-    SpoolSettings,
-    SqliteSettings,
-    WebhookSettings,
-)
+from otic.config.settings import JsonlSettings, Settings, SpoolSettings
 from otic.model.bundle import load_bundle
 from otic.sinks.delivery import outbox, worker
 from otic.sinks.delivery.outbox import Outbox
 from otic.sinks.open import open_outputs
+from otic.sinks.receivers.command import Section as CommandSection
+from otic.sinks.receivers.csv import Section as CsvSection
+from otic.sinks.receivers.sqlite import Section as SqliteSection
+from otic.sinks.receivers.webhook import Section as WebhookSection
 from otic.streaming.control import stop_on_signals
 from otic.streaming.runner import Runner
 from otic.types import Chunk, Event, Gap, Item, Lost, SourceHealth, StreamEnd, StreamStart
@@ -187,11 +183,15 @@ def settings_of(plan: LifePlan) -> Settings:
     return Settings(
         name="soak",
         jsonl=JsonlSettings(str(disk / "log.jsonl"), max_megabytes=1.0, keep=10_000),
-        csv=CsvSettings(str(disk / "events.csv")),
-        sqlite=SqliteSettings(str(disk / "events.sqlite")),
         spool=SpoolSettings(str(disk / "spool")),
-        command=CommandSettings(("tee", "-a", plan.command)),
-        webhook=WebhookSettings(plan.url, secret=plan.secret, timeout_seconds=WEBHOOK_SECONDS),
+        receivers={
+            "csv": CsvSection(str(disk / "events.csv")),
+            "sqlite": SqliteSection(str(disk / "events.sqlite")),
+            "command": CommandSection(("tee", "-a", plan.command)),
+            "webhook": WebhookSection(
+                plan.url, secret=plan.secret, timeout_seconds=WEBHOOK_SECONDS
+            ),
+        },
     )
 
 

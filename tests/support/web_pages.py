@@ -23,10 +23,11 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from otic.config.settings import ClipsSettings, Settings, SqliteSettings, WebSettings
+from otic.config.settings import ClipsSettings, Settings, WebSettings
 from otic.pipeline import Pipeline
 from otic.review.folder import ReviewFolder
 from otic.sinks.clips import ClipSink
+from otic.sinks.receivers.sqlite import Section as SqliteSection
 from otic.streaming.control import Control
 from otic.streaming.monitor import Monitor, TimedClassifier
 from otic.streaming.recent import MemorySink
@@ -71,7 +72,7 @@ class Room:
         self.memories = MemorySink(self.bundle)
         given: dict[str, Any] = {
             "web": WebSettings("0"),
-            "sqlite": SqliteSettings(str(folder / "events.sqlite")),
+            "receivers": {"sqlite": SqliteSection(str(folder / "events.sqlite"))},
             "clips": ClipsSettings(str(folder / "clips"), pre_seconds=0.0, post_seconds=0.0),
         }
         self.settings = Settings(name="yard", **{**given, **settings})

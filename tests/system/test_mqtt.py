@@ -18,12 +18,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from otic.config.settings import MqttSettings
 from otic.errors import OticError, RuntimeMissingError, SinkError
-from otic.sinks.delivery.notification import DeliveryError, Notification
+from otic.sinks.delivery.notification import DeliveryError, Notification, Sensor
 from otic.sinks.receivers.homeassistant import Topics, discovery_topic, slug
-from otic.sinks.receivers.mqtt import MqttReceiver
+from otic.sinks.receivers.mqtt import Section as MqttSection
 from otic.sinks.receivers.mqtt_client import MqttLink
+from otic.sinks.receivers.mqtt_receiver import MqttReceiver
 from tests.conftest import ROOT
 from tests.support import debian, mosquitto
 from tests.support.mosquitto import PASSWORD, Broker, Listener
@@ -66,17 +66,16 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return mosquitto.make_certificates(tmp_path_factory.mktemp("tls") / "right")
 
 
-def settings(port: int, **changes: object) -> MqttSettings:
+def settings(port: int, **changes: object) -> MqttSection:
     given = {"host": "127.0.0.1", "port": port, "timeout_seconds": 5.0, **changes}
-    return MqttSettings(**given)  # type: ignore[arg-type]
+    return MqttSection(**given)  # type: ignore[arg-type]
 
 
 def receiver(
     port: int, labels: tuple[str, ...] = LABELS, sensor: str = SENSOR, **changes: object
 ) -> MqttReceiver:
-    return MqttReceiver(
-        settings(port, **changes), sensor, ["mic"], labels, lambda: {"mic": Health()}
-    )
+    about = Sensor(sensor, ("mic",), labels, lambda: {"mic": Health()})  # type: ignore[dict-item]
+    return MqttReceiver(settings(port, **changes), about)
 
 
 @contextmanager
@@ -254,7 +253,7 @@ def test_rubbish_at_the_discovery_topic_does_no_harm(broker: Broker) -> None:
 def test_health_is_told_while_idle_and_while_busy(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("otic.sinks.receivers.mqtt.HEALTH_SECONDS", 0.04)
+    monkeypatch.setattr("otic.sinks.receivers.mqtt_receiver.HEALTH_SECONDS", 0.04)
     with Listener(broker.port) as listener, opened(broker.port) as made:
         for _ in range(8):
             made.idle()

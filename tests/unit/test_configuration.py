@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import stat
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,16 @@ import soundfile
 
 from otic.audio.open import input_settings
 from otic.audio.soundscape import synthesise
-from otic.config.load import KEYS, add_setting_options, load_settings
-from otic.config.settings import InputSettings, MqttSettings, Settings, WebhookSettings
+from otic.config.load import add_setting_options, keys
+from otic.config.load import load_settings as load_any_settings
+from otic.config.settings import InputSettings, Settings
 from otic.errors import ConfigurationError, UsageError
+from otic.sinks import receivers
+from otic.sinks.receivers.mqtt import Section as MqttSection
+from otic.sinks.receivers.webhook import Section as WebhookSection
 from tests.support.helpers import one_line, otic
+
+load_settings = partial(load_any_settings, sections=receivers.sections)
 
 EVERYTHING = """
 name = "hall"
@@ -55,16 +61,24 @@ def test_a_file_sets_everything(tmp_path: Path) -> None:
         InputSettings("2", None, 2),
     )
     assert found.jsonl.max_megabytes == 10.0
-    assert (found.mqtt.host, found.mqtt.tls, found.mqtt.port) == ("broker", True, 0)
-    assert found.command.argv == ("/bin/echo", "a b")
-    assert found.webhook == Settings().webhook
+    assert (
+        found.receivers["mqtt"].host,
+        found.receivers["mqtt"].tls,
+        found.receivers["mqtt"].port,
+    ) == ("broker", True, 0)
+    assert found.receivers["command"].argv == ("/bin/echo", "a b")
+    assert found.receivers["webhook"] == WebhookSection()
 
 
 def test_flags_go_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, EVERYTHING)
     environment = {"OTIC_MQTT_HOST": "env", "OTIC_NAME": "env", "OTIC_MQTT_TLS": "no"}
     found = load_settings(path, environment, {"mqtt_host": "flag"})
-    assert (found.mqtt.host, found.name, found.mqtt.tls) == ("flag", "env", False)
+    assert (found.receivers["mqtt"].host, found.name, found.receivers["mqtt"].tls) == (
+        "flag",
+        "env",
+        False,
+    )
     again = load_settings(path, {}, {}, (InputSettings("flag"),))
     assert again.inputs == (InputSettings("flag"),)
 
@@ -72,23 +86,24 @@ def test_flags_go_before_the_environment_and_that_before_the_file(tmp_path: Path
 def test_every_key_has_a_flag_or_a_variable() -> None:
     """And each spelling sets just that key."""
     parser = argparse.ArgumentParser()
-    add_setting_options(parser, frozenset())
+    add_setting_options(parser, frozenset(), keys(receivers.sections()))
     samples = {str: "abc", int: "17", float: "7.5", bool: "true", tuple: "events"}
-    for key in KEYS:
+    for key in keys(receivers.sections()):
         choices = key.field.metadata["choices"]
         text = choices[0] if choices else samples[key.kind]
         expected = key.from_text(text)
 
         def at(settings: Settings, key: object = key) -> object:
-            section = getattr(settings, key.section) if key.section else settings  # type: ignore[attr-defined]
-            return getattr(section, key.field.name)  # type: ignore[attr-defined]
+            name = key.section  # type: ignore[attr-defined]
+            found = settings.receivers.get(name) or getattr(settings, name, settings)
+            return getattr(found, key.field.name)  # type: ignore[attr-defined]
 
         assert at(load_settings(None, {key.variable: text})) == expected, key.variable
         if not key.secret:
             words = [key.flag] if key.kind is bool else [key.flag, text]
             flags = vars(parser.parse_args(words))
             assert at(load_settings(None, {}, flags)) == expected, key.flag
-    assert load_settings(None, {}, vars(parser.parse_args([]))) == Settings()
+    assert load_settings(None, {}, vars(parser.parse_args([]))) == load_settings(None, {})
 
 
 @pytest.mark.parametrize(
@@ -125,8 +140,8 @@ def test_a_variable_that_can_not_be_is_named() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    webhook = WebhookSettings(url="https://example.org/token-sesame")
-    settings = replace(Settings(), mqtt=MqttSettings(password="sesame"), webhook=webhook)
+    webhook = WebhookSection(url="https://example.org/token-sesame")
+    settings = Settings(receivers={"mqtt": MqttSection(password="sesame"), "webhook": webhook})
     assert "sesame" not in repr(settings)
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from otic.config.settings import CsvSettings
 from otic.errors import ParameterError
 from otic.sinks.delivery.notification import DeliveryError, Notification, Receiver, RefusedError
 from otic.sinks.receivers.csv import COLUMNS, TAIL_BYTES, CsvReceiver
+from otic.sinks.receivers.csv import Section as CsvSection
 from tests.conftest import ROOT
 
 OFF = Notification(
@@ -47,7 +47,7 @@ def off(number: int) -> Notification:
 
 
 def append(path: Path, *notifications: Notification) -> None:
-    made: Receiver = CsvReceiver(CsvSettings(path=str(path)))
+    made: Receiver = CsvReceiver(CsvSection(path=str(path)))
     made.open()
     for notification in notifications:
         made.deliver(notification)
@@ -177,12 +177,12 @@ def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
     assert "No such file" in failure(tmp_path / "missing" / "events.csv")
     for path in (None, "", "a\0b"):
         with pytest.raises(ParameterError, match=r"csv\.path"):
-            CsvReceiver(CsvSettings(path=path))
+            CsvReceiver(CsvSection(path=path))
 
 
 def test_a_file_that_is_moved_or_emptied_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
-    made = CsvReceiver(CsvSettings(path=str(path)))
+    made = CsvReceiver(CsvSection(path=str(path)))
     made.open()
     made.deliver(off(1))
     path.rename(tmp_path / "old.csv")
@@ -199,7 +199,7 @@ def test_a_file_that_is_moved_or_emptied_is_begun_anew(tmp_path: Path) -> None:
 
 def test_two_do_not_write_one_file(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
-    made = CsvReceiver(CsvSettings(path=str(path)))
+    made = CsvReceiver(CsvSection(path=str(path)))
     made.open()
     assert "another process" in failure(path, OFF)
     made.close()
@@ -211,8 +211,8 @@ def test_nothing_is_lost_or_doubled_by_kills(tmp_path: Path) -> None:
     code = """
 import itertools, sys
 from pathlib import Path
-from tests.unit.test_csv_file import CsvReceiver, CsvSettings, off
-made = CsvReceiver(CsvSettings(path=sys.argv[1]))
+from tests.unit.test_csv_file import CsvReceiver, CsvSection, off
+made = CsvReceiver(CsvSection(path=sys.argv[1]))
 made.open()
 for number in itertools.count(int(sys.argv[2])):
     made.deliver(off(number))
@@ -240,10 +240,10 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     code = """
 import json, resource, sys
-from tests.unit.test_csv_file import CsvReceiver, CsvSettings, DeliveryError, off
+from tests.unit.test_csv_file import CsvReceiver, CsvSection, DeliveryError, off
 limit = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), limit[1]))
-made = CsvReceiver(CsvSettings(path=sys.argv[1]))
+made = CsvReceiver(CsvSection(path=sys.argv[1]))
 number, messages = 0, []
 while len(messages) < 3:
     try:

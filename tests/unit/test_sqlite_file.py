@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from otic.config.settings import SqliteSettings
 from otic.errors import ParameterError
 from otic.sinks.delivery.notification import DeliveryError, Notification, Receiver, RefusedError
 from otic.sinks.receivers import sqlite as sqlite_file
+from otic.sinks.receivers.sqlite import Section as SqliteSection
 from otic.sinks.receivers.sqlite import SqliteReceiver
 from otic.system.clock import iso
 from tests.conftest import ROOT
@@ -63,7 +63,7 @@ def numbered(number: int) -> Notification:
 
 
 def opened(path: Path, **settings: Any) -> SqliteReceiver:
-    made: Receiver = SqliteReceiver(SqliteSettings(path=str(path), **settings))
+    made: Receiver = SqliteReceiver(SqliteSection(path=str(path), **settings))
     made.open()
     assert isinstance(made, SqliteReceiver)
     return made
@@ -180,7 +180,7 @@ def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
     assert "unable to open" in failure(tmp_path / "missing" / "events.db")
     for bad in (None, "", "a\0b"):
         with pytest.raises(ParameterError, match=r"sqlite\.path"):
-            SqliteReceiver(SqliteSettings(path=bad))
+            SqliteReceiver(SqliteSection(path=bad))
 
 
 def test_memory_is_a_file_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +306,7 @@ def test_a_clock_that_is_wrong_from_the_start_costs_nothing(
     monkeypatch.setattr(sqlite_file, "_SWEEP_SECONDS", 0.0)
     put(path, *(at(days, f"{days}") for days in range(50)))
     wrong = timedelta(days=ahead_days)
-    settings = SqliteSettings(str(path), keep_days=90.0)
+    settings = SqliteSection(str(path), keep_days=90.0)
     made = SqliteReceiver(settings, now=lambda: datetime.now(UTC) + wrong)
     made.open()
     made.idle()
@@ -361,10 +361,10 @@ def test_a_full_disk_is_waited_for(path: Path) -> None:
     code = """
 import resource, sys
 from pathlib import Path
-from tests.unit.test_sqlite_file import DeliveryError, SqliteReceiver, SqliteSettings, numbered
+from tests.unit.test_sqlite_file import DeliveryError, SqliteReceiver, SqliteSection, numbered
 limit = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), limit[1]))
-made = SqliteReceiver(SqliteSettings(path=sys.argv[1]))
+made = SqliteReceiver(SqliteSection(path=sys.argv[1]))
 number = failures = 0
 while failures < 3:
     try:
@@ -396,7 +396,7 @@ print(number)
 
 
 def test_the_documented_queries_work(path: Path) -> None:
-    page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "receivers.md").read_text(encoding="utf-8")
     put(path, ON, replace(OFF, event="other", onset_at=iso(datetime.now(UTC))))
     [text] = [part.split("```")[0] for part in page.split("```sql\n")[1:]]
     now, today = (query(path, line) for line in text.splitlines())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from otic.config.values import LOG_CHOICES, MAX_BLOCK
@@ -22,6 +22,9 @@ class Parser(argparse.ArgumentParser):
     Options can't be abbreviated: ``--mqtt-password`` would be taken for
     ``--mqtt-password-file``.
     """
+
+    add_more: Callable[[], None] | None = None
+    """Adds options that take time to find, where one is unknown."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
@@ -43,6 +46,10 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         found, unknown = super().parse_known_args(args, namespace)
         option = next((word for word in unknown if word.startswith("-")), None)
+        if option is not None and self.add_more is not None:
+            self.add_more()
+            self.add_more = None
+            return self.parse_known_args(args, namespace)
         if option is not None:
             # Its value is not repeated: it may be a secret whose option is mistyped.
             name = option.partition("=")[0]

@@ -22,10 +22,11 @@ from otic.cli.arguments import (
     speed,
     whole,
 )
-from otic.config.load import KEYS, add_setting_options, load_settings
+from otic.config.load import add_setting_options, keys, load_settings
 from otic.config.settings import JsonlSettings, Settings, WebSettings
 from otic.config.values import DEFAULT_MODEL, FAST_BLOCK, LOG_DEFAULT, MICROPHONE_BLOCK, PACED_BLOCK
 from otic.errors import ConfigurationError, ParameterError, SinkError, UsageError, did_you_mean
+from otic.sinks import receivers
 
 if TYPE_CHECKING:
     from otic.model.bundle import Bundle
@@ -118,6 +119,15 @@ def _add_microphone_options(parser: Parser) -> None:
     parser.set_defaults(speed=1.0)
 
 
+def _add_setting_options(parser: Parser, already: frozenset[str]) -> None:
+    """Add a flag for every other setting; other packages' receivers follow an unknown one."""
+    known = receivers.sections()
+    add_setting_options(parser, already, keys(known))
+    parser.add_more = lambda: add_setting_options(
+        parser, already | {key.dotted for key in keys(known)}, keys(receivers.sections(True))
+    )
+
+
 def add_listen_options(parser: Parser) -> None:
     """Add the options of ``otic listen``."""
     parser.usage = "otic listen [OPTION]…"  # argparse would list them all
@@ -127,7 +137,7 @@ def add_listen_options(parser: Parser) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="wait for a microphone that is not plugged in yet"
     )
-    add_setting_options(parser, _LIVE_SETTINGS)
+    _add_setting_options(parser, _LIVE_SETTINGS)
 
 
 def listen(args: argparse.Namespace) -> int:
@@ -144,7 +154,7 @@ def add_run_options(parser: Parser) -> None:
         "--config", metavar="FILE", help="settings in TOML; flags take precedence over them"
     )
     _add_microphone_options(parser)
-    add_setting_options(parser, _LIVE_SETTINGS)
+    _add_setting_options(parser, _LIVE_SETTINGS)
     # What is not given comes from the environment or the file.
     parser.set_defaults(model=None, log=None, block=None, no_dashboard=True)
 
@@ -153,7 +163,7 @@ def run(args: argparse.Namespace) -> int:
     """Be a sensor: like ``listen``, but configured by a file, and it waits for its microphones."""
     from otic.audio.open import input_settings
 
-    settings = load_settings(args.config, os.environ, vars(args))
+    settings = load_settings(args.config, os.environ, vars(args), sections=receivers.sections)
     if (inputs := input_settings(args, settings.inputs)) is not None:
         settings = replace(settings, inputs=inputs)
     return _listen(args, settings, permanent=True, wait=True)
@@ -221,7 +231,7 @@ def add_replay_options(parser: Parser) -> None:
         help=f"size of the screenshot (default {_STILL_SIZE[0]}x{_STILL_SIZE[1]})",
     )
     add_speed_option(parser)
-    add_setting_options(parser, _LIVE_SETTINGS | {"silent_seconds"})
+    _add_setting_options(parser, _LIVE_SETTINGS | {"silent_seconds"})
 
 
 def replay(args: argparse.Namespace) -> int:
@@ -302,10 +312,10 @@ def _flags(args: argparse.Namespace) -> Settings:
     """Settings from flags; of the environment only the secrets, which have none."""
     from otic.audio.open import input_settings
 
-    secrets = {key.variable for key in KEYS if key.secret}
+    secrets = {key.variable for key in keys(receivers.sections()) if key.secret}
     environment = {name: value for name, value in os.environ.items() if name in secrets}
     inputs = input_settings(args) if hasattr(args, "device") else None
-    return load_settings(None, environment, vars(args), inputs)
+    return load_settings(None, environment, vars(args), inputs, receivers.sections)
 
 
 def _with_thresholds(bundle: Bundle, settings: Settings) -> Bundle:

@@ -6,7 +6,7 @@ import argparse
 import math
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -14,6 +14,7 @@ from typing import Any, get_args, get_type_hints
 from otic.config.settings import InputSettings, Settings
 from otic.errors import ConfigurationError
 
+Sections = Callable[[bool], Mapping[str, type]]
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -123,18 +124,31 @@ def keys_of(cls: type, section: str = "") -> Iterator[Key]:
         if is_dataclass(kind):
             assert isinstance(kind, type)
             yield from keys_of(kind, each.name)
-        elif each.name != "inputs":
+        elif each.name not in ("inputs", "receivers"):
             plain = next((k for k in get_args(kind) if k in (str, int, float)), kind)
             yield Key(section, each, tuple if get_args(kind)[1:] == (...,) else plain)
 
 
-KEYS = tuple(keys_of(Settings))
+def keys(sections: Mapping[str, type]) -> tuple[Key, ...]:
+    """All that can be set: otic's own keys, then those of receivers, by their sections."""
+    of_receivers = (key for name, cls in sections.items() for key in keys_of(cls, name))
+    return (*keys_of(Settings), *of_receivers)
 
 
-def add_setting_options(parser: argparse.ArgumentParser, already: frozenset[str]) -> None:
-    """Add a flag for every key but those that the parser has ``already``."""
+def add_setting_options(
+    parser: argparse.ArgumentParser, already: Set[str], known: Iterable[Key]
+) -> None:
+    """Add a flag for every known key but those that the parser has ``already``.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    already : set of str
+        Keys, as :attr:`Key.dotted`.
+    known : iterable of Key
+    """
     groups: dict[str, Any] = {}
-    for key in KEYS:
+    for key in known:
         if key.dotted in already:
             continue
         if key.secret:  # not unknown: the message for that would repeat it
@@ -184,6 +198,7 @@ def load_settings(
     environment: Mapping[str, str],
     flags: Mapping[str, Any] | None = None,
     inputs: tuple[InputSettings, ...] | None = None,
+    sections: Sections = lambda installed: {},
 ) -> Settings:
     """Settings from a file, then the environment, then flags: the later win.
 
@@ -197,6 +212,9 @@ def load_settings(
         By :attr:`Key.dest`; None is not given.
     inputs : tuple of InputSettings, optional
         In place of the file's.
+    sections : callable
+        Gives the receivers' sections, by name: of those that come with otic, and, called with
+        True, of other packages' too. That takes time: only for a name that is unknown.
 
     Raises
     ------
@@ -204,19 +222,23 @@ def load_settings(
         With the file or the variable, and the key.
     """
     tables = {} if path is None else _read(path)
+    known = sections(False)
+    if tables.keys() - {key.section or key.field.name for key in keys(known)} - {"inputs"}:
+        known = sections(True)
     values: dict[str, dict[str, Any]] = {}
-    for key in KEYS:
+    for key in keys(known):
         value = _value(key, path, tables, environment, flags or {})
         if value is not None:
             values.setdefault(key.section, {})[key.field.name] = value
     found = _inputs(path, tables) if inputs is None else inputs
-    _refuse_unknown(path, tables)
+    _refuse_unknown(path, tables, known)
     top = values.pop("", {})
     kinds = get_type_hints(Settings)
+    receivers = {name: cls(**values.pop(name, {})) for name, cls in known.items()}
     arguments: dict[str, Any] = {name: kinds[name](**inner) for name, inner in values.items()}
     if found:
         arguments["inputs"] = found
-    return Settings(**top, **arguments)
+    return Settings(**top, **arguments, receivers=receivers)
 
 
 def _value(
@@ -279,10 +301,10 @@ def _inputs(path: str | None, tables: dict[str, Any]) -> tuple[InputSettings, ..
     return tuple(found)
 
 
-def _refuse_unknown(path: str | None, tables: dict[str, Any]) -> None:
+def _refuse_unknown(path: str | None, tables: dict[str, Any], known: Mapping[str, type]) -> None:
     """A key with a typing error would silently do nothing."""
     sections: dict[str, set[str]] = {"": {"inputs"}}
-    for key in KEYS:
+    for key in keys(known):
         sections.setdefault(key.section, set()).add(key.field.name)
         sections[""].add(key.section or key.field.name)
     for name, value in tables.items():
@@ -291,8 +313,8 @@ def _refuse_unknown(path: str | None, tables: dict[str, Any]) -> None:
         if name in sections:
             for inner in value:
                 if inner not in sections[name]:
-                    known = _known(sections[name])
-                    raise ConfigurationError(f"{path}: unknown key '{name}.{inner}': {known}")
+                    there_are = _known(sections[name])
+                    raise ConfigurationError(f"{path}: unknown key '{name}.{inner}': {there_are}")
 
 
 def _known(names: Any) -> str:

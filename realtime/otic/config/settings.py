@@ -7,6 +7,7 @@ are read is in :mod:`otic.config.load`; what is here knows no file.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,61 +51,6 @@ class JsonlSettings:
         0.0, "go on in a new file at this size (the log is then appended to); 0: never", least=0.0
     )
     keep: int = setting(5, "how many full files to keep", least=1, most=10_000)
-
-
-@dataclass(frozen=True)
-class CsvSettings:
-    """Events as a table in a text file."""
-
-    path: str | None = setting(None, "append finished events to this CSV file")
-
-
-@dataclass(frozen=True)
-class SqliteSettings:
-    """Events in a database."""
-
-    path: str | None = setting(None, "keep events in this SQLite database")
-    keep_days: float = setting(0.0, "delete events older than this; 0: never", least=0.0)
-
-
-@dataclass(frozen=True)
-class MqttSettings:
-    """An MQTT broker, and Home Assistant behind it."""
-
-    host: str | None = setting(None, "publish events to this MQTT broker (extra mqtt)")
-    port: int = setting(0, "0: 8883 with TLS, else 1883", least=0, most=65535)
-    tls: bool = setting(False, "encrypt, and verify the broker's certificate")
-    ca_file: str | None = setting(None, "trust these certificate authorities (default: system's)")
-    username: str | None = setting(None, "user at the broker")
-    password: str | None = setting(None, "password at the broker", secret=True)
-    password_file: str | None = setting(None, "read the password from this file")
-    topic: str = setting("otic", "first part of the topics")
-    discovery: bool = setting(True, "let Home Assistant find each class as a sensor")
-    discovery_prefix: str = setting("homeassistant", "Home Assistant's discovery prefix")
-    timeout_seconds: float = setting(10.0, "how long to wait for the broker", least=0.1, most=300.0)
-
-
-@dataclass(frozen=True)
-class WebhookSettings:
-    """A web server that each event is posted to."""
-
-    url: str | None = setting(None, "post each event to this http(s) address", shown=False)
-    secret: str | None = setting(None, "sign with this", secret=True)
-    secret_file: str | None = setting(None, "read the secret to sign with from this file")
-    ca_file: str | None = setting(None, "trust these certificate authorities (default: system's)")
-    timeout_seconds: float = setting(10.0, "how long to wait for the answer", least=0.1, most=300.0)
-
-
-@dataclass(frozen=True)
-class CommandSettings:
-    """A program that is run for each event."""
-
-    argv: tuple[str, ...] = setting(
-        (), "program and arguments to run for each event, without a shell", metavar="WORD"
-    )
-    timeout_seconds: float = setting(
-        30.0, "the program is ended after this", least=0.1, most=3600.0
-    )
 
 
 @dataclass(frozen=True)
@@ -199,12 +145,9 @@ class Settings:
         MICROPHONE_BLOCK, "samples per read, at the model's rate", least=1, most=MAX_BLOCK
     )
     inputs: tuple[InputSettings, ...] = (InputSettings(),)
+    receivers: Mapping[str, Any] = field(default_factory=dict)
+    """What is set for each receiver, by its name: its module's ``Section``."""
     jsonl: JsonlSettings = JsonlSettings()
-    csv: CsvSettings = CsvSettings()
-    sqlite: SqliteSettings = SqliteSettings()
-    mqtt: MqttSettings = MqttSettings()
-    webhook: WebhookSettings = WebhookSettings()
-    command: CommandSettings = CommandSettings()
     clips: ClipsSettings = ClipsSettings()
     review: ReviewSettings = ReviewSettings()
     metrics: MetricsSettings = MetricsSettings()

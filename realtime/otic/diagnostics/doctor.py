@@ -24,6 +24,7 @@ from otic.diagnostics.machine_checks import (
     temperature_check,
 )
 from otic.errors import OticError
+from otic.sinks import receivers
 from otic.system.findings import FAIL, Check, Finding, disk_check, split_message
 from otic.system.machine import Board
 
@@ -116,7 +117,7 @@ def read_settings(path: str | None, board: Board) -> tuple[Settings | None, Find
     if path is None:
         return None, None
     try:
-        return load_settings(path, board.environment), None
+        return load_settings(path, board.environment, sections=receivers.sections), None
     except (OticError, OSError) as error:
         remedy = "correct it there; docs/sensor.md has an example of each section"
         return None, Finding("configuration", FAIL, str(error), (remedy,))

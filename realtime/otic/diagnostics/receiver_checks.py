@@ -22,8 +22,8 @@ _USUAL_PORTS = {"http": 80, "https": 443}
 def receiver_checks(settings: Settings) -> list[Check]:
     """What the configuration names: each receiver, each folder, each file with a secret."""
     checks = []
-    mqtt, webhook = settings.mqtt, settings.webhook
-    if mqtt.host:
+    mqtt, webhook = settings.receivers.get("mqtt"), settings.receivers.get("webhook")
+    if mqtt is not None and mqtt.host:
         port = mqtt.port or (8883 if mqtt.tls else 1883)
         host, tls, ca_file = mqtt.host, mqtt.tls, mqtt.ca_file
         checks.append(Check("extra mqtt", lambda: extra_check("mqtt", "paho")))
@@ -34,7 +34,7 @@ def receiver_checks(settings: Settings) -> list[Check]:
                 _LIMIT_SECONDS,
             )
         )
-    if webhook.url:
+    if webhook is not None and webhook.url:
         url = webhook.url
         checks.append(Check("webhook", lambda: webhook_check(url, webhook.ca_file), _LIMIT_SECONDS))
     if settings.metrics.listen:
@@ -134,7 +134,8 @@ def _folders(settings: Settings) -> list[tuple[str, Path, float]]:
     if settings.spool.directory:
         found.append(("spool", Path(settings.spool.directory), 0.0))
     for name in ("jsonl", "csv", "sqlite"):
-        path = getattr(settings, name).path
+        section = settings.jsonl if name == "jsonl" else settings.receivers.get(name)
+        path = getattr(section, "path", None)
         if path and path != "-":
             found.append((name, Path(path).absolute().parent, 0.0))
     return found
@@ -148,7 +149,9 @@ def _secret_files(settings: Settings) -> list[tuple[str, str]]:
     """Keys that end in ``_file`` beside a secret, and the files that they name."""
     found = []
     for section in ("mqtt", "webhook", "web"):
-        values = getattr(settings, section)
+        values = settings.web if section == "web" else settings.receivers.get(section)
+        if values is None:
+            continue
         for secret in fields(values):
             path = getattr(values, f"{secret.name}_file", None)
             if secret.metadata.get("secret") and path:

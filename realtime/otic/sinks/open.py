@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from otic.config.settings import Settings
 from otic.errors import ConfigurationError
 from otic.model.bundle import Bundle
+from otic.sinks.delivery.notification import Receiver, Sensor
 from otic.sinks.jsonl import JsonlSink
 from otic.sinks.text import TextSink
 from otic.system.log import say
@@ -171,41 +172,26 @@ def _outbox(
     kept: bool,
 ) -> Outbox | None:
     """What hands events to the receivers; None where there are none."""
-    from otic.sinks.delivery.notification import Receiver
+    from otic.sinks import receivers
 
-    receivers: list[Receiver] = []
-    if settings.csv.path is not None:
-        from otic.sinks.receivers.csv import CsvReceiver
-
-        receivers.append(CsvReceiver(settings.csv))
-    if settings.sqlite.path is not None:
-        from otic.sinks.receivers.sqlite import SqliteReceiver
-
-        receivers.append(SqliteReceiver(settings.sqlite))
-    if settings.command.argv:
-        from otic.sinks.receivers.command import CommandReceiver
-
-        receivers.append(CommandReceiver(settings.command))
-    if settings.webhook.url is not None:
-        from otic.sinks.receivers.webhook import WebhookReceiver
-
-        receivers.append(WebhookReceiver(settings.webhook))
-    if settings.mqtt.host is not None:
-        from otic.sinks.receivers.mqtt import MqttReceiver
-
-        receivers.append(MqttReceiver(settings.mqtt, sensor, sources, bundle.labels, health))
-    if not receivers:
+    about = Sensor(sensor, tuple(sources), tuple(bundle.labels), health)
+    opened = [
+        receivers.module(name).open_receiver(section, about)
+        for name, section in settings.receivers.items()
+    ]
+    asked_for: list[Receiver] = [receiver for receiver in opened if receiver is not None]
+    if not asked_for:
         return None
     from otic.sinks.delivery.outbox import Outbox
     from otic.sinks.delivery.queue import DeliveryQueue
     from otic.sinks.delivery.worker import DeliveryWorker
 
-    names = [receiver.name for receiver in receivers]
+    names = [receiver.name for receiver in asked_for]
     file = spool_file(settings, os.environ) if kept else None
     queue = DeliveryQueue(file, names, settings.spool.max_events)
     for warning in queue.warnings():
         say(warning)
-    workers = [DeliveryWorker(receiver, queue, say=say) for receiver in receivers]
+    workers = [DeliveryWorker(receiver, queue, say=say) for receiver in asked_for]
     return Outbox(sensor, queue, workers, drain_timeout=drain_timeout, say=say)
 
 

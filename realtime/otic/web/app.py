@@ -76,7 +76,7 @@ class _App:
         review = desk.review.audio if heard and desk.review is not None else None
         self._clips = ClipFiles(None if folder is None else Path(folder))
         self._reviewed = ClipFiles(review)
-        path = settings.sqlite.path
+        path = getattr(settings.receivers.get("sqlite"), "path", None)
         self._history = None if path is None else History(path)
         self._marker = Marker(desk, self._history, self._clips)
         self._desk = desk

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from otic.errors import OticError
+
+if TYPE_CHECKING:
+    from otic.types import StreamStatus
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,25 @@ class DeliveryError(OticError):
 
 class RefusedError(DeliveryError):
     """A receiver will never take this notification: count it as refused and go on to the next."""
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What a receiver may want to know of the sensor.
+
+    Attributes
+    ----------
+    name : str
+    sources, labels : tuple of str
+        Its inputs and the sounds that it knows.
+    status : callable
+        The status of each running stream, by its source.
+    """
+
+    name: str
+    sources: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    status: Callable[[], Mapping[str, StreamStatus]] = dict
 
 
 class Receiver(Protocol):

@@ -10,11 +10,19 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 
-from otic.config.load import KEYS
-from otic.config.settings import CommandSettings
+from otic.config.load import keys
+from otic.config.settings import setting
 from otic.errors import ParameterError
-from otic.sinks.delivery.notification import DeliveryError, Notification, RefusedError
+from otic.sinks import receivers
+from otic.sinks.delivery.notification import (
+    DeliveryError,
+    Notification,
+    Receiver,
+    RefusedError,
+    Sensor,
+)
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL in sysexits.h
 _ENDED_FROM_OUTSIDE = {signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM}
@@ -25,6 +33,23 @@ _FIELDS = ("id", "event", "state", "sensor", "source", "label", "at", "onset_at"
 _NUMBERS = ("score", "peak")
 
 
+@dataclass(frozen=True)
+class Section:
+    """A program that is run for each event."""
+
+    argv: tuple[str, ...] = setting(
+        (), "program and arguments to run for each event, without a shell", metavar="WORD"
+    )
+    timeout_seconds: float = setting(
+        30.0, "the program is ended after this", least=0.1, most=3600.0
+    )
+
+
+def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
+    """The receiver that the section asks for."""
+    return None if not section.argv else CommandReceiver(section)
+
+
 class CommandReceiver:
     """Runs a program for each notification; exit code 0 means that it took it.
 
@@ -33,7 +58,7 @@ class CommandReceiver:
 
     Parameters
     ----------
-    settings : CommandSettings
+    settings : Section
 
     Raises
     ------
@@ -43,7 +68,7 @@ class CommandReceiver:
 
     name = "command"
 
-    def __init__(self, settings: CommandSettings) -> None:
+    def __init__(self, settings: Section) -> None:
         if not settings.argv or not settings.argv[0]:
             raise ParameterError("command.argv is empty: name a program and its arguments")
         if any("\0" in word for word in settings.argv):
@@ -117,7 +142,7 @@ def environment(notification: Notification) -> dict[str, str]:
         values[name] = None if value is None else round(value, 6)
     own = {f"OTIC_{name.upper()}": value for name, value in values.items()}
     # OTIC_WEBHOOK_URL may hold a token, OTIC_MQTT_PASSWORD is one.
-    configuration = {key.variable for key in KEYS}
+    configuration = {key.variable for key in keys(receivers.sections(installed=True))}
     unwanted = own.keys() | configuration | {"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return kept | {k: _as_variable(str(v)) for k, v in own.items() if v is not None}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
+from dataclasses import dataclass
 
-from otic.config.settings import CsvSettings
+from otic.config.settings import setting
 from otic.errors import ParameterError
 from otic.sinks.append_file import AppendFile
-from otic.sinks.delivery.notification import DeliveryError, Notification
+from otic.sinks.delivery.notification import DeliveryError, Notification, Receiver, Sensor
 
 COLUMNS = (
     "event",
@@ -32,6 +33,18 @@ _HEADER = (",".join(COLUMNS) + "\r\n").encode()
 _FORMULA = tuple("=+-@＝＋－＠")
 
 
+@dataclass(frozen=True)
+class Section:
+    """Events as a table in a text file."""
+
+    path: str | None = setting(None, "append finished events to this CSV file")
+
+
+def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
+    """The receiver that the section asks for."""
+    return None if section.path is None else CsvReceiver(section)
+
+
 class CsvReceiver:
     """Appends a row for each event that ended; RFC 4180, one line a row.
 
@@ -40,7 +53,7 @@ class CsvReceiver:
 
     Parameters
     ----------
-    settings : CsvSettings
+    settings : Section
 
     Raises
     ------
@@ -50,7 +63,7 @@ class CsvReceiver:
 
     name = "csv"
 
-    def __init__(self, settings: CsvSettings) -> None:
+    def __init__(self, settings: Section) -> None:
         if not settings.path or "\0" in settings.path:
             raise ParameterError("csv.path is not set: name a file")
         self._path = settings.path

@@ -9,7 +9,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from otic.config.secrets import read_secret
-from otic.config.settings import MqttSettings
 from otic.errors import ParameterError, RuntimeMissingError
 from otic.sinks.delivery.notification import DeliveryError, RefusedError
 from otic.system.network import client_context, explain
@@ -17,6 +16,8 @@ from otic.system.network import client_context, explain
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
     from paho.mqtt.properties import Properties
+
+    from otic.sinks.receivers.mqtt import Section
 
 _KEEP_ALIVE_SECONDS = 30
 _LOOP_SECONDS = 0.5
@@ -58,14 +59,14 @@ class MqttLink:
 
     Parameters
     ----------
-    settings : MqttSettings
+    settings : Section
     client_id : str
         What the broker knows this client by: a new one ends the old one's connection.
     will_topic, will : str
         What the broker publishes, retained, once this client is lost.
     """
 
-    def __init__(self, settings: MqttSettings, client_id: str, will_topic: str, will: str) -> None:
+    def __init__(self, settings: Section, client_id: str, will_topic: str, will: str) -> None:
         self._settings = settings
         self._host = settings.host or ""
         self._port = settings.port or (8883 if settings.tls else 1883)

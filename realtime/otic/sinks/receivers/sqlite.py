@@ -6,12 +6,13 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from otic.config.settings import SqliteSettings
+from otic.config.settings import setting
 from otic.errors import ParameterError
-from otic.sinks.delivery.notification import DeliveryError, Notification
+from otic.sinks.delivery.notification import DeliveryError, Notification, Receiver, Sensor
 from otic.system.clock import iso, utc_now
 
 APPLICATION_ID = 0x6F746963  # "otic", in the file's header
@@ -55,6 +56,19 @@ _DELETE = f"""DELETE FROM events WHERE event IN (
     SELECT event FROM events WHERE onset_at < ? ORDER BY onset_at LIMIT {_SWEEP_ROWS})"""
 
 
+@dataclass(frozen=True)
+class Section:
+    """Events in a database."""
+
+    path: str | None = setting(None, "keep events in this SQLite database")
+    keep_days: float = setting(0.0, "delete events older than this; 0: never", least=0.0)
+
+
+def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
+    """The receiver that the section asks for."""
+    return None if section.path is None else SqliteReceiver(section)
+
+
 class SqliteReceiver:
     """Keeps a row for each event: begun by its ``on``, completed by its ``off``.
 
@@ -62,7 +76,7 @@ class SqliteReceiver:
 
     Parameters
     ----------
-    settings : SqliteSettings
+    settings : Section
     now : callable
         The wall clock, with a time zone.
 
@@ -74,7 +88,7 @@ class SqliteReceiver:
 
     name = "sqlite"
 
-    def __init__(self, settings: SqliteSettings, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, settings: Section, now: Callable[[], datetime] = utc_now) -> None:
         if not settings.path or "\0" in settings.path:
             raise ParameterError("sqlite.path is not set: name a file")
         self._path = settings.path
