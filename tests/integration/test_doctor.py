@@ -259,13 +259,13 @@ def test_the_checks_follow_the_configuration(tmp_path: Path) -> None:
     assert names(full)[len(plain) :] == [
         "extra mqtt",
         "MQTT broker",
+        "mqtt.password_file",
         "webhook",
+        "webhook.secret_file",
         "extra metrics",
         "clips",
         "spool",
         "jsonl",
-        "mqtt.password_file",
-        "webhook.secret_file",
     ]
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from otic.errors import OticError
 
 OK, WARN, FAIL = "ok", "warn", "fail"
+CONNECT_SECONDS = 3.0
+CONNECTION_SECONDS = 3 * CONNECT_SECONDS
+"""How long a check of a connection may take: to look the name up, to connect, to agree on TLS."""
 
 _LITTLE_MEGABYTES, _HARDLY_ANY_MEGABYTES = 200.0, 20.0
 
@@ -84,3 +90,41 @@ def disk_check(folder: Path, name: str = "disk", needed_megabytes: float = 0.0) 
         wanted = max(_LITTLE_MEGABYTES, needed_megabytes)
         return Finding(name, WARN, found, (f"free space: {wanted:.0f} MB may be needed",))
     return Finding(name, OK, found)
+
+
+def extra_check(extra: str, module: str) -> Finding:
+    """Check that the library of an extra is installed."""
+    if find_spec(module) is None:
+        remedy = f"pip install 'otic[{extra}]'"
+        return Finding(f"extra {extra}", FAIL, f"{module} is not installed", (remedy,))
+    return Finding(f"extra {extra}", OK, f"{module} is installed")
+
+
+def secret_check(name: str, path: str) -> Finding:
+    """Check that a file with a secret is there, and not for everyone."""
+    if path.startswith("/run/credentials/"):
+        return Finding(name, OK, "given by systemd, to the service alone")
+    try:
+        with Path(path).open("rb") as file:
+            empty = not file.read(1)
+        mode = Path(path).stat().st_mode
+    except OSError as error:
+        remedy = "is the path right? Root's files can be read by the service with LoadCredential="
+        return Finding(name, FAIL, f"{path}: {error.strerror}", (remedy,))
+    if empty:
+        return Finding(name, FAIL, f"{path} is empty", ("write the secret into it",))
+    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        return Finding(name, WARN, f"{path} is open to others", (f"chmod 640 {path}",))
+    return Finding(name, OK, path)
+
+
+def secret_checks(key: str, path: str | None) -> list[Check]:
+    """Make the check of a file with a secret, where one is set."""
+    return [] if path is None else [Check(key, partial(secret_check, key, path))]
+
+
+def folder_checks(name: str, path: str | None) -> list[Check]:
+    """Make the check of the folder of a file that is written, where one is set."""
+    if path is None or path == "-":
+        return []
+    return [Check(name, partial(disk_check, Path(path).absolute().parent, name))]

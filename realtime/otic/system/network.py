@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 
 from otic.errors import printable
+from otic.system.findings import CONNECT_SECONDS, FAIL, OK, WARN, Finding
 
 
 def client_context(ca_file: str | None) -> ssl.SSLContext:
@@ -59,3 +61,39 @@ def explain(error: BaseException, address: str, ca_file: str, tls: bool) -> tupl
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     what = printable(text)[:200] or type(error).__name__
     return what, "is this machine in a network? 'ip address'"
+
+
+def connection_check(
+    name: str, host: str, port: int, tls: bool, ca_file: str | None, address: str
+) -> Finding:
+    """Check that something answers there, and with TLS that it is who it says.
+
+    Parameters
+    ----------
+    name : str
+        Of the finding.
+    host, port, tls, ca_file
+    address : str
+        The settings that name host and port.
+    """
+    where = f"{host}:{port}"
+    try:
+        context = client_context(ca_file) if tls else None
+    except (OSError, ValueError) as error:
+        remedy = "name a file of certificates in PEM format as its ca_file"
+        return Finding(name, FAIL, f"ca_file '{ca_file}' can't be read: {error}", (remedy,))
+    try:
+        with contextlib.ExitStack() as open_ones:
+            plain = open_ones.enter_context(
+                socket.create_connection((host, port), timeout=CONNECT_SECONDS)
+            )
+            if context is None:
+                if plain.getsockname()[0] == plain.getpeername()[0]:
+                    return Finding(name, OK, f"{where} answers")
+                remedy = "in a network that is not yours, passwords and events can be read: use TLS"
+                return Finding(name, WARN, f"{where} answers, without TLS", (remedy,))
+            secure = open_ones.enter_context(context.wrap_socket(plain, server_hostname=host))
+            return Finding(name, OK, f"{where} answers, {secure.version()}, verified")
+    except (OSError, UnicodeError) as error:
+        what, remedy = explain(error, address, "its ca_file", tls)
+        return Finding(name, FAIL, f"{where}: {what}", (remedy,))

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from otic.config.load import keys
 from otic.config.settings import setting
@@ -23,6 +24,7 @@ from otic.sinks.delivery.notification import (
     RefusedError,
     Sensor,
 )
+from otic.system.findings import FAIL, OK, Check, Finding
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL in sysexits.h
 _ENDED_FROM_OUTSIDE = {signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM}
@@ -48,6 +50,19 @@ class Section:
 def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
     """The receiver that the section asks for."""
     return None if not section.argv else CommandReceiver(section)
+
+
+def checks(section: Section) -> list[Check]:
+    """What ``otic doctor`` looks at."""
+    return [Check("command", partial(_program_check, section.argv[0]))] if section.argv else []
+
+
+def _program_check(program: str) -> Finding:
+    if shutil.which(program) is None:
+        return Finding(
+            "command", FAIL, f"no program {program!r} that can be run", ("correct command.argv",)
+        )
+    return Finding("command", OK, program)
 
 
 class CommandReceiver:

@@ -11,6 +11,7 @@ from otic.config.settings import setting
 from otic.errors import ParameterError
 from otic.sinks.append_file import AppendFile
 from otic.sinks.delivery.notification import DeliveryError, Notification, Receiver, Sensor
+from otic.system.findings import Check, folder_checks
 
 COLUMNS = (
     "event",
@@ -43,6 +44,11 @@ class Section:
 def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
     """The receiver that the section asks for."""
     return None if section.path is None else CsvReceiver(section)
+
+
+def checks(section: Section) -> list[Check]:
+    """What ``otic doctor`` looks at."""
+    return folder_checks("csv", section.path)
 
 
 class CsvReceiver:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from otic.config.settings import setting
 from otic.sinks.delivery.notification import Receiver, Sensor
+from otic.system.findings import CONNECTION_SECONDS, Check, Finding, extra_check, secret_checks
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,22 @@ def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
     from otic.sinks.receivers.mqtt_receiver import MqttReceiver
 
     return MqttReceiver(section, sensor)
+
+
+def checks(section: Section) -> list[Check]:
+    """What ``otic doctor`` looks at."""
+    if section.host is None:
+        return []
+    return [
+        Check("extra mqtt", partial(extra_check, "mqtt", "paho")),
+        Check("MQTT broker", partial(_broker_check, section, section.host), CONNECTION_SECONDS),
+        *secret_checks("mqtt.password_file", section.password_file),
+    ]
+
+
+def _broker_check(section: Section, host: str) -> Finding:
+    from otic.system.network import connection_check
+
+    port = section.port or (8883 if section.tls else 1883)
+    address = "mqtt.host and mqtt.port"
+    return connection_check("MQTT broker", host, port, section.tls, section.ca_file, address)

@@ -14,6 +14,7 @@ from otic.config.settings import setting
 from otic.errors import ParameterError
 from otic.sinks.delivery.notification import DeliveryError, Notification, Receiver, Sensor
 from otic.system.clock import iso, utc_now
+from otic.system.findings import Check, folder_checks
 
 APPLICATION_ID = 0x6F746963  # "otic", in the file's header
 SCHEMA_VERSION = 1
@@ -67,6 +68,11 @@ class Section:
 def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
     """The receiver that the section asks for."""
     return None if section.path is None else SqliteReceiver(section)
+
+
+def checks(section: Section) -> list[Check]:
+    """What ``otic doctor`` looks at."""
+    return folder_checks("sqlite", section.path)
 
 
 class SqliteReceiver:
