@@ -132,7 +132,7 @@ class _Session:
         self._monitors: list[Monitor] = []
         self._status_at = 0.0
         self._shown = False
-        self._desk: SessionView | None = None
+        self._session_view: SessionView | None = None
         self._still = plan.still  # None once it is drawn
 
     def run(self, stop: Stop) -> list[SourceError]:
@@ -171,14 +171,14 @@ class _Session:
             permanent=plan.permanent,
             kept=plan.live,
         )
-        with outputs as opened, self._looked_at(shown) as desk:
+        with outputs as opened, self._looked_at(shown) as session_view:
             self._notifier.ready()
             for group in groups:
                 if stop.requested:
                     break
                 try:
                     sources = open_all(group, plan.require_devices, lambda: stop.requested)
-                    self._run_group(sources, [*plan.extra_sinks, *opened.sinks], stop, desk)
+                    self._run_group(sources, [*plan.extra_sinks, *opened.sinks], stop, session_view)
                 except SourceError as error:
                     failures.append(error)
             self._notifier.stopping()
@@ -197,13 +197,13 @@ class _Session:
         sources: Sequence[Source],
         sinks: Sequence[Sink],
         stop: Stop,
-        desk: SessionView | None,
+        session_view: SessionView | None,
     ) -> None:
         self._monitors = [self._runner.monitor(source) for source in sources]
         inputs = list(zip(sources, self._monitors, strict=True))
-        if desk is not None:
-            sinks = [*sinks, desk.memories]
-            desk.show(self._monitors)
+        if session_view is not None:
+            sinks = [*sinks, session_view.memories]
+            session_view.show(self._monitors)
         try:
             self._runner.run(inputs, sinks, stop, self._plan.speed, self._plan.duration_seconds)
         finally:
@@ -231,12 +231,12 @@ class _Session:
         with ExitStack() as stack:
             # What is said meanwhile is on the dashboard, and printed when it has gone.
             messages = stack.enter_context(held_messages()) if shown else ()
-            desk = open_session_view(settings, self._plan.bundle, self._control, messages)
-            self._desk = desk
+            session_view = open_session_view(settings, self._plan.bundle, self._control, messages)
+            self._session_view = session_view
             if settings.web.listen is not None:
                 from otic.web.server import WebServer
 
-                server = WebServer(settings, desk)
+                server = WebServer(settings, session_view)
                 stack.callback(server.close)
                 say(f"the page is at {server.url}")
             if shown:
@@ -244,9 +244,9 @@ class _Session:
 
                 from otic.dashboard.live import Dashboard
 
-                stack.enter_context(Dashboard(Console(), desk))
-            yield desk
-        self.notes += [as_message(change) for change in desk.changes()]
+                stack.enter_context(Dashboard(Console(), session_view))
+            yield session_view
+        self.notes += [as_message(change) for change in session_view.changes()]
 
     def _too_short(self, source: Source, monitor: Monitor) -> list[str]:
         now = monitor.snapshot()
@@ -281,8 +281,8 @@ class _Session:
             return
         from otic.dashboard.svg import write_still
 
-        assert self._desk is not None
-        write_still(self._desk, still.path, still.width, still.height)
+        assert self._session_view is not None
+        write_still(self._session_view, still.path, still.width, still.height)
         self._still = None
         self._control.quit()
 

@@ -1,4 +1,4 @@
-"""`otic replay --report`: one page, whole, the same bytes, and it shows what was heard."""
+"""`otic replay --report`: one complete page, always the same bytes, with everything detected."""
 
 from __future__ import annotations
 
@@ -307,13 +307,13 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name, why in (
         ("no/r.html", "there is no folder"),
-        (".", "it is a folder or a device"),
+        (".", "that is a folder or a device"),
         ("file/r.html", "there is no folder"),
         ("x" * 254, "File name too long"),
     ):
         with pytest.raises(SinkError, match=f"can't write the report .*{why}"):
             ReplayReport(str(tmp_path / name), small_bundle())
-    with pytest.raises(SinkError, match="it is a folder or a device"):
+    with pytest.raises(SinkError, match="that is a folder or a device"):
         ReplayReport("/dev/null", small_bundle())
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

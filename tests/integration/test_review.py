@@ -32,8 +32,8 @@ NOW = datetime(2026, 3, 1, 13, 0, tzinfo=UTC)
 
 
 def new_folder(tmp_path: Path, said: list[str] | None = None, **options: Any) -> ReviewFolder:
-    heard: list[str] = [] if said is None else said
-    return ReviewFolder(tmp_path / "review", lambda: NOW, say=heard.append, **options)
+    lines: list[str] = [] if said is None else said
+    return ReviewFolder(tmp_path / "review", lambda: NOW, say=lines.append, **options)
 
 
 def files(folder: ReviewFolder) -> list[str]:
@@ -218,7 +218,7 @@ def test_a_power_cut_costs_a_line(tmp_path: Path, torn: bytes) -> None:
     second = folder.mark(mark_of(label="rain"), SR, [])
     assert folder.marks() == [first, second]
     assert said == [
-        f"1 damaged lines (a power cut?) of '{folder.path / 'review.jsonl'}' are passed over"
+        f"1 damaged lines (a power cut?) of '{folder.path / 'review.jsonl'}' are skipped"
     ]
 
 
@@ -227,7 +227,7 @@ def test_a_line_that_is_no_mark_is_named(tmp_path: Path) -> None:
     folder.mark(mark_of(), SR, [])
     with (folder.path / "review.jsonl").open("ab") as file:
         file.write(b'{"verdict":"right"}\n')
-    with pytest.raises(SinkError, match=r"line 2 of .* is no mark: a mark lacks label"):
+    with pytest.raises(SinkError, match=r"line 2 of .* is not a mark: a mark lacks label"):
         folder.marks()
 
 

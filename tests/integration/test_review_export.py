@@ -182,7 +182,7 @@ def test_a_data_set_is_written(tmp_path: Path) -> None:
     assert exported.renamed == {"_rain": "rain", "cat / 猫": "cat - 猫"}
     assert exported.left_out == {
         "without sound": 1,
-        "of no label, during an event that has one": 1,
+        "without a label, during an event with one": 1,
         "whose sound is missing or can't be read": 1,
     }
     rows = list(csv.reader((out / "recordings.csv").open(encoding="utf-8", newline="")))
@@ -226,7 +226,7 @@ def test_the_same_sound_is_there_once(tmp_path: Path) -> None:
     kept(folder, mark_of(label="siren"))  # overlaps them, and is another event: it stays
     exported = export(folder.marks(), folder.audio, tmp_path / "set")
     assert exported.clips == {"rain": 1, "siren": 1}
-    assert exported.left_out == {"of the same sound and label as another": 1}
+    assert exported.left_out == {"with the same sound and label as another": 1}
 
 
 def test_labels_whose_folders_would_be_one(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_what_can_not_be_exported(tmp_path: Path) -> None:
     (tmp_path / "set" / "mine.txt").touch()
     with pytest.raises(ParameterError, match=r"--min-seconds 1e\+09 must be at most 60"):
         export(folder.marks(), folder.audio, tmp_path / "long", 1e9)
-    with pytest.raises(SinkError, match="is there and not empty: name another folder"):
+    with pytest.raises(SinkError, match="exists and is not empty: name another folder"):
         export(folder.marks(), folder.audio, tmp_path / "set")
     with pytest.raises(SinkError, match="can't write the data set"):
         export(folder.marks(), folder.audio, tmp_path / "set" / "mine.txt" / "x")

@@ -57,56 +57,54 @@ def ask(
     return answer.status, content, {k.lower(): v for k, v in answer.headers.items()}
 
 
-def test_a_page_is_told_what_is_heard(room: Room, server: WebServer) -> None:
+def test_a_page_receives_scores_events_and_columns(room: Room, server: WebServer) -> None:
     with opened(server.url) as page:
         room.bang()
-        page.wait_for(lambda told: told.events.get(1, {}).get("offset") and told.n_scores)
-        (heard,) = room.memories.of("mic").heard()  # type: ignore[union-attr]
+        page.wait_for(lambda sent: sent.events.get(1, {}).get("offset") and sent.n_scores)
+        (expected,) = room.memories.get("mic").events()  # type: ignore[union-attr]
         event = page.only.events[1]
-        assert event["label"] == "loud" == heard.label
-        assert event["onset"] == pytest.approx(heard.onset, abs=1e-3)
-        assert event["at"] == iso(heard.onset_at)  # type: ignore[arg-type]
-        page.wait_for(lambda told: told.next_column >= 55)
-        memory = room.memories.of("mic")
+        assert event["label"] == "loud" == expected.label
+        assert event["onset"] == pytest.approx(expected.onset, abs=1e-3)
+        assert event["at"] == iso(expected.onset_at)  # type: ignore[arg-type]
+        page.wait_for(lambda sent: sent.next_column >= 55)
+        memory = room.memories.get("mic")
         assert memory is not None
         last = max(page.only.levels) + 1
         shown = np.array([list(page.only.levels[i]) for i in range(last)], np.uint8)
         np.testing.assert_array_equal(shown, memory.columns(0, last))
         assert page.only.now["health"][0] == "ok"
         room.lose(4000)
-        page.wait_for(lambda told: told.now["health"][0] == "alarm")
+        page.wait_for(lambda sent: sent.now["health"][0] == "alarm")
         assert page.only.now["lost"] == 4000
         room.on_chunk(loud(800))
-        page.wait_for(lambda told: 2 in told.events)
+        page.wait_for(lambda sent: 2 in sent.events)
         assert page.only.events[2]["label"] == ""
         assert page.only.events[2]["lost_seconds"] == 0.5
-        room.desk.control.set_threshold("loud", 0.9)
+        room.session_view.control.set_threshold("loud", 0.9)
         time.sleep(0.3)
     assert page.hello["labels"] == ["quiet", "loud", "odd"]
     assert page.hello["sensor"] == "yard"
 
 
-def test_a_page_that_comes_back_is_told_what_it_missed_and_no_more(
-    room: Room, server: WebServer
-) -> None:
+def test_a_page_that_reconnects_receives_only_what_it_missed(room: Room, server: WebServer) -> None:
     room.bang()
     with opened(server.url) as first:
-        first.wait_for(lambda told: told.events.get(1, {}).get("offset") and told.next_column)
-    had = first.known()  # it is closed, and is told nothing more
+        first.wait_for(lambda sent: sent.events.get(1, {}).get("offset") and sent.next_column)
+    had = first.known()  # it is closed, and receives nothing more
     seen = set(first.only.levels)
     room.bang(1)
     room.lose(800)
     room.on_chunk(np.zeros(8000, np.float32))
     with opened(server.url, had) as second:
-        second.wait_for(lambda told: len(told.events) >= 2)
-        second.wait_for(lambda told: told.next_column > max(seen) + 40)
+        second.wait_for(lambda sent: len(sent.events) >= 2)
+        second.wait_for(lambda sent: sent.next_column > max(seen) + 40)
         assert 1 not in second.only.events
         assert min(second.only.levels) == max(seen) + 1
     had = second.known()
     room.begin()  # otic was started again
     room.bang(2)
     with opened(server.url, had) as third:
-        third.wait_for(lambda told: told.events.get(1, {}).get("offset") and told.levels)
+        third.wait_for(lambda sent: sent.events.get(1, {}).get("offset") and sent.levels)
         assert min(third.only.levels) == 0
         assert set(third.streams).isdisjoint(had["have"])
 
@@ -116,7 +114,7 @@ def test_several_streams(tmp_path: Path) -> None:
     with served(room) as server, opened(server.url) as page:
         room.on_chunk(loud(8000), 0)
         room.on_chunk(np.zeros(8000, np.float32), 1)
-        page.wait_for(lambda told: told.next_column > 10)
+        page.wait_for(lambda sent: sent.next_column > 10)
         yard, kitchen = page.streams.values()
         page.wait_for(lambda _: kitchen.next_column > 10)
         assert [s["source"] for s in page.hello["streams"]] == ["yard", "küche"]
@@ -158,7 +156,7 @@ def _stall(room: Room, server: WebServer) -> None:
             end = time.monotonic() + 20
             while len(connections) > 1 and time.monotonic() < end:
                 time.sleep(0.05)
-            assert len(connections) == 1  # the page's, which goes on
+            assert len(connections) == 1  # the page's, which stays open
             assert not page.closed
             assert page.longest_silence_seconds < 4.0  # less than the other one may take
     finally:
@@ -171,20 +169,20 @@ def test_marks(room: Room, server: WebServer, tmp_path: Path) -> None:
     room.bang()
     with opened(server.url) as page, opened(server.url) as other:
         for each in (page, other):
-            each.wait_for(lambda told: told.events.get(1, {}).get("offset"))
+            each.wait_for(lambda sent: sent.events.get(1, {}).get("offset"))
         key = page.hello["streams"][0]["key"]
         place = {"stream": key, "number": 1}
         said = {"verdict": "wrong", "true_label": "odd"}
         assert ask(server, "/mark", {**place, **said})[:2] == (200, said)
-        other.wait_for(lambda told: told.events[1]["verdict"] == "wrong")
-        (mark,) = room.desk.review.marks()  # type: ignore[union-attr]
+        other.wait_for(lambda sent: sent.events[1]["verdict"] == "wrong")
+        (mark,) = room.session_view.review.marks()  # type: ignore[union-attr]
         assert (mark.label, mark.true_label, mark.source) == ("loud", "odd", "mic")
         assert mark.clip is not None
         y, sr = soundfile.read(tmp_path / "review" / "audio" / mark.clip, dtype="int16")
         assert sr == 8000
         assert len(y) > 8000
-        room.desk.mark("mic", 1, "right")  # on the dashboard, say
-        other.wait_for(lambda told: told.events[1]["verdict"] == "right")
+        room.session_view.mark("mic", 1, "right")  # on the dashboard, say
+        other.wait_for(lambda sent: sent.events[1]["verdict"] == "right")
         for wrong in (
             {**place, "number": 99, "verdict": "right"},
             {**place, "verdict": "perhaps"},
@@ -197,7 +195,7 @@ def test_marks(room: Room, server: WebServer, tmp_path: Path) -> None:
             assert status == 400, wrong
             assert content["error"]
             assert "\n" not in content["error"]
-        assert len(room.desk.review.marks()) == 1  # type: ignore[union-attr]
+        assert len(room.session_view.review.marks()) == 1  # type: ignore[union-attr]
 
 
 def keep(room: Room, *notifications: Notification) -> None:
@@ -261,10 +259,10 @@ def test_an_event_of_the_history_is_heard_and_marked(
     room: Room, server: WebServer, tmp_path: Path
 ) -> None:
     room.bang()
-    (heard,) = room.memories.of("mic").heard()  # type: ignore[union-attr]
-    assert heard.onset_at is not None
-    at = iso(heard.onset_at)
-    keep(room, notification(1, at, onset=heard.onset, offset=heard.offset))
+    (event,) = room.memories.get("mic").events()  # type: ignore[union-attr]
+    assert event.onset_at is not None
+    at = iso(event.onset_at)
+    keep(room, notification(1, at, onset=event.onset, offset=event.offset))
     room.clips.close()  # all is on the disk
     (event,) = rows(server)["events"]
     assert event["verdict"] is None
@@ -281,7 +279,7 @@ def test_an_event_of_the_history_is_heard_and_marked(
 
     said = {"verdict": "right", "true_label": None}
     assert ask(server, "/mark", {"event": "e0001", **said})[:2] == (200, said)
-    (mark,) = room.desk.review.marks()  # type: ignore[union-attr]
+    (mark,) = room.session_view.review.marks()  # type: ignore[union-attr]
     assert mark.clip is not None
     assert mark.recording.startswith("mic@")
     assert rows(server)["events"][0]["verdict"] == "right"
@@ -289,7 +287,7 @@ def test_an_event_of_the_history_is_heard_and_marked(
     room.begin()
     said = {"verdict": "wrong", "true_label": "quiet"}
     assert ask(server, "/mark", {"event": "e0001", **said})[:2] == (200, said)
-    (again,) = room.desk.review.marks()  # type: ignore[union-attr]
+    (again,) = room.session_view.review.marks()  # type: ignore[union-attr]
     assert (again.event, again.verdict) == (mark.event, "wrong")
     # The recording had to make room: that of the mark is played.
     (tmp_path / event["clip"]).unlink()
@@ -307,7 +305,7 @@ def test_what_is_replayed_twice_is_one_recording(
     keep(room, *(notification(1, at, event=e, source="Field 1.WAV") for e, at in days.items()))
     for event in days:
         assert ask(server, "/mark", {"event": event, "verdict": "right"})[0] == 200
-    (mark,) = room.desk.review.marks()  # type: ignore[union-attr]
+    (mark,) = room.session_view.review.marks()  # type: ignore[union-attr]
     assert (mark.recording, mark.live) == ("Field 1.WAV", False)
     assert [e["verdict"] for e in rows(server)["events"]] == ["right", "right"]
 
@@ -325,14 +323,14 @@ def test_a_page_that_fails_is_said_and_no_more(
         room.bang()
     err = capsys.readouterr().err
     assert err == (
-        "otic: the page has ended, all else goes on: OSError: no memory: "
-        "start otic again to have it back\n"
+        "otic: the page has failed, all else goes on: OSError: no memory: "
+        "restart otic to get it back\n"
     )
 
 
 def page_key(server: WebServer) -> str:
     with opened(server.url) as page:
-        page.wait_for(lambda told: told.now)
+        page.wait_for(lambda sent: sent.now)
         return str(page.hello["streams"][0]["key"])
 
 
@@ -347,27 +345,27 @@ def test_a_history_that_can_not_be_read(room: Room, server: WebServer, tmp_path:
 @pytest.mark.parametrize("listen", ["203.0.113.1:8080", "[::x]:1"])
 def test_an_address_of_somebody_else(room: Room, listen: str) -> None:
     with pytest.raises(SinkError, match="can't serve the page on") as caught:
-        WebServer(Settings(web=WebSettings(listen)), room.desk)
+        WebServer(Settings(web=WebSettings(listen)), room.session_view)
     assert "\n" not in str(caught.value)
 
 
 def test_a_busy_port_and_a_wrong_address(room: Room, server: WebServer) -> None:
     with pytest.raises(SinkError, match=rf"can't serve the page on {server.port}: Address already"):
-        WebServer(Settings(web=WebSettings(str(server.port))), room.desk)
+        WebServer(Settings(web=WebSettings(str(server.port))), room.session_view)
     with pytest.raises(ParameterError, match=r"web\.listen='70000' must be PORT or HOST:PORT"):
-        WebServer(Settings(web=WebSettings("70000")), room.desk)
+        WebServer(Settings(web=WebSettings("70000")), room.session_view)
 
 
 def test_a_port_is_free_at_once(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_server, "_STOP_SECONDS", 60.0)
     settings = Settings(web=WebSettings("0"))
-    server = WebServer(settings, room.desk)
+    server = WebServer(settings, room.session_view)
     with opened(server.url) as page:
-        page.wait_for(lambda told: told.now)
+        page.wait_for(lambda sent: sent.now)
         begin = time.monotonic()
         server.close()
         assert time.monotonic() - begin < 10.0
-        again = WebServer(Settings(web=WebSettings(str(server.port))), room.desk)
+        again = WebServer(Settings(web=WebSettings(str(server.port))), room.session_view)
         again.close()
     assert page.closed
     assert not [t for t in threading.enumerate() if t.name == "otic page" and t.is_alive()]

@@ -101,7 +101,7 @@ class Browser:
                         self._answers[message["id"]] = message
                         self._changed.notify_all()
                     elif (tab := self._tabs.get(message.get("sessionId", ""))) is not None:
-                        tab.heard.append((message["method"], message["params"]))
+                        tab.messages.append((message["method"], message["params"]))
 
 
 class Tab:
@@ -111,7 +111,7 @@ class Tab:
         self._browser = browser
         self._session = session
         self._target = target
-        self.heard: list[tuple[str, dict[str, Any]]] = []
+        self.messages: list[tuple[str, dict[str, Any]]] = []
         """Events of the DevTools protocol, each with its parameters."""
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -156,14 +156,16 @@ class Tab:
 
     def addresses(self) -> list[str]:
         """Everything that the page asked the network for."""
-        requests = [p["request"]["url"] for m, p in self.heard if m == "Network.requestWillBeSent"]
-        return requests + [p["url"] for m, p in self.heard if m == "Network.webSocketCreated"]
+        requests = [
+            p["request"]["url"] for m, p in self.messages if m == "Network.requestWillBeSent"
+        ]
+        return requests + [p["url"] for m, p in self.messages if m == "Network.webSocketCreated"]
 
     def complaints(self) -> list[str]:
         """Scripts that failed, and what the page was not allowed to do."""
-        failed = [p["exceptionDetails"] for m, p in self.heard if m == "Runtime.exceptionThrown"]
-        said = [p["entry"] for m, p in self.heard if m == "Log.entryAdded"]
-        refused = [entry for entry in said if entry["source"] in ("security", "violation")]
+        failed = [p["exceptionDetails"] for m, p in self.messages if m == "Runtime.exceptionThrown"]
+        log = [p["entry"] for m, p in self.messages if m == "Log.entryAdded"]
+        refused = [entry for entry in log if entry["source"] in ("security", "violation")]
         return [json.dumps(each) for each in [*failed, *refused]]
 
     def screenshot(self, path: Path, whole: bool = False) -> None:
@@ -200,11 +202,11 @@ def running(folder: Path) -> Iterator[Browser]:
 
 def _address(folder: Path, process: subprocess.Popen[bytes]) -> str:
     """Where it answers: it writes that into a file."""
-    told = folder / "profile" / "DevToolsActivePort"
+    port_file = folder / "profile" / "DevToolsActivePort"
     end = time.monotonic() + 40.0
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(OSError, ValueError):
-            port, path = told.read_text().split()
+            port, path = port_file.read_text().split()
             return f"ws://127.0.0.1:{port}{path}"
         time.sleep(0.05)
     raise AssertionError((folder / "chromium.log").read_text()[-1000:])

@@ -1,7 +1,7 @@
 """Pages without a browser: what listens to the page's WebSocket, and what it listens to.
 
 ``python -m tests.support.web_pages URL N SECONDS`` opens N of them in this process and prints,
-as JSON, what each was told.
+as JSON, what each received.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class FedSource:
 
 
 class Room:
-    """A desk, and streams that hear what a test wants: the real ones, with a fake model."""
+    """A session view and real streams with a fake model, fed by a test."""
 
     def __init__(self, folder: Path, *names: str, **settings: Any) -> None:
         self.bundle = small_bundle(decision=decision(3, on_thresholds=(1.0, 0.6, 1.0)))
@@ -78,7 +78,7 @@ class Room:
         self.settings = Settings(name="yard", **{**given, **settings})
         (folder / "clips").mkdir(exist_ok=True)
         self.clips = ClipSink(self.settings.clips, "yard", waits=True, drain_timeout=lambda: 60.0)
-        self.desk = SessionView(
+        self.session_view = SessionView(
             self.bundle,
             Control(self.bundle.labels, self.bundle.decision),
             self.memories,
@@ -101,7 +101,7 @@ class Room:
         ]
         for stream in self._streams:
             stream.begin()
-        self.desk.show(monitors)
+        self.session_view.show(monitors)
 
     def on_chunk(self, chunk: Chunk, stream: int = 0) -> None:
         self._sources[stream].given.append(chunk)
@@ -123,7 +123,7 @@ def loud(n: int, seed: int = 0) -> F32:
 
 @contextmanager
 def served(room: Room) -> Iterator[WebServer]:
-    server = WebServer(room.settings, room.desk)
+    server = WebServer(room.settings, room.session_view)
     try:
         yield server
     finally:
@@ -132,8 +132,8 @@ def served(room: Room) -> Iterator[WebServer]:
 
 
 @dataclass
-class Told:
-    """What a page was told of one stream."""
+class ReceivedStream:
+    """What a page received of one stream."""
 
     next_column: int = 0
     revision: int = 0
@@ -159,7 +159,7 @@ class OpenPage:
         self._socket = self._open.enter_context(connection)
         self._socket.send(json.dumps({"have": {}, "columns": 2400, **(known or {})}))
         self.hello: dict[str, Any] = {}
-        self.streams: dict[str, Told] = {}
+        self.streams: dict[str, ReceivedStream] = {}
         self.n_messages = self.n_bytes = 0
         self.longest_silence_seconds = 0.0
         self.closed = False
@@ -167,7 +167,7 @@ class OpenPage:
         self._thread.start()
 
     @property
-    def only(self) -> Told:
+    def only(self) -> ReceivedStream:
         """The only stream, or the first."""
         return next(iter(self.streams.values()))
 
@@ -181,19 +181,19 @@ class OpenPage:
             if self.streams and condition(self.only):
                 return
             time.sleep(0.01)
-        raise AssertionError(f"not told within {seconds:g} s: {self.streams}"[:2000])
+        raise AssertionError(f"not received within {seconds:g} s: {self.streams}"[:2000])
 
     def close(self) -> None:
         self._open.close()
         self._thread.join(5)
 
     def _read(self) -> None:
-        heard_at = time.monotonic()
+        received_at = time.monotonic()
         try:
             for message in self._socket:
                 now = time.monotonic()
-                self.longest_silence_seconds = max(self.longest_silence_seconds, now - heard_at)
-                heard_at = now
+                self.longest_silence_seconds = max(self.longest_silence_seconds, now - received_at)
+                received_at = now
                 self.n_messages += 1
                 self.n_bytes += len(message)
                 self._take(message)
@@ -205,23 +205,25 @@ class OpenPage:
         if isinstance(message, bytes):
             kind, index, n_mels, first = struct.unpack_from("<BBHI", message)
             assert kind == 1
-            told = self.streams[self.hello["streams"][index]["key"]]
+            sent = self.streams[self.hello["streams"][index]["key"]]
             for i, start in enumerate(range(8, len(message), n_mels)):
-                told.levels[first + i] = message[start : start + n_mels]
-                told.n_columns += 1
-                told.next_column = first + i + 1
+                sent.levels[first + i] = message[start : start + n_mels]
+                sent.n_columns += 1
+                sent.next_column = first + i + 1
             return
         record = json.loads(message)
         if record["type"] == "hello":
             self.hello = record
-            self.streams = {s["key"]: self.streams.get(s["key"], Told()) for s in record["streams"]}
+            self.streams = {
+                s["key"]: self.streams.get(s["key"], ReceivedStream()) for s in record["streams"]
+            }
             return
         for key, part in record.get("streams", {}).items():
-            told = self.streams[key]
-            told.now = part.get("now", told.now)
-            told.n_scores += part.get("scores") is not None
-            told.revision = part.get("revision", told.revision)
-            told.events |= {event["number"]: event for event in part.get("events", ())}
+            sent = self.streams[key]
+            sent.now = part.get("now", sent.now)
+            sent.n_scores += part.get("scores") is not None
+            sent.revision = part.get("revision", sent.revision)
+            sent.events |= {event["number"]: event for event in part.get("events", ())}
 
 
 @contextmanager
@@ -234,7 +236,7 @@ def main() -> None:
     url, n, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     pages = [OpenPage(url) for _ in range(n)]
     time.sleep(seconds)
-    told = [
+    sent = [
         {
             "messages": page.n_messages,
             "bytes": page.n_bytes,
@@ -249,7 +251,7 @@ def main() -> None:
         }
         for page in pages
     ]
-    print(json.dumps(told))
+    print(json.dumps(sent))
     for page in pages:
         page.close()
 

@@ -177,8 +177,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from rich.console import Console
 from otic.dashboard.live import Dashboard
-from tests.support.desks import Running
-with Dashboard(Console(), Running(Path(mkdtemp()), {"mic": []}).desk):
+from tests.support.session_views import Running
+with Dashboard(Console(), Running(Path(mkdtemp()), {"mic": []}).session_view):
     import time
     time.sleep(0.5)
     raise RuntimeError("broken")

@@ -169,7 +169,7 @@ def test_layouts(browser: chromium.Browser, tmp_path: Path, dark: bool) -> None:
     """A phone and a wide screen, with all that may be on them at once; names are no markup."""
     evil = """<img src=x onerror="window.evil = true">'#/"""
     room = Room(tmp_path, f"a microphone with a really long name {evil}", "yard")
-    room.desk.sensor = evil
+    room.session_view.sensor = evil
     for seed in range(3):
         room.bang(seed)
     with served(room) as server:

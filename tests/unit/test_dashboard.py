@@ -33,8 +33,8 @@ from otic.dashboard.theme import DEPTHS, NONE, TRUE_COLOUR, Theme
 from otic.dashboard.view_state import ViewState
 from otic.streaming.monitor import judge
 from otic.types import Lost
-from tests.support.desks import ManyScores, Running, many_labels
 from tests.support.helpers import noise
+from tests.support.session_views import ManyScores, Running, many_labels
 from tests.support.terminal import screen_of
 
 SR = 22050
@@ -44,19 +44,23 @@ SCAPE = synthesise(SR)[0]
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Running:
     """Twelve seconds in: rain has been, and the clock ticks."""
-    folder = tmp_path_factory.mktemp("desk")
+    folder = tmp_path_factory.mktemp("session")
     return Running(folder, {"a garden.wav": [SCAPE[: 12 * SR]]})
 
 
-def shown(running: Running, columns: int, rows: int, looking: ViewState | None = None) -> list[str]:
-    return plain(frame(running, columns, rows, looking), columns, rows)
+def data(
+    running: Running, columns: int, rows: int, view_state: ViewState | None = None
+) -> list[str]:
+    return plain(frame(running, columns, rows, view_state), columns, rows)
 
 
 def frame(
-    running: Running, columns: int, rows: int, looking: ViewState | None = None
+    running: Running, columns: int, rows: int, view_state: ViewState | None = None
 ) -> list[Piece]:
     theme = Theme(TRUE_COLOUR)
-    return Frame(running.desk, looking or ViewState(), theme, timing=False).pieces(columns, rows)
+    return Frame(running.session_view, view_state or ViewState(), theme, timing=False).pieces(
+        columns, rows
+    )
 
 
 def plain(pieces: list[Piece], columns: int, rows: int) -> list[str]:
@@ -65,7 +69,7 @@ def plain(pieces: list[Piece], columns: int, rows: int) -> list[str]:
 
 
 def test_what_it_shows(running: Running) -> None:
-    text = shown(running, 80, 24)
+    text = data(running, 80, 24)
     assert text[0].split() == ["otic", "a", "garden.wav", "→", "esc10-mfcc-mlp", "0:12.0"]
     assert text[1].split()[0] == "level"
     assert text[1].rstrip().endswith(" dB")
@@ -88,9 +92,9 @@ def test_what_it_shows(running: Running) -> None:
 def test_at_any_size_nothing_overlaps_or_sticks_out(
     running: Running, columns: int, rows: int, helped: bool, depth: str
 ) -> None:
-    looking = ViewState(help=helped, label="rain", said=("x" * 300, "bad", 1e12))
+    view_state = ViewState(help=helped, label="rain", message=("x" * 300, "bad", 1e12))
     theme = Theme(depth)
-    pieces = Frame(running.desk, looking, theme).pieces(columns, rows)
+    pieces = Frame(running.session_view, view_state, theme).pieces(columns, rows)
     taken = np.zeros((rows, columns), int)
     for piece in pieces:
         assert 0 <= piece.row < rows
@@ -136,8 +140,8 @@ def test_lost_audio_can_not_be_missed(tmp_path: Path) -> None:
         assert banner.content[0][1] == "alarm"
         assert "LOST" in banner.content[0][0]
         assert "0.20 s" in banner.content[0][0]
-        assert "LOST" in shown(running, columns, rows, ViewState(help=True))[1]
-    text = shown(running, 80, 24)
+        assert "LOST" in data(running, columns, rows, ViewState(help=True))[1]
+    text = data(running, 80, 24)
     assert "4,410 samples (0.20 s), last at 0:04.2" in text[1]
     assert any("LOST 4,410 samples" in line for line in text[12:])  # in the list, too
     assert "4,410 samples lost" in text[-2]
@@ -155,13 +159,13 @@ def picture_of(running: Running) -> list[NDArray[np.uint8]]:
 def test_a_pause_is_no_loss(tmp_path: Path) -> None:
     running = Running(tmp_path, {"mic": [SCAPE[: 4 * SR]]})
     running.control.paused = True
-    assert "PAUSED" in shown(running, 80, 24)[0]
+    assert "PAUSED" in data(running, 80, 24)[0]
     stream = running.streams["mic"]
     stream.next_chunk = SCAPE[: 2 * SR]
     stream.skip()
     running.control.paused = False
     running.feed("mic", [SCAPE[4 * SR : 6 * SR]])
-    text = shown(running, 80, 24)
+    text = data(running, 80, 24)
     assert not any("LOST" in line for line in text)
     assert any("paused for 2.0 s" in line for line in text)
     assert "all well" in text[-2]
@@ -171,35 +175,35 @@ def test_several_sources_have_a_line_each(tmp_path: Path) -> None:
     running = Running(
         tmp_path, {"porch": [SCAPE[: 4 * SR]], "garage": [SCAPE[: 3 * SR], Lost(44100)]}
     )
-    text = shown(running, 80, 24)
+    text = data(running, 80, 24)
     assert text[2].startswith(" ▸ porch")
     assert text[3].startswith("   garage")
     assert "LOST 2.00 s" in text[3]
-    text = shown(running, 80, 24, ViewState(source="garage"))
+    text = data(running, 80, 24, ViewState(source="garage"))
     assert text[0].startswith(" otic  garage")
     assert "LOST AUDIO" in text[1]
     assert text[4].startswith(" ▸ garage")
-    views = running.desk.views()
+    views = running.session_view.views()
     gone = replace(views[1].snapshot(), state="waiting")
     canvas = Canvas(80, 2)
     draw_sources(canvas, Rect(0, 0, 2, 80), [("garage", gone, judge(gone))], 0)
-    assert "not there" in plain(canvas.pieces, 80, 2)[0]  # worse than what was lost before
+    assert "missing" in plain(canvas.pieces, 80, 2)[0]  # worse than what was lost before
 
 
 def test_the_next_file_is_looked_at_from_its_beginning(tmp_path: Path) -> None:
     running = Running(tmp_path, {"a.wav": [SCAPE[: 12 * SR]]})
-    looking = ViewState(frozen_at=5.0, event=1, label="rain")
-    drawn = Frame(running.desk, looking, Theme(TRUE_COLOUR))
+    view_state = ViewState(frozen_at=5.0, event=1, label="rain")
+    drawn = Frame(running.session_view, view_state, Theme(TRUE_COLOUR))
     drawn.pieces(80, 24)
-    assert (looking.frozen_at, looking.event) == (5.0, 1)
+    assert (view_state.frozen_at, view_state.event) == (5.0, 1)
     following = Running(tmp_path, {"b.wav": [SCAPE[: 2 * SR]]})
-    running.desk.show([view.monitor for view in following.desk.views()])
+    running.session_view.show([view.monitor for view in following.session_view.views()])
     drawn.pieces(80, 24)
-    assert (looking.frozen_at, looking.event, looking.label) == (None, None, "rain")
+    assert (view_state.frozen_at, view_state.event, view_state.label) == (None, None, "rain")
 
 
 def test_frozen_it_shows_what_was(running: Running) -> None:
-    text = shown(running, 80, 24, ViewState(frozen_at=5.0))
+    text = data(running, 80, 24, ViewState(frozen_at=5.0))
     assert "FROZEN −7 s" in text[0]
     assert text[0].rstrip().endswith("0:05.0")
     events = [line[42:].split() for line in text[12:16]]
@@ -213,32 +217,32 @@ def test_frozen_it_shows_what_was(running: Running) -> None:
     picture = [p.content.array for p in drawn if isinstance(p.content, PictureRow)]
     assert np.concatenate(picture)[:, -10:].min() > 0
     # What is older than the picture is dark, not an error.
-    assert "0:00.0" in shown(running, 80, 24, ViewState(frozen_at=0.0))[0]
+    assert "0:00.0" in data(running, 80, 24, ViewState(frozen_at=0.0))[0]
 
 
 def test_many_classes_show_the_greatest(tmp_path: Path) -> None:
     bundle = many_labels()
     running = Running(tmp_path, {"mic": [noise(SR * 6)]}, bundle, ManyScores(len(bundle.labels)))
-    text = shown(running, 80, 24)
+    text = data(running, 80, 24)
     heading = next(line for line in text if "scores" in line)
     assert "top 10 of 524" in heading
     rows = [line[2:12].strip() for line in text[12:22]]
     assert rows[:3] == ["Animal", "Music", "Vehicle"]
-    scores = running.desk.views()[0].snapshot().scores
+    scores = running.session_view.views()[0].snapshot().scores
     best = max((label for label in bundle.model_labels), key=lambda label: scores[label])
     assert best in rows
 
 
 def test_only_what_has_changed_is_written(running: Running) -> None:
-    theme, looking = Theme(TRUE_COLOUR), ViewState()
-    frame = Frame(running.desk, looking, theme, timing=False)
+    theme, view_state = Theme(TRUE_COLOUR), ViewState()
+    frame = Frame(running.session_view, view_state, theme, timing=False)
     screen = Screen(theme)
     first = screen.update(frame.pieces(120, 40), 120, 40)
     assert first.startswith("\x1b[?2026h")
     assert first.endswith("\x1b[?2026l")
     assert "\x1b[2J" in first
     assert screen.update(frame.pieces(120, 40), 120, 40) == ""
-    looking.label = "dog"
+    view_state.label = "dog"
     second = screen.update(frame.pieces(120, 40), 120, 40)
     assert 0 < len(second) < 150  # one name
     assert "\x1b[2J" not in second
@@ -250,7 +254,7 @@ def test_only_what_has_changed_is_written(running: Running) -> None:
 def test_the_incremental_screen_is_the_whole_one(tmp_path: Path) -> None:
     running = Running(tmp_path, {"mic": []})
     theme = Theme(TRUE_COLOUR)
-    frame = Frame(running.desk, ViewState(), theme, timing=False)
+    frame = Frame(running.session_view, ViewState(), theme, timing=False)
     screen = Screen(theme)
     written = ""
     for at in range(0, 6 * SR, SR // 3):
@@ -263,12 +267,14 @@ def test_the_incremental_screen_is_the_whole_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_no_colours_where_none_are_wanted(running: Running, depth: str) -> None:
     theme = Theme(depth, unicode=depth != NONE)
-    text = Screen(theme).update(Frame(running.desk, ViewState(), theme).pieces(80, 24), 80, 24)
+    text = Screen(theme).update(
+        Frame(running.session_view, ViewState(), theme).pieces(80, 24), 80, 24
+    )
     colours = bool(re.search(r"\x1b\[(1;)?([349][0-7]|10[0-7]|[34]8;[25])[;m]", text))
     assert colours == (depth != NONE)
     assert ("38;2;" in text) == (depth == TRUE_COLOUR)
     assert text.isascii() == (depth == NONE)
-    if depth == NONE:  # without colours, too, a bar is told from its track
+    if depth == NONE:  # even without colours a bar differs from its track
         assert "==" in text
         assert "--" in text
 

@@ -1,4 +1,4 @@
-"""The dashboard's pictures, compared with those that were looked at and kept.
+"""The dashboard's pictures, compared with those that a person has checked.
 
 ``make golden`` rewrites them after an intended change; ``cat tests/golden/dashboard-80x24.ansi``
 in a terminal shows one.
@@ -20,8 +20,8 @@ from otic.dashboard.theme import MANY, NONE, SIXTEEN, TRUE_COLOUR, Theme
 from otic.dashboard.view_state import ViewState
 from otic.types import Chunk, Lost
 from tests.conftest import ROOT
-from tests.support.desks import ManyScores, Running, many_labels
 from tests.support.helpers import one_line, otic
+from tests.support.session_views import ManyScores, Running, many_labels
 
 GOLDEN = ROOT / "tests" / "golden"
 SR = 22050
@@ -46,7 +46,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def runnings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Running]:
-    folder = tmp_path_factory.mktemp("desk")
+    folder = tmp_path_factory.mktemp("session")
     lossy: dict[str, Sequence[Chunk]] = {
         "front door": [SCAPE[: 11 * SR], Lost(SR // 2), SCAPE[11 * SR : 14 * SR]],
         "cellar": [SCAPE[7 * SR : 20 * SR]],
@@ -86,7 +86,7 @@ def test_a_frame_is_the_golden_one(
 ) -> None:
     columns, rows, depth, which = CASES[name]
     theme = Theme(depth)
-    frame = Frame(runnings[which].desk, ViewState(), theme, timing=False)
+    frame = Frame(runnings[which].session_view, ViewState(), theme, timing=False)
     got = ansi(frame.pieces(columns, rows), rows, theme)
     path = GOLDEN / f"dashboard-{name}.ansi"
     if request.config.getoption("--update-golden"):

@@ -13,7 +13,7 @@ from otic.dashboard.keys import KeyBindings, KeyReader
 from otic.dashboard.panels import HELP
 from otic.dashboard.view_state import ViewState
 from otic.types import Lost
-from tests.support.desks import Running
+from tests.support.session_views import Running
 
 SR = 22050
 SCAPE = synthesise(SR)[0]
@@ -66,83 +66,86 @@ ALL_KEYS = [
 @pytest.mark.parametrize("sounds", [{}, {"mic": []}, {"mic": [Lost(SR)]}], ids=str)
 def test_no_key_fails_where_there_is_nothing(tmp_path: Path, sounds: dict[str, list[Lost]]) -> None:
     running = Running(tmp_path, {name: list(chunks) for name, chunks in sounds.items()})
-    looking = ViewState()
-    hands = KeyBindings(running.desk, looking)
+    view_state = ViewState()
+    key_bindings = KeyBindings(running.session_view, view_state)
     for key in ALL_KEYS:
-        hands.press(key)
+        key_bindings.press(key)
     assert not list(tmp_path.glob("**/review.jsonl"))
-    hands.press("y")
-    assert looking.said[0] in ("no stream runs yet: wait a moment",) or "mark" in looking.said[0]
-    assert looking.said[1] == "bad"
+    key_bindings.press("y")
+    assert (
+        view_state.message[0] in ("no stream is running yet: wait a moment",)
+        or "mark" in view_state.message[0]
+    )
+    assert view_state.message[1] == "bad"
 
 
 def test_an_earlier_event_is_chosen_and_marked(tmp_path: Path) -> None:
     running = Running(tmp_path, {"garden": [SCAPE[: 12 * SR]]})
-    looking = ViewState()
-    hands = KeyBindings(running.desk, looking)
-    memory = running.desk.views()[0].memory
+    view_state = ViewState()
+    key_bindings = KeyBindings(running.session_view, view_state)
+    memory = running.session_view.views()[0].memory
     assert memory is not None
-    last, before = memory.heard()[-1], memory.heard()[-2]
-    hands.press("[")
-    assert looking.event == last.number
-    hands.press("[")
-    assert looking.event == before.number
-    hands.press("x")
-    mark = running.desk.verdict(memory, before)
+    last, before = memory.events()[-1], memory.events()[-2]
+    key_bindings.press("[")
+    assert view_state.event == last.number
+    key_bindings.press("[")
+    assert view_state.event == before.number
+    key_bindings.press("x")
+    mark = running.session_view.verdict(memory, before)
     assert mark is not None
     assert mark.verdict == "wrong"
-    assert running.desk.verdict(memory, last) is None
+    assert running.session_view.verdict(memory, last) is None
     for _ in range(9):
-        hands.press("[")
-    assert looking.event == memory.heard()[0].number  # there is none before the first
+        key_bindings.press("[")
+    assert view_state.event == memory.events()[0].number  # there is none before the first
     for _ in range(9):
-        hands.press("]")
-    assert looking.event in (None, last.number)
+        key_bindings.press("]")
+    assert view_state.event in (None, last.number)
 
 
 def test_frozen_no_event_is_marked_that_is_not_shown(tmp_path: Path) -> None:
     running = Running(tmp_path, {"garden": [SCAPE[: 12 * SR]]})
-    memory = running.desk.views()[0].memory
+    memory = running.session_view.views()[0].memory
     assert memory is not None
-    rain, last = memory.heard()[0], memory.heard()[-1]
-    looking = ViewState(frozen_at=rain.decided + 0.1)
-    hands = KeyBindings(running.desk, looking)
-    hands.press("y")
-    mark = running.desk.verdict(memory, rain)
+    rain, last = memory.events()[0], memory.events()[-1]
+    view_state = ViewState(frozen_at=rain.decided + 0.1)
+    key_bindings = KeyBindings(running.session_view, view_state)
+    key_bindings.press("y")
+    mark = running.session_view.verdict(memory, rain)
     assert mark is not None
     assert mark.verdict == "right"
-    assert running.desk.verdict(memory, last) is None
-    hands.press("[")
-    assert looking.event == rain.number
+    assert running.session_view.verdict(memory, last) is None
+    key_bindings.press("[")
+    assert view_state.event == rain.number
 
 
 def test_thresholds_stay_within_their_range(tmp_path: Path) -> None:
     running = Running(tmp_path, {"mic": []})
-    looking = ViewState(label="rain")
-    hands = KeyBindings(running.desk, looking)
+    view_state = ViewState(label="rain")
+    key_bindings = KeyBindings(running.session_view, view_state)
     for _ in range(30):
-        hands.press("+")
+        key_bindings.press("+")
     assert running.control.thresholds["rain"] == 1.0
-    assert "never on" in looking.said[0]
+    assert "never on" in view_state.message[0]
     for _ in range(30):
-        hands.press("-")
+        key_bindings.press("-")
     assert running.control.thresholds["rain"] == 0.01
-    assert running.desk.changes()
+    assert running.session_view.changes()
 
 
 def test_going_back_ends_at_the_beginning_and_forward_at_now(tmp_path: Path) -> None:
     running = Running(tmp_path, {"mic": [SCAPE[: 12 * SR]]})
-    looking = ViewState()
-    hands = KeyBindings(running.desk, looking)
-    hands.press("page up")
-    assert looking.frozen_at == pytest.approx(2.0)
-    hands.press("page up")
-    assert looking.frozen_at == 0.0
-    hands.press("right")
-    assert looking.frozen_at == 1.0
-    hands.press("page down")
-    hands.press("page down")
-    assert looking.frozen_at is None
+    view_state = ViewState()
+    key_bindings = KeyBindings(running.session_view, view_state)
+    key_bindings.press("page up")
+    assert view_state.frozen_at == pytest.approx(2.0)
+    key_bindings.press("page up")
+    assert view_state.frozen_at == 0.0
+    key_bindings.press("right")
+    assert view_state.frozen_at == 1.0
+    key_bindings.press("page down")
+    key_bindings.press("page down")
+    assert view_state.frozen_at is None
 
 
 def test_the_help_names_every_key() -> None:

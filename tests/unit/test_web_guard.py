@@ -240,16 +240,16 @@ def test_other_machines_need_a_token(tmp_path: Path) -> None:
 
 def test_a_token_that_will_not_do(room: Room) -> None:
     with pytest.raises(ParameterError, match=r"web\.token has 6 characters, .* at least 12"):
-        WebServer(Settings(web=WebSettings("0", token="secret")), room.desk)
+        WebServer(Settings(web=WebSettings("0", token="secret")), room.session_view)
     with pytest.raises(ParameterError, match=r"web\.token_file '/no/such'"):
-        WebServer(Settings(web=WebSettings("0", token_file="/no/such")), room.desk)
+        WebServer(Settings(web=WebSettings("0", token_file="/no/such")), room.session_view)
     for token in (
         "a token with a space at its end ",
         "two lines\nof a token",
         "not UTF-8: \udcff\udcfe",
     ):
         with pytest.raises(ParameterError, match=r"web\.token must be one line") as caught:
-            WebServer(Settings(web=WebSettings("0", token=token)), room.desk)
+            WebServer(Settings(web=WebSettings("0", token=token)), room.session_view)
         assert token not in str(caught.value)
     assert TOKEN not in repr(Settings(web=WebSettings("0", token=TOKEN)))
 
@@ -284,7 +284,7 @@ def test_only_recordings_are_served(server: WebServer, tmp_path: Path) -> None:
 
 
 def test_privacy(tmp_path: Path) -> None:
-    """Where no sound may be written, none is heard, of whatever age."""
+    """Where no sound may be written, no recording is served, however old."""
     room = Room(tmp_path)
     (tmp_path / "clips" / NAME).write_bytes(b"fLaC sound")
     quiet = Settings(
@@ -292,8 +292,8 @@ def test_privacy(tmp_path: Path) -> None:
         clips=type(room.settings.clips)(str(tmp_path / "clips"), enabled=False),
         review=ReviewSettings(str(tmp_path / "review")),
     )
-    with closing(WebServer(quiet, room.desk)) as server, opened(server.url) as page:
-        page.wait_for(lambda told: told.now)
+    with closing(WebServer(quiet, room.session_view)) as server, opened(server.url) as page:
+        page.wait_for(lambda sent: sent.now)
         assert page.hello["has_clips"] is False
         assert ask(server, f"/clips/{NAME}")[0] == 404
 

@@ -1,1 +1,1 @@
-"""The live view in a terminal: pulls what there is to show, and never makes the audio wait."""
+"""The live view in a terminal; it reads what the streams have in memory and never delays them."""

@@ -1,4 +1,4 @@
-"""Pieces of a frame, text that fits its cells, and what has changed since the last frame."""
+"""Pieces of a frame, text that fits its cells, and the difference to the last frame."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from otic.dashboard.theme import ASCII, RESET, Theme
 from otic.streaming.monitor import SILENCE_DBFS
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Mn", "Me"}
-_STAND_IN = "�"  # for what a terminal could take as a command, or gives no certain width
+_STAND_IN = "�"  # replaces characters that could be terminal commands or have no fixed width
 
 Run = tuple[str, str]
 """Text and the name of its style, see :mod:`otic.dashboard.theme`."""
 
-_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # where a terminal knows it, it shows no half frame
+_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # terminals that know these show whole frames only
 _CLEAR = f"{RESET}\x1b[2J"
 Place = tuple[int, int, int]
 
 
 @lru_cache(maxsize=4096)
 def clean(text: str) -> str:
-    """The text without what a terminal takes as a command, or that has no certain width.
+    """Replace characters that a terminal may take as a command, or that have no fixed width.
 
-    Composed where Unicode has the letter in one piece.
+    The text is composed first (NFC), so that an accent is part of its letter.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -40,7 +40,7 @@ def clean(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def fit(text: str, width: int) -> str:
-    """Exactly ``width`` cells: padded on the right, or cut off with an ellipsis."""
+    """Return exactly ``width`` cells: padded on the right, or cut off with an ellipsis."""
     text = clean(text)
     length = cells(text)
     if length <= width:
@@ -51,18 +51,18 @@ def fit(text: str, width: int) -> str:
 
 
 def fit_right(text: str, width: int) -> str:
-    """Exactly ``width`` cells: padded on the left, or cut off at the end."""
+    """Return exactly ``width`` cells: padded on the left, or cut off with an ellipsis."""
     text = clean(text)
     return " " * (width - cells(text)) + text if cells(text) <= width else fit(text, width)
 
 
 def cells(text: str) -> int:
-    """How many cells of a terminal a text takes."""
+    """Count the terminal cells that a text takes."""
     return len(text) if text.isascii() else cell_len(text)
 
 
 def clock(seconds: float, decimals: int = 1) -> str:
-    """Seconds of a stream as ``0:12.3`` or ``1:02:03.4``; cut off, as a clock does."""
+    """Format seconds of a stream as ``0:12.3`` or ``1:02:03.4``; truncated, as clocks do."""
     scale = 10**decimals
     tenths = int(max(0.0, seconds) * scale + 1e-6)
     whole, part = divmod(tenths, scale)
@@ -72,13 +72,13 @@ def clock(seconds: float, decimals: int = 1) -> str:
     return f"{text}.{part:0{decimals}d}" if decimals else text
 
 
-def wall_clock(moment: datetime) -> str:
-    """The time of day here."""
-    return f"{moment.astimezone():%H:%M:%S}"
+def wall_clock(when: datetime) -> str:
+    """Format a time of day in the local time zone."""
+    return f"{when.astimezone():%H:%M:%S}"
 
 
 def duration(seconds: float) -> str:
-    """``4.3 s``, ``62 s``, ``12 min``, ``3 h``: at most six cells."""
+    """Format a length as ``4.3 s``, ``62 s``, ``12 min`` or ``3 h``: at most six cells."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     if seconds < 600.0:
@@ -87,13 +87,13 @@ def duration(seconds: float) -> str:
 
 
 def decibels(value: float) -> str:
-    """A level in four cells."""
+    """Format a level in four cells."""
     return "  -∞" if value <= SILENCE_DBFS else f"{max(-119, round(value)):4d}"
 
 
 @dataclass(frozen=True)
 class Rect:
-    """A part of the screen, in cells; the first row and column are 0."""
+    """An area of the screen, in cells; the first row and column are 0."""
 
     row: int
     column: int
@@ -101,7 +101,7 @@ class Rect:
     width: int
 
     def rows(self, first: int, height: int | None = None) -> Rect:
-        """These rows of it, as far as it has them."""
+        """Return ``height`` rows from row ``first`` on, as far as the area has them."""
         first = min(max(first, 0), self.height)
         most = self.height - first
         return Rect(
@@ -114,19 +114,19 @@ class Rect:
 
 @dataclass(frozen=True)
 class PictureRow:
-    """A row of cells with two pixels each: ``pixels`` is uint8 [2, width], as bytes."""
+    """A row of cells with two pixels each; ``pixels`` holds uint8 [2, width]."""
 
     pixels: bytes
 
     @property
     def array(self) -> NDArray[np.uint8]:
-        """uint8 [2, width]: the upper and the lower pixels."""
+        """The upper and the lower pixels, uint8 [2, width]."""
         return np.frombuffer(self.pixels, np.uint8).reshape(2, -1)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What is drawn at a place, exactly ``width`` cells of one row."""
+    """The content of exactly ``width`` cells in one row."""
 
     row: int
     column: int
@@ -140,7 +140,7 @@ class Canvas:
     Parameters
     ----------
     width, height : int
-        Cells; what is outside is not drawn.
+        Size in cells; nothing outside is drawn.
     """
 
     def __init__(self, width: int, height: int) -> None:
@@ -149,11 +149,11 @@ class Canvas:
         self.pieces: list[Piece] = []
 
     def text(self, row: int, column: int, width: int, *runs: Run) -> None:
-        """Runs of text, cut off or padded to ``width`` cells."""
+        """Add runs of text, cut off or padded to ``width`` cells."""
         width = min(width, self.width - column)
         if width <= 0 or column < 0 or not 0 <= row < self.height:
             return
-        kept: list[Run] = []
+        fitted: list[Run] = []
         left = width
         for text, style in runs:
             if left <= 0:
@@ -161,37 +161,37 @@ class Canvas:
             text = fit(text, min(left, cells(text)))
             n = cells(text)
             if n:
-                kept.append((text, style))
+                fitted.append((text, style))
                 left -= n
         if left > 0:
-            kept.append((" " * left, ""))
-        self.pieces.append(Piece(row, column, width, tuple(kept)))
+            fitted.append((" " * left, ""))
+        self.pieces.append(Piece(row, column, width, tuple(fitted)))
 
     def blank(self, area: Rect, first: int = 0) -> None:
-        """Nothing, from row ``first`` of the area on: what was there goes."""
+        """Clear the area from row ``first`` on."""
         for row in range(first, area.height):
             self.text(area.row + row, area.column, area.width)
 
     def picture(self, row: int, column: int, pixels: NDArray[np.uint8]) -> None:
-        """A row of cells, uint8 [2, width]."""
+        """Add a row of pixels, uint8 [2, width]."""
         width = pixels.shape[1]
         self.pieces.append(
             Piece(row, column, width, PictureRow(np.ascontiguousarray(pixels).tobytes()))
         )
 
     def rule(self, area: Rect, title: str, right: Sequence[Run] = ()) -> None:
-        """A heading with a dim line behind it; ``right`` ends it, where there is room."""
-        said = sum(cells(text) for text, _ in right)
+        """Add a heading with a dim line behind it, and ``right`` at its end if there is room."""
+        used = sum(cells(text) for text, _ in right)
         line = area.width - cells(title) - 1
-        if right and line >= said + 3:
-            runs: list[Run] = [("─" * (line - said - 1) + " ", "rule"), *right]
+        if right and line >= used + 3:
+            runs: list[Run] = [("─" * (line - used - 1) + " ", "rule"), *right]
         else:
             runs = [("─" * max(0, line), "rule")]
         self.text(area.row, area.column, area.width, (title, "heading"), (" ", ""), *runs)
 
 
 class Screen:
-    """What is on the terminal now, and what must be written to make it another frame.
+    """Keeps what the terminal shows and works out what must be written for the next frame.
 
     Not thread safe.
 
@@ -206,18 +206,18 @@ class Screen:
         self._size = (0, 0)
 
     def forget(self) -> None:
-        """The next frame is drawn whole: something else was on the terminal."""
+        """Draw the next frame whole: something else was on the terminal."""
         self._shown = {}
 
     def update(self, pieces: Sequence[Piece], width: int, height: int) -> str:
-        """The characters that turn the frame before into this one; empty where nothing differs.
+        """Return the characters that turn the last frame into this one; empty if nothing differs.
 
         Parameters
         ----------
         pieces : sequence of Piece
-            Of the whole frame; no two overlap.
+            The whole frame; no two overlap.
         width, height : int
-            Of the terminal.
+            The terminal's size in cells.
         """
         frame = {(p.row, p.column, p.width): p for p in pieces}
         parts = []
@@ -238,7 +238,7 @@ class Screen:
 
 
 def painted(piece: Piece, theme: Theme) -> str:
-    """A piece with its control sequences."""
+    """Return a piece's text with its control sequences."""
     if isinstance(piece.content, PictureRow):
         return theme.paint_picture(piece.content.array)
     return "".join([theme.paint(text, style) for text, style in piece.content])

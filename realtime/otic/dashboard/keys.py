@@ -1,11 +1,11 @@
-"""Keys: from the bytes of a keyboard to names, and from names to what each key does."""
+"""Keys: a keyboard's bytes become names, and each name an action."""
 
 from __future__ import annotations
 
 import re
 
 from otic.dashboard.canvas import clock
-from otic.dashboard.view_state import ViewState, chosen_event, detected_by
+from otic.dashboard.view_state import ViewState, chosen_event, events_until
 from otic.errors import OticError
 from otic.streaming.control import HIGHEST_THRESHOLD, LOWEST_THRESHOLD
 from otic.streaming.recent import PICTURE_SECONDS, DetectedEvent
@@ -34,13 +34,13 @@ _NAMED = {
     b"\n": "enter",
 }
 _SEQUENCE = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[@-~]|\x1b[^\[O]|[^\x1b]", re.DOTALL)
-_MOST_BYTES = 32  # of a sequence that is not complete
+_MOST_BYTES = 32  # the longest incomplete sequence that is kept
 _STEP_SECONDS, _LEAP_SECONDS = 1.0, 10.0
 _THRESHOLD_STEP = 0.05
 
 
 class KeyReader:
-    """Cuts what is read into keys; a sequence may come in parts.
+    """Splits a keyboard's bytes into keys; a sequence may arrive in parts.
 
     Not thread safe.
     """
@@ -49,7 +49,7 @@ class KeyReader:
         self._left = b""
 
     def feed(self, data: bytes) -> list[str]:
-        """The keys that are complete: a printable character, or a name such as ``up``."""
+        """Return the complete keys: printable characters, or names such as ``up``."""
         data = self._left + data
         keys = []
         at = 0
@@ -64,43 +64,45 @@ class KeyReader:
         return keys
 
     def idle(self) -> list[str]:
-        """Nothing came for a moment: a lone escape was the key itself."""
+        """Return ``escape`` if a lone escape byte is waiting: nothing followed it in time."""
         left, self._left = self._left, b""
         return ["escape"] if left == b"\x1b" else []
 
 
 class KeyBindings:
-    """Presses keys.
+    """Carries out what keys ask for, in the thread that calls :meth:`press`.
 
-    Not thread safe: one thread presses.
+    Not thread safe: only one thread may press keys.
 
     Parameters
     ----------
-    desk : SessionView
-    looking : ViewState
-        What is changed.
+    session_view : SessionView
+    view_state : ViewState
+        Changed by the keys.
     """
 
-    def __init__(self, desk: SessionView, looking: ViewState) -> None:
-        self._desk = desk
-        self._looking = looking
+    def __init__(self, session_view: SessionView, view_state: ViewState) -> None:
+        self._session_view = session_view
+        self._view_state = view_state
 
     def press(self, key: str) -> None:
-        """Do what a key asks; what is wrong is said to the person."""
+        """Carry out a key's action; an error is shown to the person."""
         try:
             self._press(key)
         except OticError as error:
-            self._looking.say(str(error), "bad")
+            self._view_state.show_message(str(error), "bad")
 
     def _press(self, key: str) -> None:
-        looking, control = self._looking, self._desk.control
+        view_state, control = self._view_state, self._session_view.control
         if key in ("?", "escape", "enter"):
-            looking.help = key == "?" and not looking.help
+            view_state.help = key == "?" and not view_state.help
         elif key in ("q", "Q"):
             control.quit()
         elif key == "space":
             control.paused = not control.paused
-            looking.say("paused: space goes on" if control.paused else "goes on", "warning")
+            view_state.show_message(
+                "paused: press space to continue" if control.paused else "running", "warning"
+            )
         elif key in ("f", "end"):
             self._freeze(key)
         elif key in ("left", "h", "right", "l"):
@@ -118,93 +120,101 @@ class KeyBindings:
         elif key in ("y", "r", "x", "w"):
             self._mark("right" if key in ("y", "r") else "wrong")
         elif key == "s":
-            looking = self._looking
-            looking.say(f"saved: {self._desk.save(self._view().source, looking.frozen_at)}")
+            view_state = self._view_state
+            view_state.show_message(
+                f"saved: {self._session_view.save(self._view().source, view_state.frozen_at)}"
+            )
 
     def _view(self) -> StreamView:
-        """The stream that is looked at."""
-        views = self._desk.views()
+        """Return the stream that is shown."""
+        views = self._session_view.views()
         if not views:
-            raise OticError("no stream runs yet: wait a moment")
-        return next((v for v in views if v.source == self._looking.source), views[0])
+            raise OticError("no stream is running yet: wait a moment")
+        return next((v for v in views if v.source == self._view_state.source), views[0])
 
-    def _heard(self, view: StreamView) -> tuple[DetectedEvent, ...]:
-        """What the person sees in the list: where it is frozen, nothing later."""
-        return () if view.memory is None else detected_by(view.memory, self._looking.frozen_at)
+    def _events(self, view: StreamView) -> tuple[DetectedEvent, ...]:
+        """Return the listed events: while frozen, none from after that second."""
+        return () if view.memory is None else events_until(view.memory, self._view_state.frozen_at)
 
     def _freeze(self, key: str) -> None:
-        looking = self._looking
-        if looking.frozen_at is not None or key == "end":
-            looking.frozen_at = None
-            looking.say("live")
+        view_state = self._view_state
+        if view_state.frozen_at is not None or key == "end":
+            view_state.frozen_at = None
+            view_state.show_message("live")
             return
         memory = self._view().memory
         if memory is not None:
-            looking.frozen_at = memory.seconds
-            looking.say("frozen, the audio goes on: ← → move, f or End is live", "warning")
+            view_state.frozen_at = memory.seconds
+            view_state.show_message(
+                "frozen while the audio goes on: ← → move, f or End returns to live", "warning"
+            )
 
     def _move(self, seconds: float) -> None:
-        """Back and forward in time; forward beyond now is live."""
-        looking, memory = self._looking, self._view().memory
+        """Move in time; beyond the present the view is live again."""
+        view_state, memory = self._view_state, self._view().memory
         if memory is None:
             return
         now = memory.seconds
-        at = (now if looking.frozen_at is None else looking.frozen_at) + seconds
+        at = (now if view_state.frozen_at is None else view_state.frozen_at) + seconds
         if at >= now:
-            looking.frozen_at = None
+            view_state.frozen_at = None
             return
-        looking.frozen_at = max(at, 0.0, now - PICTURE_SECONDS)
+        view_state.frozen_at = max(at, 0.0, now - PICTURE_SECONDS)
 
     def _next_source(self, step: int) -> None:
         source = self._view().source
-        views = self._desk.views()
+        views = self._session_view.views()
         here = next((i for i, v in enumerate(views) if v.source == source), 0)
-        looking = self._looking
-        looking.source = views[(here + step) % len(views)].source
-        looking.frozen_at = looking.event = None
+        view_state = self._view_state
+        view_state.source = views[(here + step) % len(views)].source
+        view_state.frozen_at = view_state.event = None
         if len(views) == 1:
-            looking.say("there is one source only", "warning")
+            view_state.show_message("there is only one source", "warning")
 
     def _choose_label(self, step: int) -> None:
-        looking = self._looking
-        labels = looking.shown_labels
+        view_state = self._view_state
+        labels = view_state.shown_labels
         if not labels:
             return
-        if looking.label not in labels:
-            looking.label = labels[0 if step > 0 else -1]
+        if view_state.label not in labels:
+            view_state.label = labels[0 if step > 0 else -1]
             return
-        looking.label = labels[min(max(labels.index(looking.label) + step, 0), len(labels) - 1)]
+        view_state.label = labels[
+            min(max(labels.index(view_state.label) + step, 0), len(labels) - 1)
+        ]
 
     def _change_threshold(self, step: float) -> None:
-        label, control = self._looking.label, self._desk.control
+        label, control = self._view_state.label, self._session_view.control
         if label is None:
             raise OticError("choose a class first: ↑ ↓")
         value = round(control.thresholds[label] + step, 2)
         value = min(max(value, LOWEST_THRESHOLD), HIGHEST_THRESHOLD)
         control.set_threshold(label, value)
-        self._looking.say(
+        self._view_state.show_message(
             f"{label}: threshold {value:.2f}" + (", never on" if value == HIGHEST_THRESHOLD else "")
         )
 
     def _choose_event(self, step: int) -> None:
-        looking = self._looking
-        events = [h for h in self._heard(self._view()) if not h.lost]
+        view_state = self._view_state
+        events = [h for h in self._events(self._view()) if not h.lost]
         if not events:
-            raise OticError("no event was heard yet")
+            raise OticError("no event has been detected yet")
         numbers = [event.number for event in events]
-        if looking.event not in numbers:
-            looking.event = numbers[-1]
+        if view_state.event not in numbers:
+            view_state.event = numbers[-1]
             return
-        at = numbers.index(looking.event) + step
-        # Behind the last one: no choice, which is the last one, whichever that will be.
-        looking.event = None if at >= len(numbers) else numbers[max(at, 0)]
+        at = numbers.index(view_state.event) + step
+        # One step beyond the last event: follow the last one, whichever it will be.
+        view_state.event = None if at >= len(numbers) else numbers[max(at, 0)]
 
     def _mark(self, verdict: str) -> None:
         view = self._view()
-        event = chosen_event(self._heard(view), self._looking.event)
+        event = chosen_event(self._events(view), self._view_state.event)
         if event is None:
-            raise OticError("no event was heard yet: there is nothing to mark")
-        mark = self._desk.mark(view.source, event.number, verdict)
+            raise OticError("nothing to mark: no event has been detected yet")
+        mark = self._session_view.mark(view.source, event.number, verdict)
         sign = "✓" if verdict == "right" else "✗"
         kept = f", sound in {mark.clip}" if mark.clip else ""
-        self._looking.say(f"{sign} {verdict}: {event.label} at {clock(event.onset)}{kept}")
+        self._view_state.show_message(
+            f"{sign} {verdict}: {event.label} at {clock(event.onset)}{kept}"
+        )

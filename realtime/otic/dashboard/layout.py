@@ -1,4 +1,4 @@
-"""Which panel is where at any size of the terminal, and a whole frame of them."""
+"""The place of each panel at any size of the terminal, and a frame with all of them."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from otic.dashboard.panels import (
 )
 from otic.dashboard.plots import WavePanel, draw_picture
 from otic.dashboard.theme import Theme
-from otic.dashboard.view_state import FrameData, Ranking, ViewState, chosen_event, moment
+from otic.dashboard.view_state import FrameData, Ranking, ViewState, chosen_event, frame_data
 from otic.errors import OticError
 from otic.streaming.monitor import Health, Monitor
 from otic.streaming.recent import DetectedEvent
 from otic.streaming.session_view import SessionView, StreamView
 from otic.types import StreamStatus
 
-_WIDE, _MEDIUM = 108, 72  # columns, from which two panels lie side by side
+_WIDE, _MEDIUM = 108, 72  # columns from which two panels lie side by side
 _GUTTER = 3
 _RULE = 1
 _LEAST_EVENTS = 2
-_CALM_SECONDS = 1.0  # figures and marks are looked up anew after this
+_CALM_SECONDS = 1.0  # time between two look-ups of figures and marks
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each panel is; None where there is no room for it.
+    """The area of each panel; None if there is no room for it.
 
-    A panel's area includes its heading, where ``headings`` is true.
+    An area includes the panel's heading if ``headings`` is true.
     """
 
     title: Rect
@@ -54,22 +54,22 @@ class Layout:
     headings: bool = True
 
     def areas(self) -> list[Rect]:
-        """All that there are."""
+        """Return all areas that exist."""
         values = (getattr(self, name) for name in self.__dataclass_fields__)
         return [value for value in values if isinstance(value, Rect)]
 
 
 def arrange(width: int, height: int, n_labels: int, n_sources: int, banner: bool) -> Layout:
-    """Areas that lie within ``width`` × ``height`` and never overlap.
+    """Lay out areas within ``width`` × ``height`` that never overlap.
 
     Parameters
     ----------
     n_labels : int
-        So many classes there are; there may be fewer rows for them.
+        Number of classes; there may be fewer rows than that.
     n_sources : int
-        Streams that run; two or more have a line each.
+        Number of running streams; two or more have a line each.
     banner : bool
-        Whether audio was lost: that has a line of its own.
+        True after audio was lost: the loss has a line of its own.
     """
     margin = 1 if width >= 60 else 0
     inner = width - 2 * margin
@@ -107,7 +107,7 @@ def _body(body: Rect, n_labels: int) -> dict[str, Rect]:
 
 
 def _side_by_side(body: Rect, n_labels: int) -> dict[str, Rect]:
-    """The spectrogram and the waveform on the left, scores and events on the right."""
+    """Put spectrogram and waveform on the left, scores and events on the right."""
     right_width = min(max(round(body.width * 0.4), 44), 84)
     left, right = _columns(body, body.width - right_width - _GUTTER)
     wave = min(max(body.height // 6, 4), 9)
@@ -121,7 +121,7 @@ def _side_by_side(body: Rect, n_labels: int) -> dict[str, Rect]:
 
 
 def _picture_on_top(body: Rect, n_labels: int) -> dict[str, Rect]:
-    """The spectrogram over the whole width, below it scores and events side by side."""
+    """Put the spectrogram across the top, scores and events side by side below it."""
     lower = max(min(n_labels + _RULE, 11, body.height - 6), round(body.height * 0.45))
     left, right = _columns(body.rows(body.height - lower), body.width // 2 - 1)
     found = {"picture": body.rows(0, body.height - lower)}
@@ -136,7 +136,7 @@ def _picture_on_top(body: Rect, n_labels: int) -> dict[str, Rect]:
 
 
 def _stacked(body: Rect, n_labels: int) -> dict[str, Rect]:
-    """One below the other."""
+    """Stack the panels."""
     if body.height < 8:
         return {"scores": body}
     if body.height < 12:
@@ -155,7 +155,7 @@ def _stacked(body: Rect, n_labels: int) -> dict[str, Rect]:
 
 
 def _columns(area: Rect, left_width: int) -> tuple[Rect, Rect]:
-    """Two side by side, with a gutter."""
+    """Split an area into two columns with a gutter."""
     right = area.column + left_width + _GUTTER
     return (
         Rect(area.row, area.column, area.height, left_width),
@@ -164,27 +164,27 @@ def _columns(area: Rect, left_width: int) -> tuple[Rect, Rect]:
 
 
 class Frame:
-    """Draws what a person looks at.
+    """Draws whole frames.
 
     Not thread safe: one thread draws.
 
     Parameters
     ----------
-    desk : SessionView
-    looking : ViewState
+    session_view : SessionView
+    view_state : ViewState
     theme : Theme
     timing : bool
-        Whether figures are shown that differ from run to run.
+        False leaves out figures that differ from run to run.
     """
 
     def __init__(
-        self, desk: SessionView, looking: ViewState, theme: Theme, timing: bool = True
+        self, session_view: SessionView, view_state: ViewState, theme: Theme, timing: bool = True
     ) -> None:
-        self._desk = desk
-        self._looking = looking
+        self._session_view = session_view
+        self._view_state = view_state
         self._theme = theme
         self._timing = timing
-        self._ranking = Ranking(desk.bundle.labels, tuple(desk.bundle.groups))
+        self._ranking = Ranking(session_view.bundle.labels, tuple(session_view.bundle.groups))
         self._wave = WavePanel()
         self._figures = ""
         self._verdicts: dict[tuple[str, int], str | None] = {}
@@ -192,35 +192,35 @@ class Frame:
         self._monitor: Monitor | None = None  # of the first stream
 
     def pieces(self, width: int, height: int) -> list[Piece]:
-        """All of the frame; nothing where there is no stream yet."""
-        views = self._desk.views()
+        """Return all pieces of the frame; none before the first stream."""
+        views = self._session_view.views()
         canvas = Canvas(width, height)
         if not views or width < 1 or height < 1:
             return []
         monotonic = time.monotonic()
-        looking = self._looking
+        view_state = self._view_state
         self._notice(views[0].monitor)
-        index = next((i for i, v in enumerate(views) if v.source == looking.source), 0)
-        shown = moment(views[index], looking.frozen_at)
-        self._look_up(shown, monotonic)
-        labels = shown.bundle.labels
-        lost = shown.now.lost_samples > 0
+        index = next((i for i, v in enumerate(views) if v.source == view_state.source), 0)
+        data = frame_data(views[index], view_state.frozen_at)
+        self._look_up(data, monotonic)
+        labels = data.bundle.labels
+        lost = data.now.lost_samples > 0
         layout = arrange(width, height, len(labels), len(views), lost)
-        draw_title(canvas, layout.title, shown, self._desk.control.paused)
+        draw_title(canvas, layout.title, data, self._session_view.control.paused)
         if layout.banner is not None:
-            draw_banner(canvas, layout.banner, shown)
-        if looking.help:
+            draw_banner(canvas, layout.banner, data)
+        if view_state.help:
             top = 1 if layout.banner is None else 2
             draw_help(canvas, Rect(top, layout.title.column, height - top, layout.title.width))
             return canvas.pieces
-        self._draw_lines(canvas, layout, shown, views, index, monotonic)
-        self._draw_body(canvas, layout, shown)
+        self._draw_lines(canvas, layout, data, views, index, monotonic)
+        self._draw_body(canvas, layout, data)
         return canvas.pieces
 
     def _notice(self, monitor: Monitor) -> None:
-        """The next of several files: moments and events of the one before are not in it."""
+        """Drop frozen time and chosen event when the next file begins."""
         if self._monitor not in (None, monitor):
-            self._looking.frozen_at = self._looking.event = None
+            self._view_state.frozen_at = self._view_state.event = None
             self._verdicts = {}
         self._monitor = monitor
 
@@ -228,77 +228,77 @@ class Frame:
         self,
         canvas: Canvas,
         layout: Layout,
-        shown: FrameData,
+        data: FrameData,
         views: list[StreamView],
         index: int,
         monotonic: float,
     ) -> None:
-        desk = self._desk
+        session_view = self._session_view
         if layout.level is not None:
-            draw_level(canvas, layout.level, shown)
+            draw_level(canvas, layout.level, data)
         if layout.sources is not None:
             states = [(v.source, v.snapshot()) for v in views]
-            told = [(source, now, self._health(now)) for source, now in states]
-            draw_sources(canvas, layout.sources, told, index)
+            rows = [(source, now, self._health(now)) for source, now in states]
+            draw_sources(canvas, layout.sources, rows, index)
         if layout.health is not None:
-            draw_health(canvas, layout.health, self._health(shown.now), self._figures)
+            draw_health(canvas, layout.health, self._health(data.now), self._figures)
         if layout.footer is not None:
-            message = desk.messages[-1] if desk.messages else ""
-            draw_footer(canvas, layout.footer, self._looking, message, monotonic)
+            message = session_view.messages[-1] if session_view.messages else ""
+            draw_footer(canvas, layout.footer, self._view_state, message, monotonic)
 
-    def _draw_body(self, canvas: Canvas, layout: Layout, shown: FrameData) -> None:
-        looking = self._looking
-        labels = shown.bundle.labels
+    def _draw_body(self, canvas: Canvas, layout: Layout, data: FrameData) -> None:
+        view_state = self._view_state
+        labels = data.bundle.labels
         if layout.picture is not None:
-            draw_picture(canvas, layout.picture, shown, self._theme)
+            draw_picture(canvas, layout.picture, data, self._theme)
         if layout.scores is not None:
             n_rows = layout.scores.height - layout.headings
-            wanted = {*shown.active, *([looking.label] if looking.label else [])}
-            rows = self._ranking.choose(shown.scores, n_rows, wanted)
-            looking.shown_labels = tuple(labels[i] for i in rows)
-            thresholds = self._desk.control.thresholds
+            required = {*data.active, *([view_state.label] if view_state.label else [])}
+            rows = self._ranking.choose(data.scores, n_rows, required)
+            view_state.shown_labels = tuple(labels[i] for i in rows)
+            thresholds = self._session_view.control.thresholds
             draw_scores(
-                canvas, layout.scores, shown, rows, thresholds, looking.label, layout.headings
+                canvas, layout.scores, data, rows, thresholds, view_state.label, layout.headings
             )
         if layout.events is not None:
             draw_events(
                 canvas,
                 layout.events,
-                shown,
-                lambda heard: self._verdict(shown, heard),
-                looking.event,
+                data,
+                lambda event: self._verdict(data, event),
+                view_state.event,
                 layout.headings,
             )
         if layout.wave is not None:
-            event = chosen_event(shown.heard, looking.event)
-            chosen = event is not None and event.number == looking.event
-            self._wave.draw(canvas, layout.wave, shown, event, chosen)
+            event = chosen_event(data.events, view_state.event)
+            chosen = event is not None and event.number == view_state.event
+            self._wave.draw(canvas, layout.wave, data, event, chosen)
 
     def _health(self, now: StreamStatus) -> Health:
         if not self._timing:
             now = replace(now, real_time_factor=0.0, queue_fill=0.0)
-        return self._desk.health(now)
+        return self._session_view.health(now)
 
-    def _look_up(self, shown: FrameData, monotonic: float) -> None:
-        """Once a second: what would flicker, or costs a look at the disk."""
+    def _look_up(self, data: FrameData, monotonic: float) -> None:
+        """Look up figures and marks once a second: figures would flicker, marks are on disk."""
         if monotonic - self._looked_up < _CALM_SECONDS:
             return
         self._looked_up = monotonic
         self._verdicts = {}
-        self._figures = figures(shown.now) if self._timing else ""
+        self._figures = figures(data.now) if self._timing else ""
 
     def forget_verdicts(self) -> None:
-        """A mark was made: look them up in the next frame."""
+        """Look up the marks again in the next frame: one was just made."""
         self._looked_up = 0.0
 
-    def _verdict(self, shown: FrameData, heard: DetectedEvent) -> str | None:
-        """What a person said of an event; nothing where the marks can't be read."""
-        key = (shown.source, heard.number)
+    def _verdict(self, data: FrameData, event: DetectedEvent) -> str | None:
+        """Return the mark of an event; None if it has none or the marks can't be read."""
+        key = (data.source, event.number)
         if key not in self._verdicts:
             found = None
-            if shown.memory is not None:
+            if data.memory is not None:
                 try:
-                    mark = self._desk.verdict(shown.memory, heard)
+                    mark = self._session_view.verdict(data.memory, event)
                     found = None if mark is None else mark.verdict
                 except OticError:
                     found = None

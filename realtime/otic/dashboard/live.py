@@ -1,4 +1,4 @@
-"""The dashboard as it runs: a thread that draws, one that reads keys."""
+"""The running dashboard: one thread draws, another reads keys."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from otic.streaming.session_view import SessionView
 from otic.system.log import say
 
 FRAMES_A_SECOND = 8
-_KEY_SECONDS = 0.25  # how soon the keys' thread notices that it shall end
+_KEY_SECONDS = 0.25  # time until the keys' thread notices the end
 _ESCAPE_SECONDS = 0.05  # between the bytes of one key
-_JOIN_SECONDS = 5.0  # a mark may be on its way to the disk
+_JOIN_SECONDS = 5.0  # a mark may still be on its way to the disk
 
 
 class Dashboard:
-    """Shows a :class:`SessionView` on the terminal until it is left, and does what keys ask.
+    """Shows a :class:`SessionView` on the terminal and carries out what keys ask for.
 
-    Use as a context manager in the main thread. Neither thread ever makes the audio wait.
+    Use it as a context manager in the main thread. Neither thread delays the audio.
 
     Parameters
     ----------
     console : Console
-        Says how many colours the terminal has.
-    desk : SessionView
+        Knows how many colours the terminal has.
+    session_view : SessionView
     """
 
-    def __init__(self, console: Console, desk: SessionView) -> None:
-        self._desk = desk
-        self._looking = ViewState()
-        theme = Theme.of(console)
-        self._frame = Frame(desk, self._looking, theme)
+    def __init__(self, console: Console, session_view: SessionView) -> None:
+        self._session_view = session_view
+        self._view_state = ViewState()
+        theme = Theme.for_console(console)
+        self._frame = Frame(session_view, self._view_state, theme)
         self._screen = Screen(theme)
         self._encoding = console.encoding
         self._terminal: Terminal | None = None
@@ -73,7 +73,7 @@ class Dashboard:
         assert self._terminal is not None
         self._stopped.set()
         try:
-            # First: whatever happens then, the terminal is as it was, and stays so.
+            # First of all: whatever happens next, the terminal is restored and stays so.
             self._terminal.leave(hold=True)
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)  # type: ignore[arg-type]
@@ -86,13 +86,13 @@ class Dashboard:
     def _draw(self) -> None:
         try:
             self._draw_frames()
-        except Exception as error:  # the audio goes on; its end says what happened
-            say(f"the dashboard ended: {type(error).__name__}: {error}")
+        except Exception as error:  # the audio goes on
+            say(f"the dashboard failed: {type(error).__name__}: {error}")
             assert self._terminal is not None
             self._terminal.leave()
 
     def _draw_frames(self) -> None:
-        """A frame now and then; none while the terminal has not taken the last one."""
+        """Draw frames at the frame rate; skip one while the terminal has not taken the last."""
         period = 1.0 / FRAMES_A_SECOND
         terminal = self._terminal
         assert terminal is not None
@@ -112,17 +112,17 @@ class Dashboard:
                 terminal.write(text, self._encoding)
 
     def _keys(self) -> None:
-        """Read and press keys until the end."""
+        """Read keys and carry them out until the dashboard is closed."""
         terminal = self._terminal
         assert terminal is not None
         assert terminal.keyboard is not None
-        reader, hands = KeyReader(), KeyBindings(self._desk, self._looking)
+        reader, key_bindings = KeyReader(), KeyBindings(self._session_view, self._view_state)
         waiting = _KEY_SECONDS
         while not self._stopped.is_set():
             try:
                 ready, _, _ = select.select([terminal.keyboard], [], [], waiting)
                 if ready and not (terminal.entered and terminal.in_foreground()):
-                    self._stopped.wait(_KEY_SECONDS)  # a shell's keys
+                    self._stopped.wait(_KEY_SECONDS)  # these keys are meant for a shell
                     continue
                 data = os.read(terminal.keyboard, 1024) if ready else b""
             except OSError:  # the terminal has gone
@@ -131,29 +131,31 @@ class Dashboard:
                 return
             for key in reader.feed(data) if ready else reader.idle():
                 try:
-                    hands.press(key)
-                except Exception as error:  # the other keys go on
-                    self._looking.say(f"key {key} failed: {error}", "bad")
+                    key_bindings.press(key)
+                except Exception as error:  # the other keys still work
+                    self._view_state.show_message(f"key {key} failed: {error}", "bad")
                 self._frame.forget_verdicts()
             waiting = _ESCAPE_SECONDS if ready else _KEY_SECONDS
 
     def _suspend(self, number: int, frame: FrameType | None) -> None:
-        """Ctrl-Z: give the terminal back, stop, and take it again afterwards."""
+        """Handle Ctrl-Z: give the terminal back, stop, and take it again afterwards."""
         assert self._terminal is not None
-        self._terminal.leave(hold=True)  # or the drawing thread enters before it stands
+        self._terminal.leave(
+            hold=True
+        )  # otherwise the drawing thread would enter before the process stops
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
-        # Here it stands until someone lets it go on; the drawing thread enters then.
+        # The process stops here until SIGCONT; then the drawing thread enters.
         with suppress(ValueError):
             signal.signal(signal.SIGTSTP, self._suspend)
         self._terminal.release()
-        self._desk.control.clear_wakeup()
+        self._session_view.control.clear_wakeup()
 
     def _resumed(self, number: int, frame: FrameType | None) -> None:
-        """It goes on: whatever was done to the terminal meanwhile, it is drawn anew."""
+        """Handle SIGCONT: the terminal may have changed meanwhile, so draw everything."""
         assert self._terminal is not None
         if self._terminal.in_foreground():
             self._terminal.leave()
         else:
             self._terminal.forget()
-        self._desk.control.clear_wakeup()
+        self._session_view.control.clear_wakeup()

@@ -1,4 +1,4 @@
-"""The panels of text: title, level, sources, scores, events, losses, health and keys."""
+"""The text panels: title, level, sources, scores, events, losses, health and keys."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SPARKS = " ▁▂▃▄▅▆▇█"
 _MOST_SPARKS = 30
 _NEVER = 1.0
 _TIME_WIDTH = 8
-_FIGURES_WIDTH = 13  # how long an event was, and its peak
+_FIGURES_WIDTH = 13  # an event's length and peak
 
 Verdict = Callable[[DetectedEvent], str | None]
 _CLOCK_WIDTH = 10
@@ -42,18 +42,18 @@ _LEVEL_STYLES = {OK: "ok", ALARM: "alarm"}
 
 HELP = (
     ("q", "quit"),
-    ("space", "pause, and go on"),
-    ("f", "freeze the picture, and live again"),
-    ("← →", "a second back, forward"),
-    ("PgUp PgDn", "ten seconds back, forward"),
-    ("End", "live again"),
-    ("Tab", "next source; Shift-Tab: the one before"),
+    ("space", "pause or continue"),
+    ("f", "freeze the spectrogram, or return to live"),
+    ("← →", "move back or forward a second"),
+    ("PgUp PgDn", "move back or forward ten seconds"),
+    ("End", "return to live"),
+    ("Tab", "next source (Shift-Tab: previous one)"),
     ("↑ ↓", "choose a class"),
-    ("+ -", "raise, lower its threshold"),
-    ("[ ]", "choose an earlier, a later event"),
-    ("y x", "mark it right, wrong (no choice: the last)"),
+    ("+ -", "raise or lower its threshold"),
+    ("[ ]", "choose an earlier or later event"),
+    ("y x", "mark it right or wrong (else the last one)"),
     ("s", "save the last ten seconds"),
-    ("? Esc", "this help, and away"),
+    ("? Esc", "show or hide this help"),
 )
 _HINT_GAP = "   "
 _HINTS = "q quit  space pause  f freeze  y/x right/wrong  s save  ? help"
@@ -62,24 +62,24 @@ _HINTS = "q quit  space pause  f freeze  y/x right/wrong  s save  ? help"
 def draw_scores(
     canvas: Canvas,
     area: Rect,
-    shown: FrameData,
+    data: FrameData,
     rows: Sequence[int],
     thresholds: Mapping[str, float],
     chosen: str | None,
     headings: bool = True,
 ) -> None:
-    """A row a class: name, bar with its threshold, score, threshold and the last seconds."""
-    labels = shown.bundle.labels
+    """Draw a row for each class: name, bar with threshold, score, and the last seconds."""
+    labels = data.bundle.labels
     if headings:
         more = len(labels) - len(rows)
         right: list[Run] = [(f"top {len(rows)} of {len(labels)}", "dim")] if more else []
         canvas.rule(area, "scores", right)
         area = area.rows(1)
     widths = _score_widths(area.width, max((cells(labels[i]) for i in rows), default=1))
-    sparks = _sparks(shown.times, shown.history, rows, widths.spark, shown.seconds)
+    sparks = _sparks(data.times, data.history, rows, widths.spark, data.seconds)
     for row, index in enumerate(rows[: area.height]):
-        label, score = labels[index], float(shown.scores[index])
-        on = label in shown.active
+        label, score = labels[index], float(data.scores[index])
+        on = label in data.active
         threshold = thresholds[label]
         at = area.row + row
         name_style = "on" if on else "chosen" if label == chosen else ""
@@ -92,7 +92,7 @@ def draw_scores(
         canvas.text(at, column, 5, (f" {score:.2f}", "on" if on else ""))
         column += 5
         if widths.threshold:
-            changed = threshold != shown.bundle.decision.on_thresholds[index]
+            changed = threshold != data.bundle.decision.on_thresholds[index]
             text = "never" if threshold >= _NEVER else f" {threshold:.2f}"
             canvas.text(at, column, 6, (text, "changed" if changed else "dim"))
             column += 6
@@ -102,7 +102,7 @@ def draw_scores(
 
 
 class _Widths:
-    """How a row of scores is divided."""
+    """The column widths of a row of scores."""
 
     def __init__(self, width: int, longest_name: int) -> None:
         self.threshold = 6 if width >= 42 else 0
@@ -119,7 +119,7 @@ def _score_widths(width: int, longest_name: int) -> _Widths:
 
 
 def bar(share: float, threshold: float, width: int, on: bool) -> list[Run]:
-    """A line as long as the share, in half cells, with a mark at the threshold."""
+    """Return a line of ``share`` of the width, in half cells, with a mark at the threshold."""
     if width < 1:
         return []
     halves = round(min(max(share, 0.0), 1.0) * width * 2)
@@ -132,7 +132,7 @@ def bar(share: float, threshold: float, width: int, on: bool) -> list[Run]:
 
 
 def _with_mark(line: list[Run], at: int) -> list[Run]:
-    """The runs with a threshold's mark in the place of one cell."""
+    """Replace one cell of the runs by the threshold's mark."""
     runs: list[Run] = []
     column = 0
     for text, style in line:
@@ -152,9 +152,9 @@ def _sparks(
     width: int,
     seconds: float,
 ) -> list[str]:
-    """The last seconds of each row in little columns, the greatest score of each stretch.
+    """Draw each row's last seconds as small columns: the greatest score of each stretch.
 
-    Stretches begin at multiples of their length: what is drawn moves, but never changes.
+    Stretches begin at multiples of their length, so drawn columns move but never change.
     """
     if not width or not len(rows):
         return [""] * len(rows)
@@ -169,7 +169,7 @@ def _sparks(
 
 
 def _spark_runs(spark: str, on: bool) -> list[Run]:
-    """Silence is dim."""
+    """Split a row of columns into runs; silence is dim."""
     runs: list[Run] = []
     for low, cells_ in groupby(spark, lambda cell: cell in " ▁"):
         runs.append(("".join(cells_), "track" if low else "on" if on else "spark"))
@@ -179,25 +179,25 @@ def _spark_runs(spark: str, on: bool) -> list[Run]:
 def draw_events(
     canvas: Canvas,
     area: Rect,
-    shown: FrameData,
+    data: FrameData,
     verdict: Verdict,
     chosen: int | None,
     headings: bool = True,
 ) -> None:
-    """The latest first: when, how long, what, its peak, and what a person said of it."""
+    """List events, latest first: time, length, label, peak and mark."""
     if headings:
-        n = shown.heard[-1].number if shown.heard else 0
+        n = data.events[-1].number if data.events else 0
         canvas.rule(area, "events", [(f"{n} so far", "dim")] if n > area.height - 1 else [])
         area = area.rows(1)
-    newest = list(reversed(shown.heard))
+    newest = list(reversed(data.events))
     first = next((i for i, h in enumerate(newest) if h.number == chosen), 0)
     newest = newest[max(0, first - area.height + 1) :][: area.height]
-    for row, heard in enumerate(newest):
+    for row, event in enumerate(newest):
         at = area.row + row
-        if heard.lost:
-            canvas.text(at, area.column, area.width, *_gap_runs(heard, shown))
+        if event.lost:
+            canvas.text(at, area.column, area.width, *_gap_runs(event, data))
         else:
-            _draw_event(canvas, at, area, heard, shown, verdict(heard), heard.number == chosen)
+            _draw_event(canvas, at, area, event, data, verdict(event), event.number == chosen)
     if not newest and area.height:
         canvas.text(area.row, area.column, area.width, ("none yet", "dim"))
     canvas.blank(area, max(1, len(newest)))
@@ -207,107 +207,109 @@ def _draw_event(
     canvas: Canvas,
     at: int,
     area: Rect,
-    heard: DetectedEvent,
-    shown: FrameData,
+    event: DetectedEvent,
+    data: FrameData,
     verdict: str | None,
     chosen: bool,
 ) -> None:
-    on = heard.offset is None
-    said = {"right": ("✓", "ok"), "wrong": ("✗", "bad")}.get(verdict or "")
-    marks = [("›" if chosen else " ", "key"), said or (("●", "on") if on else (" ", ""))]
-    when = fit_right(_when(heard, shown.live), _TIME_WIDTH)
+    on = event.offset is None
+    text_shown = {"right": ("✓", "ok"), "wrong": ("✗", "bad")}.get(verdict or "")
+    marks = [("›" if chosen else " ", "key"), text_shown or (("●", "on") if on else (" ", ""))]
+    when = fit_right(_when(event, data.live), _TIME_WIDTH)
     left = area.width - _FIGURES_WIDTH
     label_width = max(1, left - 2 - 1 - _TIME_WIDTH - 2)
-    label = (fit(heard.label, label_width), "on" if on else "")
+    label = (fit(event.label, label_width), "on" if on else "")
     canvas.text(at, area.column, left, *marks, (f" {when}  ", "dim"), label)
-    lasted = (shown.seconds if heard.offset is None else heard.offset) - heard.onset
-    # While it goes on, whole seconds are enough: it shall not flicker.
+    lasted = (data.seconds if event.offset is None else event.offset) - event.onset
+    # Whole seconds while the event goes on: tenths would flicker.
     text = f"{int(lasted)} s …" if on else duration(lasted)
     canvas.text(
         at,
         area.column + left,
         _FIGURES_WIDTH,
         (fit_right(text, _FIGURES_WIDTH - 6), "on" if on else "dim"),
-        (f"  {heard.peak:.2f}", "on" if on else ""),
+        (f"  {event.peak:.2f}", "on" if on else ""),
     )
 
 
-def _gap_runs(gap: DetectedEvent, shown: FrameData) -> list[Run]:
-    when = f"   {fit_right(_when(gap, shown.live), _TIME_WIDTH)}  "
+def _gap_runs(gap: DetectedEvent, data: FrameData) -> list[Run]:
+    when = f"   {fit_right(_when(gap, data.live), _TIME_WIDTH)}  "
     seconds = (gap.offset or gap.onset) - gap.onset
-    if gap.wanted:
+    if gap.paused:
         return [(when, "dim"), (f"paused for {duration(seconds)}", "warning")]
     text = f"LOST {gap.lost:,} samples ({seconds:.2f} s)"
     return [(when, "dim"), (text, "bad")]
 
 
-def _when(heard: DetectedEvent, live: bool) -> str:
-    if live and heard.onset_at is not None:
-        return wall_clock(heard.onset_at)
-    return clock(heard.onset)
+def _when(event: DetectedEvent, live: bool) -> str:
+    if live and event.onset_at is not None:
+        return wall_clock(event.onset_at)
+    return clock(event.onset)
 
 
-def draw_title(canvas: Canvas, area: Rect, shown: FrameData, paused: bool) -> None:
-    """Source and model, what is unusual, and the clock."""
-    badge = _badge(shown, paused)
+def draw_title(canvas: Canvas, area: Rect, data: FrameData, paused: bool) -> None:
+    """Draw source and model, anything unusual, and the clock."""
+    badge = _badge(data, paused)
     width = area.width - _CLOCK_WIDTH
     badge_width = cells(badge) + 1 if badge else 0
     room = max(0, width - badge_width)
     name_room = room - cells("otic  ")
     runs: list[Run] = [("otic  ", "brand")] if name_room >= 12 else []
-    arrow = f" → {shown.bundle.name}"
+    arrow = f" → {data.bundle.name}"
     room_for_source = (name_room if runs else room) - cells(arrow)
     if room_for_source >= 10:
-        source = fit(shown.source, min(cells(shown.source) or 1, room_for_source))
-        runs += [(source, "name"), (" → ", "dim"), (shown.bundle.name, "name")]
+        source = fit(data.source, min(cells(data.source) or 1, room_for_source))
+        runs += [(source, "name"), (" → ", "dim"), (data.bundle.name, "name")]
     else:
-        runs.append((fit(shown.source, max(1, name_room if runs else room)), "name"))
+        runs.append((fit(data.source, max(1, name_room if runs else room)), "name"))
     canvas.text(area.row, area.column, room, *runs)
     if badge:
         canvas.text(area.row, area.column + room, badge_width, (badge, "badge"))
-    time = fit_right(clock(shown.seconds), _CLOCK_WIDTH)
+    time = fit_right(clock(data.seconds), _CLOCK_WIDTH)
     canvas.text(area.row, area.column + width, _CLOCK_WIDTH, (time, "clock"))
 
 
-def _badge(shown: FrameData, paused: bool) -> str:
+def _badge(data: FrameData, paused: bool) -> str:
     words = []
     if paused:
         words.append("PAUSED")
-    if shown.frozen:
-        behind = max(0.0, shown.now.seconds - shown.seconds)
+    if data.frozen:
+        behind = max(0.0, data.now.seconds - data.seconds)
         words.append(f"FROZEN −{behind:.0f} s")
-    if not words and shown.now.n_scores == 0:
-        words.append(f"filling {shown.bundle.features.window_seconds:.1f} s")
+    if not words and data.now.n_scores == 0:
+        words.append(f"filling {data.bundle.features.window_seconds:.1f} s")
     return f" {', '.join(words)} " if words else ""
 
 
-def draw_level(canvas: Canvas, area: Rect, shown: FrameData) -> None:
-    """The loudness of the last tenth of a second, and the peak of the last two seconds."""
-    said = f" {decibels(shown.level_dbfs)} dB"
-    clipped = shown.peak_dbfs >= _CLIPPED_DBFS
-    peak = "" if area.width < 40 else f"  peak {decibels(shown.peak_dbfs)} dB"
+def draw_level(canvas: Canvas, area: Rect, data: FrameData) -> None:
+    """Draw the level of the last tenth of a second and the peak of the last two seconds."""
+    text_shown = f" {decibels(data.level_dbfs)} dB"
+    clipped = data.peak_dbfs >= _CLIPPED_DBFS
+    peak = "" if area.width < 40 else f"  peak {decibels(data.peak_dbfs)} dB"
     if clipped:
         peak = fit_right(" CLIP ", len(peak)) if peak else " CLIP "
-    width = max(0, area.width - 6 - len(said) - len(peak))
+    width = max(0, area.width - 6 - len(text_shown) - len(peak))
     canvas.text(area.row, area.column, 6, ("level ", "heading"))
-    meter = bar(share(shown.level_dbfs), share(shown.peak_dbfs), width, False)
-    loud = "warning" if shown.level_dbfs > _LOUD_DBFS else "ok"
+    meter = bar(share(data.level_dbfs), share(data.peak_dbfs), width, False)
+    loud = "warning" if data.level_dbfs > _LOUD_DBFS else "ok"
     runs = [(text, loud if style == "bar" else style) for text, style in meter]
     canvas.text(area.row, area.column + 6, width, *runs)
     column = area.column + 6 + width
-    canvas.text(area.row, column, len(said), (said, ""))
-    canvas.text(area.row, column + len(said), len(peak), (peak, "alarm" if clipped else "dim"))
+    canvas.text(area.row, column, len(text_shown), (text_shown, ""))
+    canvas.text(
+        area.row, column + len(text_shown), len(peak), (peak, "alarm" if clipped else "dim")
+    )
 
 
 def share(dbfs: float) -> float:
-    """Where a level lies on the bar, 0 to 1."""
+    """Return a level's place on the bar, 0 to 1."""
     return min(max((dbfs - _FLOOR_DBFS) / -_FLOOR_DBFS, 0.0), 1.0)
 
 
 def draw_sources(
     canvas: Canvas, area: Rect, sources: Sequence[tuple[str, StreamStatus, Health]], chosen: int
 ) -> None:
-    """A line each for all streams, the chosen one marked; those around it, where room is short."""
+    """Draw a line for each stream, the chosen one marked; if room is short, those around it."""
     first = min(max(0, chosen - area.height // 2), max(0, len(sources) - area.height))
     name_width = max(8, min(24, area.width // 4))
     for row, (name, now, health) in enumerate(sources[first : first + area.height]):
@@ -323,27 +325,30 @@ def draw_sources(
             (level, ""),
         )
         column = area.column + 2 + name_width + len(level)
-        heard = ", ".join(sorted(now.active))
-        runs: list[Run] = [(heard, "on")] if heard else [("-", "dim")]
+        active = ", ".join(sorted(now.active))
+        runs: list[Run] = [(active, "on")] if active else [("-", "dim")]
         if health.level != OK:
             style = _LEVEL_STYLES.get(health.level, "warning")
-            heard_now = now.state not in ("waiting", "silent")  # which is worse, if not
-            lost = now.lost_samples and heard_now
+            listening = now.state not in (
+                "waiting",
+                "silent",
+            )  # otherwise that is worse than any loss
+            lost = now.lost_samples and listening
             reason = f" LOST {now.lost_seconds:.2f} s " if lost else health.reason
             runs = [(reason, style), ("  ", ""), *runs]
         canvas.text(area.row + row, column, area.width - (column - area.column), *runs)
     canvas.blank(area, len(sources))
 
 
-def draw_banner(canvas: Canvas, area: Rect, shown: FrameData) -> None:
-    """Lost audio, over the whole width, for as long as the stream runs."""
-    now = shown.now
+def draw_banner(canvas: Canvas, area: Rect, data: FrameData) -> None:
+    """Draw the line about lost audio; it stays as long as the stream runs."""
+    now = data.now
     lost_at = now.lost_at or 0.0
     ago = max(0.0, now.seconds - lost_at)
     style = "alarm" if ago < RECENT_SECONDS else "badge"
     when = clock(lost_at)
-    if shown.live and shown.memory is not None and shown.memory.stream.started is not None:
-        began = datetime.fromisoformat(shown.memory.stream.started)
+    if data.live and data.memory is not None and data.memory.stream.started is not None:
+        began = datetime.fromisoformat(data.memory.stream.started)
         when = wall_clock(began + timedelta(seconds=lost_at))
     text = f" LOST AUDIO: {now.lost_samples:,} samples ({now.lost_seconds:.2f} s), last at {when}"
     if cells(text) > area.width:
@@ -352,20 +357,20 @@ def draw_banner(canvas: Canvas, area: Rect, shown: FrameData) -> None:
 
 
 def draw_health(canvas: Canvas, area: Rect, health: Health, figures: str) -> None:
-    """How the stream does, in words; figures on the right, where there is room."""
+    """Draw the stream's health in words, and figures on the right if there is room."""
     style = _LEVEL_STYLES.get(health.level, "warning")
-    said = f" {health.reason} " if style == "alarm" else f"● {health.reason}"
+    text_shown = f" {health.reason} " if style == "alarm" else f"● {health.reason}"
     room = area.width - len(figures) - 2
-    if not figures or cells(said) > room:
-        canvas.text(area.row, area.column, area.width, (said, style))
+    if not figures or cells(text_shown) > room:
+        canvas.text(area.row, area.column, area.width, (text_shown, style))
         return
-    canvas.text(area.row, area.column, room, (said, style))
+    canvas.text(area.row, area.column, room, (text_shown, style))
     column = area.column + room
     canvas.text(area.row, column, area.width - room, (fit_right(figures, area.width - room), "dim"))
 
 
 def figures(now: StreamStatus) -> str:
-    """What the work costs."""
+    """Return what the classification costs, as text."""
     return (
         f"queue {now.queue_fill:4.0%}   {min(now.real_time_factor, 9999.0):4.0f} × real time   "
         f"inference {now.inference_p50_ms:.2f} ms, p99 {now.inference_p99_ms:.2f} ms"
@@ -373,10 +378,10 @@ def figures(now: StreamStatus) -> str:
 
 
 def draw_footer(
-    canvas: Canvas, area: Rect, looking: ViewState, message: str, monotonic: float
+    canvas: Canvas, area: Rect, view_state: ViewState, message: str, monotonic: float
 ) -> None:
-    """What was last said; else the keys."""
-    text, style, until = looking.said
+    """Draw the latest message, or the keys if there is none."""
+    text, style, until = view_state.message
     if not text or monotonic >= until:
         text, style = message, "warning"
     if not text:
@@ -393,7 +398,7 @@ def draw_footer(
 
 
 def _fitting(keys: list[Run], width: int) -> list[Run]:
-    """Whole hints only, the last one (help) always."""
+    """Drop hints that do not fit whole; the last one (help) always stays."""
     pairs = [keys[i : i + 2] for i in range(0, len(keys), 2)]
     gap = cells(_HINT_GAP)
     while len(pairs) > 1 and sum(cells(t) + gap / 2 for p in pairs for t, _ in p) - gap > width:
@@ -403,7 +408,7 @@ def _fitting(keys: list[Run], width: int) -> list[Run]:
 
 
 def draw_help(canvas: Canvas, area: Rect) -> None:
-    """All keys."""
+    """Draw the list of all keys."""
     canvas.rule(area.rows(0, 1), "keys")
     key_width = 11 if area.width >= 40 else 10
     for row, (key, what) in enumerate(HELP[: max(0, area.height - 1)], 1):

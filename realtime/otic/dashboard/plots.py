@@ -1,4 +1,4 @@
-"""The two plots: the scrolling spectrogram, and the waveform of one event."""
+"""The plots: the scrolling spectrogram, and the waveform of one event."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from otic.features.spectrogram import frequency_ticks
 from otic.streaming.recent import DetectedEvent, StreamMemory
 
 _AXIS_WIDTH = 5
-_LEAST_SECONDS = 8.0  # that the picture spans
-_LEAST_COLUMNS = 2  # of the memory's in one of the screen's
+_LEAST_SECONDS = 8.0  # the spectrogram spans at least this
+_LEAST_COLUMNS = 2  # of the memory, in each column of the screen
 _TOP_DB = 60
 _LOUDEST_OF_SECONDS = 60.0
-_LOUDNESS_STEP_DB = 6  # so that the colours do not change with each sound
-_QUIETEST_LOUDEST = 71  # the level that is drawn brightest at least: -30 dB
+_LOUDNESS_STEP_DB = 6  # coarse, so that colours do not change with each sound
+_QUIETEST_LOUDEST = 71  # the brightest colour stands for -30 dB at least
 _TIME_STEPS = (1, 2, 5, 10, 20, 30, 60, 120)
 _TICK_CELLS = 10
 _MARGIN_SECONDS = 0.25
 _LONGEST_SECONDS = 20.0
-_GROWS_SECONDS = 0.5  # an event that goes on is drawn anew after this
+_GROWS_SECONDS = 0.5  # time after which the waveform of a running event is drawn again
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.int64)
 _BLANK = 0x2800
 _FULL_SCALE = 32768.0
 
 
-def draw_picture(canvas: Canvas, area: Rect, shown: FrameData, theme: Theme) -> None:
-    """The spectrogram up to the moment, its frequencies on the left and its times below."""
+def draw_picture(canvas: Canvas, area: Rect, data: FrameData, theme: Theme) -> None:
+    """Draw the spectrogram with its frequencies on the left and times below."""
     axis = area.height >= 4
     n_rows = area.height - axis
     axis_width = _AXIS_WIDTH if area.width >= 30 else 0
     width = area.width - axis_width
     if n_rows < 1 or width < 1:
         return
-    memory = shown.memory
+    memory = data.memory
     if memory is None:
         canvas.blank(area)
         return
     step = columns_a_cell(width, memory.column_seconds)
-    pixels = _pixels(memory, shown, width, n_rows, step, theme)
-    ticks = _tick_rows(shown.bundle.features, n_rows)
+    pixels = _pixels(memory, data, width, n_rows, step, theme)
+    ticks = _tick_rows(data.bundle.features, n_rows)
     for row in range(n_rows):
         if axis_width:
             label = fit_right(ticks.get(row, ""), axis_width - 1) + " "
@@ -54,37 +54,37 @@ def draw_picture(canvas: Canvas, area: Rect, shown: FrameData, theme: Theme) -> 
         cells = pixels[2 * row : 2 * row + 2]
         canvas.picture(area.row + row, area.column + axis_width, cells)
     if axis:
-        end = f"{clock(shown.seconds)}" if shown.frozen else "now"
+        end = f"{clock(data.seconds)}" if data.frozen else "now"
         line = _time_line(width, step * memory.column_seconds, end)
         canvas.text(area.row + n_rows, area.column, area.width, (" " * axis_width + line, "dim"))
 
 
 def columns_a_cell(width: int, column_seconds: float) -> int:
-    """So many columns of the memory in one of the screen, that it spans some seconds."""
+    """Return how many columns of the memory share a cell, so that the plot spans some seconds."""
     return max(_LEAST_COLUMNS, math.ceil(_LEAST_SECONDS / (width * column_seconds)))
 
 
 def _pixels(
-    memory: StreamMemory, shown: FrameData, width: int, n_rows: int, step: int, theme: Theme
+    memory: StreamMemory, data: FrameData, width: int, n_rows: int, step: int, theme: Theme
 ) -> NDArray[np.uint8]:
-    """uint8 [2 * n_rows, width], the highest band first.
+    """Return the spectrogram as uint8 [2 * n_rows, width], the highest band first.
 
-    Cells hold columns whose numbers are multiples of ``step``: what is drawn moves, but
-    never changes.
+    Each cell holds columns whose numbers begin at a multiple of ``step``, so drawn cells move
+    but never change.
     """
-    now = shown.seconds / memory.column_seconds
+    now = data.seconds / memory.column_seconds
     last_cell = math.ceil(now / step)
     first, stop = (last_cell - width) * step, last_cell * step
     oldest = stop - round(_LOUDEST_OF_SECONDS / memory.column_seconds)
     levels = memory.columns(min(first, oldest), stop)
-    if shown.frozen:
+    if data.frozen:
         levels[len(levels) - (stop - math.ceil(now)) :] = 0
     high = _brightest(levels)
     levels = levels[-width * step :].reshape(width, step, -1).max(axis=1)
     bands = _bands(levels, 2 * n_rows)
     steps = _steps(high, theme.n_steps)[bands]
-    for gap in shown.heard:
-        if gap.lost and not gap.wanted:
+    for gap in data.events:
+        if gap.lost and not gap.paused:
             begin = int(gap.onset / memory.column_seconds / step) - (last_cell - width)
             end = math.ceil((gap.offset or gap.onset) / memory.column_seconds / step)
             end -= last_cell - width
@@ -93,13 +93,13 @@ def _pixels(
 
 
 def _brightest(levels: NDArray[np.uint8]) -> int:
-    """The level that is drawn brightest: the loudest of the last minute, in coarse steps."""
+    """Return the level of the brightest colour: the last minute's loudest, in coarse steps."""
     loudest = max(int(levels.max(initial=0)), _QUIETEST_LOUDEST)
     return math.ceil(loudest / _LOUDNESS_STEP_DB) * _LOUDNESS_STEP_DB
 
 
 def _bands(levels: NDArray[np.uint8], n_pixels: int) -> NDArray[np.uint8]:
-    """uint8 [width, n_mels] to [width, n_pixels]: the loudest of several bands, or between two."""
+    """Resample uint8 [width, n_mels] to [width, n_pixels]: the loudest band, or interpolated."""
     n_mels = levels.shape[1]
     if n_pixels <= n_mels:
         firsts = np.arange(n_pixels) * n_mels // n_pixels
@@ -116,7 +116,7 @@ def _bands(levels: NDArray[np.uint8], n_pixels: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=64)
 def _steps(high: int, n_steps: int) -> NDArray[np.uint8]:
-    """Pixels for levels, uint8 [256]."""
+    """Return the pixel for each level, uint8 [256]."""
     place = (np.arange(256) - (high - _TOP_DB)) / _TOP_DB * n_steps
     steps: NDArray[np.uint8] = np.clip(np.floor(place) + 1, 1, n_steps).astype(np.uint8)
     steps[0] = NOTHING
@@ -125,7 +125,7 @@ def _steps(high: int, n_steps: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=16)
 def _tick_rows(params: FeatureParams, n_rows: int) -> dict[int, str]:
-    """Text by row, at most on every second one."""
+    """Return the frequency labels by row, at most one in two rows."""
     rows: dict[int, str] = {}
     for text, place in frequency_ticks(params):
         row = min(int((1.0 - place) * n_rows), n_rows - 1)
@@ -136,7 +136,7 @@ def _tick_rows(params: FeatureParams, n_rows: int) -> dict[int, str]:
 
 @lru_cache(maxsize=16)
 def _time_line(width: int, cell_seconds: float, end: str) -> str:
-    """How long ago it was, below the picture, with a mark at the very cell."""
+    """Return the time axis: seconds ago, each with a mark at its cell."""
     line = [" "] * width
     step = next((s for s in _TIME_STEPS if s / cell_seconds >= _TICK_CELLS), _TIME_STEPS[-1])
     line[max(0, width - len(end)) :] = end[-width:]
@@ -150,7 +150,7 @@ def _time_line(width: int, cell_seconds: float, end: str) -> str:
 
 
 class WavePanel:
-    """Keeps the picture of the last event: it is made once.
+    """Draws an event's waveform and keeps it, so that it is computed once.
 
     Not thread safe.
     """
@@ -164,24 +164,24 @@ class WavePanel:
         self,
         canvas: Canvas,
         area: Rect,
-        shown: FrameData,
+        data: FrameData,
         event: DetectedEvent | None,
         chosen: bool,
     ) -> None:
-        """The event's sound and what it is; ``chosen`` by a person, not just the last."""
+        """Draw an event's sound and describe it; ``chosen`` if a person chose it."""
         title = "event" if chosen else "last event" if area.width >= 40 else "last"
-        if shown.memory is None or event is None:
+        if data.memory is None or event is None:
             canvas.rule(area, title)
             canvas.blank(area, 1)
             return
-        end = shown.seconds if event.offset is None else event.offset
+        end = data.seconds if event.offset is None else event.offset
         end = min(end, event.onset + _LONGEST_SECONDS)
         if event.offset is None:
             end = max(event.onset, math.floor(end / _GROWS_SECONDS) * _GROWS_SECONDS)
-        key = (shown.source, event.number, end, area.width, area.height)
+        key = (data.source, event.number, end, area.width, area.height)
         if key != self._key:
             self._key = key
-            self._make(shown.memory, event.onset, end, area.width, area.height - 1)
+            self._make(data.memory, event.onset, end, area.width, area.height - 1)
         level = f"peak {20.0 * math.log10(self._peak):.0f} dB" if self._peak > 0.0 else ""
         when = f"{clock(event.onset)} + {duration(end - event.onset)}"
         right = [(event.label, "name"), (f"  {when}", "dim")]
@@ -200,20 +200,20 @@ class WavePanel:
         loudest = int(np.abs(y.astype(np.int32)).max(initial=0))
         self._peak = loudest / _FULL_SCALE
         if len(y) == 0 or height < 1:
-            self._lines = ["no sound of it is kept"] if height >= 1 else []
+            self._lines = ["its sound is not in memory"] if height >= 1 else []
             return
         self._lines = braille(y / max(loudest, 1), width, height)
 
 
 def braille(y: NDArray[np.floating], width: int, height: int) -> list[str]:
-    """The least and the greatest of each stretch, as lines of braille.
+    """Draw the minimum and maximum of each stretch as lines of braille.
 
     Parameters
     ----------
     y : float [n]
-        In [-1, 1].
+        Samples in [-1, 1].
     width, height : int
-        Cells.
+        Size in cells; a cell is two dots wide and four high.
     """
     n_across, n_down = 2 * width, 4 * height
     edges = np.arange(n_across) * len(y) // n_across

@@ -1,4 +1,4 @@
-"""One frame as an SVG picture: the same bytes for the same audio, on any machine's fonts."""
+"""One frame as an SVG picture: the same audio gives the same bytes on any machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from otic.features.spectrogram import png
 from otic.streaming.session_view import SessionView
 
 _CHAR_HEIGHT = 20
-_CHAR_WIDTH = _CHAR_HEIGHT * 0.61  # rich's, as is the next
+_CHAR_WIDTH = _CHAR_HEIGHT * 0.61  # as rich computes it; so is the next
 _LINE_HEIGHT = _CHAR_HEIGHT * 1.22
 _ID = "otic"
 _ANSI = ("000000", "d70000", "5fd75f", "ffd75f", "5f87af", "af5faf", "5fafd7", "d0d0d0")
@@ -66,18 +66,18 @@ _THEME = TerminalTheme(
 )
 
 
-def write_still(desk: SessionView, path: Path, width: int, height: int) -> None:
-    """Draw what a desk shows now into an SVG file, written beside and then renamed.
+def write_still(session_view: SessionView, path: Path, width: int, height: int) -> None:
+    """Draw the dashboard into an SVG file, written beside it and then renamed.
 
-    Nothing is in it that differs from run to run.
+    The picture holds nothing that differs from run to run.
 
     Raises
     ------
     SinkError
-        If it can't be written.
+        If the file can't be written.
     """
     theme = Theme()
-    pieces = Frame(desk, ViewState(), theme, timing=False).pieces(width, height)
+    pieces = Frame(session_view, ViewState(), theme, timing=False).pieces(width, height)
     unfinished = path.with_name(f".{path.name}.part")
     try:
         unfinished.write_text(svg(pieces, width, height, theme), encoding="utf-8")
@@ -89,7 +89,7 @@ def write_still(desk: SessionView, path: Path, width: int, height: int) -> None:
 
 
 def svg(pieces: Sequence[Piece], width: int, height: int, theme: Theme) -> str:
-    """A frame as SVG, through rich; the spectrogram is a small picture within."""
+    """Convert a frame to SVG through rich; the spectrogram is an embedded image."""
     console = Console(
         record=True,
         width=width,
@@ -110,12 +110,12 @@ def svg(pieces: Sequence[Piece], width: int, height: int, theme: Theme) -> str:
 def lines(
     pieces: Sequence[Piece], width: int, height: int, theme: Theme, pictures: bool = True
 ) -> list[list[Segment]]:
-    """A frame as rich's segments, a list a line, each ``width`` cells.
+    """Convert a frame to rich's segments, one list a line, each ``width`` cells.
 
     Parameters
     ----------
     pictures : bool
-        False: the spectrogram's place stays empty.
+        False leaves the spectrogram's place empty.
     """
     rows: list[list[Piece]] = [[] for _ in range(height)]
     for piece in sorted(pieces, key=lambda p: p.column):
@@ -145,7 +145,7 @@ def _segments(piece: Piece, theme: Theme, pictures: bool) -> list[Segment]:
 
 
 def _picture(pieces: Sequence[Piece], theme: Theme) -> str:
-    """The rows of the spectrogram as an image at their place."""
+    """Return the spectrogram's rows as an image element at their place."""
     rows = [p for p in pieces if isinstance(p.content, PictureRow)]
     if not rows:
         return ""
@@ -160,7 +160,7 @@ def _picture(pieces: Sequence[Piece], theme: Theme) -> str:
 
 
 def _colours(theme: Theme) -> NDArray[np.uint8]:
-    """The pixels' colours, uint8 [256, 3]."""
+    """Return the colours of the pixels, uint8 [256, 3]."""
     colours = np.zeros((256, 3), np.uint8)
     for pixel in range(theme.n_pixels):
         colour: Color | None = theme.pixel_colour(pixel)

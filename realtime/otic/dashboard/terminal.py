@@ -1,4 +1,4 @@
-"""The terminal itself: taken, given back for certain, and never waited for."""
+"""The terminal: taken, always restored, and never waited for."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from contextlib import suppress
 
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"  # alternate screen, no cursor, no wrapping
 _LEAVE = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
-_PATIENCE_SECONDS = 0.5  # for a terminal that takes nothing, where it is given back
+_PATIENCE_SECONDS = 0.5  # time for a terminal that accepts nothing to be restored
 _NOT_THERE = (errno.EIO, errno.ENXIO, errno.EPIPE, errno.EBADF)
 
 
 class Terminal:
-    """Standard output's terminal, and the keyboard of the controlling one.
+    """Standard output's terminal, with the keyboard of the controlling terminal.
 
     Thread safety: any thread may call any method.
     """
@@ -28,23 +28,23 @@ class Terminal:
         self._lock = threading.RLock()
         self._out = _open_output()
         self._keyboard = _open_keyboard()
-        self._before: list[object] | None = None  # the keyboard's state as it was found
+        self._before: list[object] | None = None  # the keyboard's settings before :meth:`enter`
         self._entered = False
         self._held = False
         self._pending = b""
 
     @property
     def keyboard(self) -> int | None:
-        """To read keys from; None where there is no keyboard."""
+        """A descriptor to read keys from; None without a keyboard."""
         return self._keyboard
 
     @property
     def entered(self) -> bool:
-        """Whether the screen is taken."""
+        """True while the dashboard has the screen."""
         return self._entered
 
     def size(self) -> tuple[int, int]:
-        """Columns and rows now."""
+        """Return the current number of columns and rows."""
         try:
             width, height = os.get_terminal_size(self._out)
         except OSError:
@@ -52,7 +52,7 @@ class Terminal:
         return width or 80, height or 24
 
     def in_foreground(self) -> bool:
-        """Whether the terminal is ours: a shell may have it, while we run in the background."""
+        """Return whether this process has the terminal; in the background a shell has it."""
         if self._keyboard is None:
             return True
         try:
@@ -61,7 +61,7 @@ class Terminal:
             return True
 
     def enter(self) -> None:
-        """Take the screen, and each key as it is pressed; what was there is kept."""
+        """Take the screen, keeping what is on it, and read single keys."""
         with self._lock:
             if self._entered or self._held:
                 return
@@ -74,9 +74,9 @@ class Terminal:
             self.flush()
 
     def leave(self, hold: bool = False) -> None:
-        """Give the terminal back as it was found; nothing happens where it was.
+        """Restore the terminal as it was; do nothing if it was not taken.
 
-        With ``hold``, :meth:`enter` does nothing from now on, until :meth:`release`.
+        With ``hold``, :meth:`enter` does nothing until :meth:`release`.
         """
         with self._lock:
             self._held = self._held or hold
@@ -86,11 +86,13 @@ class Terminal:
             if self._keyboard is not None and self._before is not None:
                 with suppress(termios.error, OSError):
                     termios.tcsetattr(self._keyboard, termios.TCSANOW, self._before)  # type: ignore[arg-type]
-            # A frame that is written in part ends in the middle of a sequence: CAN ends that.
+            # A partly written frame ends within a control sequence: CAN cancels that.
             begun = b"\x18" if self._pending else b""
             self._pending = begun + _LEAVE.encode()
-            with suppress(termios.error, OSError):  # it may have been stopped with Ctrl-S
-                termios.tcflow(self._out, termios.TCOOFF)  # only who stops it may let it go on
+            with suppress(termios.error, OSError):  # the output may be stopped with Ctrl-S
+                termios.tcflow(
+                    self._out, termios.TCOOFF
+                )  # only the process that stops output can restart it
                 termios.tcflow(self._out, termios.TCOON)
             end = time.monotonic() + _PATIENCE_SECONDS
             while not self.flush() and time.monotonic() < end:
@@ -99,25 +101,25 @@ class Terminal:
             self._pending = b""
 
     def release(self) -> None:
-        """It may be entered again."""
+        """Allow :meth:`enter` again."""
         with self._lock:
             self._held = False
 
     def forget(self) -> None:
-        """Somebody else has the terminal: leave it as it is."""
+        """Mark the terminal as not taken without touching it: someone else has it."""
         with self._lock:
             self._entered = False
             self._pending = b""
 
     def write(self, text: str, encoding: str = "utf-8") -> None:
-        """Write as much as the terminal takes now; :meth:`flush` goes on."""
+        """Write as much as the terminal takes now; :meth:`flush` writes the rest."""
         with self._lock:
             if self._entered:
                 self._pending += text.encode(encoding, errors="replace")
                 self.flush()
 
     def flush(self) -> bool:
-        """Go on writing, without waiting; True where all is written."""
+        """Continue writing without waiting; True once everything is written."""
         with self._lock:
             while self._pending:
                 try:
@@ -133,7 +135,7 @@ class Terminal:
             return True
 
     def close(self) -> None:
-        """Give it back, and close what was opened."""
+        """Restore the terminal and close the descriptors."""
         self.leave()
         with self._lock:
             for fd in {self._out, self._keyboard}:
@@ -144,7 +146,7 @@ class Terminal:
 
 
 def _open_output() -> int:
-    """Standard output's terminal, opened anew so that not to wait is our own affair."""
+    """Open standard output's terminal a second time: non-blocking mode then affects only us."""
     fd = sys.stdout.fileno()
     with suppress(OSError):
         return os.open(os.ttyname(fd), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -152,7 +154,7 @@ def _open_output() -> int:
 
 
 def _open_keyboard() -> int | None:
-    """The controlling terminal: standard input may be audio."""
+    """Open the controlling terminal: standard input may be audio."""
     with suppress(OSError):
         return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     return None

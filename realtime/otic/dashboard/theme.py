@@ -1,4 +1,4 @@
-"""Colours: for terminals with millions of them, with 256, with 16 and with none."""
+"""Colours for terminals with 16 million, 256, 16 or none of them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _STYLES = {
     "chosen": "bold",
     "badge": "bold #000000 on #ffd75f",
 }
-# In 16 colours the nearest are not the best.
+# With 16 colours, the nearest ones are not the best ones.
 _STYLES_16 = {
     "name": "cyan",
     "heading": "bold",
@@ -74,10 +74,10 @@ _STYLES_PLAIN = {
     "chosen": "bold",
     "key": "bold",
 }
-_DARK_SHARE, _DARKEST = 0.3, 0.3  # of the colour map, and of its first colour
+_DARK_SHARE, _DARKEST = 0.3, 0.3  # the darkened part of the colour map, and the factor at its start
 _SHADES = " ░▒▓█"
 _DARK_TO_BRIGHT_16 = ("black", "blue", "cyan", "green", "yellow", "bright_white")
-# The same colours among the 256: the nearest ones would jump.
+# Chosen by hand from the 256: the nearest colours would jump.
 _DARK_TO_BRIGHT_256 = (16, 17, 18, 54, 24, 30, 36, 71, 77, 113, 149, 185, 227)
 _N_STEPS = {
     TRUE_COLOUR: 40,
@@ -94,9 +94,9 @@ _SYSTEMS = {
 _LOST = Style.parse("#ffffff on #d70000")
 
 NOTHING = 0
-"""The pixel where there is nothing; 1 to ``n_steps`` are levels, and the next is lost audio."""
+"""The pixel for no data; 1 to ``n_steps`` are levels, the next one is lost audio."""
 
-# What a terminal without Unicode gets.
+# Replacements for a terminal without Unicode.
 ASCII = str.maketrans(
     {
         **dict.fromkeys("─╺", "-"),
@@ -127,25 +127,25 @@ ASCII = str.maketrans(
 
 
 class Theme:
-    """Style names as what a terminal or a picture takes.
+    """Turns style names into what a terminal or a picture takes.
 
-    Not thread safe: it keeps what it has worked out.
+    Not thread safe: it caches results.
 
     Parameters
     ----------
     depth : str
         One of ``DEPTHS``.
     unicode : bool
-        False: only ASCII is written.
+        False restricts the output to ASCII.
     """
 
     def __init__(self, depth: str = TRUE_COLOUR, unicode: bool = True) -> None:
         self.depth = depth
         self.unicode = unicode
         self.n_steps = _N_STEPS[depth]
-        """Levels of the picture; pixels are from 1 to this."""
+        """Number of levels in the picture; their pixels are 1 to ``n_steps``."""
         self.lost = self.n_steps + 1
-        """The pixel of lost audio."""
+        """The pixel for lost audio."""
         self.n_pixels = self.n_steps + 2
         named = {TRUE_COLOUR: _STYLES, MANY: _STYLES, SIXTEEN: {**_STYLES, **_STYLES_16}}
         styles = named.get(depth, {**dict.fromkeys(_STYLES, ""), **_STYLES_PLAIN})
@@ -154,27 +154,27 @@ class Theme:
         self._glyphs, self._cells = self._picture_cells()
 
     @classmethod
-    def of(cls, console: Console) -> Theme:
-        """What this terminal can, and its user wants."""
+    def for_console(cls, console: Console) -> Theme:
+        """Return the theme for this terminal and its user's environment."""
         depth = NONE if console.no_color or not console.color_system else console.color_system
         unicode = console.encoding.lower().replace("-", "").startswith("utf")
         return cls({"windows": SIXTEEN}.get(depth, depth), unicode)
 
     def paint(self, text: str, style: str) -> str:
-        """Text with control sequences around it."""
+        """Return text between its control sequences."""
         start = self._starts[style]
         return f"{start}{text}{RESET}" if start else text
 
     def paint_picture(self, pixels: NDArray[np.uint8]) -> str:
-        """A row of cells, uint8 [2, width], with control sequences."""
+        """Return a row of cells, uint8 [2, width], with control sequences."""
         cells = pixels[0].astype(np.intp) * self.n_pixels + pixels[1]
         same = np.zeros(len(cells), bool)
-        same[1:] = cells[1:] == cells[:-1]  # the colours stay as they are
+        same[1:] = cells[1:] == cells[:-1]  # colours that stay need no new sequence
         drawn = np.where(same, self._glyphs[cells], self._cells[cells])
         return "".join(drawn.tolist()) + RESET
 
     def picture_cell(self, upper: int, lower: int) -> tuple[str, Style]:
-        """One cell: its character and its style."""
+        """Return a cell's character and style."""
         if self.depth == NONE:
             if self.lost in (upper, lower):
                 return "╱", Style.null()
@@ -189,7 +189,7 @@ class Theme:
         return "▀", Style(color=high, bgcolor=low)
 
     def pixel_colour(self, pixel: int) -> Color | None:
-        """None where there is nothing."""
+        """Return a pixel's colour; None for no data."""
         if pixel == NOTHING:
             return None
         if pixel == self.lost:
@@ -201,7 +201,7 @@ class Theme:
         return _gradient(self.n_steps)[pixel - 1]
 
     def _picture_cells(self) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-        """For each pair of pixels the character, and that with its colours before it."""
+        """Return, for each pair of pixels, the character alone and with its colours before it."""
         found = list(self._each_cell())
         glyphs = np.array([glyph for glyph, _ in found], np.object_)
         return glyphs, np.array([start + glyph for glyph, start in found], np.object_)
@@ -212,7 +212,7 @@ class Theme:
             yield glyph, RESET * (NOTHING in (upper, lower)) + self._start(style)
 
     def _start(self, style: Style) -> str:
-        """The control sequence that begins a style."""
+        """Return the control sequence that begins a style."""
         codes = [code for code, there in (("1", style.bold), ("7", style.reverse)) if there]
         for colour, front in ((style.color, True), (style.bgcolor, False)):
             if colour is not None and self.depth in _SYSTEMS:
@@ -223,7 +223,7 @@ class Theme:
 @lru_cache(maxsize=8)
 def _gradient(n: int) -> tuple[Color, ...]:
     colours = palette(0, n - 1)[:n].astype(np.float64)
-    # Its darkest purple is darkened: silence shall not glow.
+    # The darkest purple is darkened further: silence should not glow.
     glow = np.interp(np.arange(n) / (n - 1), [0.0, _DARK_SHARE], [_DARKEST, 1.0])
     rows = np.rint(colours * glow[:, None]).astype(int).tolist()
     return tuple(Color.from_rgb(*row) for row in rows)

@@ -1,4 +1,4 @@
-"""What a person looks at: choices made with keys, the data of one frame, the rows of classes."""
+"""What a person looks at: choices made with keys, data of one frame, rows of classes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from otic.streaming.recent import DetectedEvent, StreamMemory
 from otic.streaming.session_view import StreamView
 from otic.types import StreamStatus
 
-_SAID_SECONDS = 6.0
+_MESSAGE_SECONDS = 6.0
 HISTORY_SECONDS = 15.0
 _LEVEL_SECONDS, _PEAK_SECONDS = 0.1, 2.0
 _FULL_SCALE = 32768.0
-_STAYS_WITHIN = 1.5  # of the rows: a class keeps its row while its rank is not below this
+_STAYS_WITHIN = 1.5  # a class keeps its row while its rank is within this multiple of the rows
 
 
 @dataclass
 class ViewState:
-    """The keys' thread changes it, the drawing one reads it; each change is one assignment.
+    """Choices that the keys' thread makes and the drawing thread reads.
+
+    Each change is a single assignment, so no lock is needed.
 
     Attributes
     ----------
@@ -36,12 +38,12 @@ class ViewState:
     label : str or None
         The chosen class.
     event : int or None
-        The number of the chosen event; None: the last one.
+        Number of the chosen event; None: the last one.
     help : bool
-        Whether the keys are listed.
+        True while the keys are listed.
     shown_labels : tuple of str
-        Those that have a row, from the top; the drawing thread's word.
-    said : tuple
+        Labels that have a row, from the top; set by the drawing thread.
+    message : tuple
         Text, style, and until when it is shown, by the monotonic clock.
     """
 
@@ -51,16 +53,16 @@ class ViewState:
     event: int | None = None
     help: bool = False
     shown_labels: tuple[str, ...] = ()
-    said: tuple[str, str, float] = ("", "", 0.0)
+    message: tuple[str, str, float] = ("", "", 0.0)
 
-    def say(self, text: str, style: str = "ok") -> None:
-        """Tell the person for a moment."""
-        self.said = (text, style, time.monotonic() + _SAID_SECONDS)
+    def show_message(self, text: str, style: str = "ok") -> None:
+        """Show a message for a few seconds."""
+        self.message = (text, style, time.monotonic() + _MESSAGE_SECONDS)
 
 
 @dataclass(frozen=True)
 class FrameData:
-    """What there is to show of a stream.
+    """Everything that a frame shows of one stream at one time.
 
     Attributes
     ----------
@@ -69,20 +71,21 @@ class FrameData:
     memory : StreamMemory or None
         None before the stream has begun.
     now : StreamStatus
-        The state now, whatever is looked at.
+        The present state, even if an earlier time is shown.
     seconds : float
-        The moment, by the sample clock.
+        The shown time, by the sample clock.
     frozen : bool
-        Whether it is not now.
+        True if that is not the present.
     scores : float32 [n_labels]
-        Smoothed.
+        Smoothed scores, 0 to 1.
     times, history : float64 [n], float32 [n, n_labels]
-        Scores of the last seconds, oldest first.
+        Smoothed scores of the last seconds, oldest first.
     active : frozenset of str
         Labels that are on.
-    heard : tuple of DetectedEvent
+    events : tuple of DetectedEvent
         Events and gaps so far, in order.
     level_dbfs, peak_dbfs : float
+        dB re full scale.
     """
 
     source: str
@@ -95,18 +98,18 @@ class FrameData:
     times: NDArray[np.float64]
     history: NDArray[np.float32]
     active: frozenset[str]
-    heard: tuple[DetectedEvent, ...]
+    events: tuple[DetectedEvent, ...]
     level_dbfs: float
     peak_dbfs: float
 
     @property
     def live(self) -> bool:
-        """Whether times are told by the wall clock."""
+        """True if times are shown by the wall clock."""
         return self.memory is not None and self.memory.stream.started is not None
 
 
-def moment(view: StreamView, frozen_at: float | None) -> FrameData:
-    """A stream now, or at a second of it."""
+def frame_data(view: StreamView, frozen_at: float | None) -> FrameData:
+    """Collect a stream's data for now, or for a second of the stream."""
     now, memory = view.snapshot(), view.memory
     labels = view.monitor.bundle.labels
     seconds = now.seconds if memory is None else memory.seconds
@@ -115,10 +118,10 @@ def moment(view: StreamView, frozen_at: float | None) -> FrameData:
         seconds = min(frozen_at, seconds)
     times, history = _history(memory, seconds, len(labels))
     scores = history[-1] if len(history) else np.zeros(len(labels), np.float32)
-    heard = () if memory is None else detected_by(memory, frozen_at)
+    events = () if memory is None else events_until(memory, frozen_at)
     active, level, peak = now.active, now.level_dbfs, now.peak_dbfs
     if memory is not None and frozen:
-        active = frozenset(h.label for h in heard if h.offset is None)
+        active = frozenset(h.label for h in events if h.offset is None)
         level, peak = _levels(memory, seconds)
     return FrameData(
         view.source,
@@ -131,30 +134,30 @@ def moment(view: StreamView, frozen_at: float | None) -> FrameData:
         times,
         history,
         active,
-        heard,
+        events,
         level,
         peak,
     )
 
 
-def detected_by(memory: StreamMemory, frozen_at: float | None) -> tuple[DetectedEvent, ...]:
-    """Events and gaps as they were known at a second of the stream; None: now."""
-    heard = memory.heard()
+def events_until(memory: StreamMemory, frozen_at: float | None) -> tuple[DetectedEvent, ...]:
+    """Return events and gaps as known at a second of the stream; None: now."""
+    events = memory.events()
     if frozen_at is None:
-        return heard
-    return tuple(_as_of(h, frozen_at) for h in heard if h.decided <= frozen_at)
+        return events
+    return tuple(_as_of(h, frozen_at) for h in events if h.decided <= frozen_at)
 
 
-def chosen_event(heard: tuple[DetectedEvent, ...], number: int | None) -> DetectedEvent | None:
-    """The event of that number, else the last one; gaps are none."""
-    events = [h for h in heard if not h.lost]
-    return next((h for h in events if h.number == number), events[-1] if events else None)
+def chosen_event(events: tuple[DetectedEvent, ...], number: int | None) -> DetectedEvent | None:
+    """Return the event with that number, else the last one; never a gap."""
+    found = [event for event in events if not event.lost]
+    return next((each for each in found if each.number == number), found[-1] if found else None)
 
 
 def _history(
     memory: StreamMemory | None, seconds: float, n_labels: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Scores of the last seconds before a moment."""
+    """Return the scores of the last seconds before a time of the stream."""
     if memory is None:
         return np.zeros(0), np.zeros((0, n_labels), np.float32)
     stop = memory.n_scores
@@ -167,14 +170,14 @@ def _history(
 
 
 def _as_of(event: DetectedEvent, seconds: float) -> DetectedEvent:
-    """An event as it was known at a moment."""
+    """Return an event as it was known at a second of the stream."""
     if event.lost or event.offset is None or event.offset <= seconds:
         return event
     return replace(event, offset=None)
 
 
 def _levels(memory: StreamMemory, seconds: float) -> tuple[float, float]:
-    """RMS and peak in dB re full scale before a moment, as far as the sound is kept."""
+    """Return RMS and peak before a second of the stream, in dB re full scale."""
     _, pieces = memory.sound(seconds - _PEAK_SECONDS, seconds)
     if not pieces:
         return SILENCE_DBFS, SILENCE_DBFS
@@ -187,18 +190,19 @@ def _levels(memory: StreamMemory, seconds: float) -> tuple[float, float]:
 
 
 class Ranking:
-    """Chooses the greatest scores and keeps each in its row while it is about as great.
+    """Chooses which classes have a row when there are more classes than rows.
 
-    Where all classes have room they are in the model's order, groups first.
+    The greatest scores are chosen, and each stays in its row while it is about as great. If all
+    classes have room, they are in the model's order, groups first.
 
     Not thread safe.
 
     Parameters
     ----------
     labels : sequence of str
-        The model's.
+        The model's labels.
     groups : collection of str
-        Those of the labels that are groups: they come first.
+        Those of the labels that are groups; they come first.
     """
 
     def __init__(self, labels: Sequence[str], groups: Collection[str] = ()) -> None:
@@ -209,25 +213,25 @@ class Ranking:
         self._rows: dict[str, list[int]] = {"groups": [], "members": []}
 
     def choose(
-        self, scores: NDArray[np.float32], n_rows: int, wanted: Collection[str] = ()
+        self, scores: NDArray[np.float32], n_rows: int, required: Collection[str] = ()
     ) -> list[int]:
-        """Indices of the labels to show, from the top.
+        """Return indices of the labels to show, from the top.
 
         Parameters
         ----------
         scores : float32 [n_labels]
         n_rows : int
-        wanted : collection of str
-            These have a row in any case, as far as there are rows: what is on, what is chosen.
+        required : collection of str
+            Labels that get a row in any case, as far as there are rows: active or chosen ones.
         """
         if n_rows >= len(self._labels):
             return self._groups + self._members
         if n_rows <= 0:
             return []
         n_groups = min(len(self._groups), n_rows // 3)
-        wish = {self._labels.index(label) for label in wanted if label in self._labels}
-        groups = self._kept("groups", self._groups, scores, n_groups, wish)
-        return groups + self._kept("members", self._members, scores, n_rows - n_groups, wish)
+        requested = {self._labels.index(label) for label in required if label in self._labels}
+        groups = self._kept("groups", self._groups, scores, n_groups, requested)
+        return groups + self._kept("members", self._members, scores, n_rows - n_groups, requested)
 
     def _kept(
         self,
@@ -235,13 +239,13 @@ class Ranking:
         candidates: list[int],
         scores: NDArray[np.float32],
         n_rows: int,
-        wish: set[int],
+        requested: set[int],
     ) -> list[int]:
-        """The rows of one kind: those before, where they still belong; new ones in the others."""
+        """Return the rows of one kind: earlier ones that still belong, and new ones."""
         if len(candidates) <= n_rows:
             return candidates
-        order = sorted(candidates, key=lambda i: (i not in wish, -float(scores[i]), i))
-        must = {i for i in order[:n_rows] if i in wish} | set(order[: max(1, n_rows // 2)])
+        order = sorted(candidates, key=lambda i: (i not in requested, -float(scores[i]), i))
+        must = {i for i in order[:n_rows] if i in requested} | set(order[: max(1, n_rows // 2)])
         may = set(order[: round(n_rows * _STAYS_WITHIN)])
         before = self._rows[kind]
         if len(before) != n_rows:

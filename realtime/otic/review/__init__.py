@@ -1,1 +1,1 @@
-"""Events that a person marked right or wrong, and a data set of them."""
+"""Events that a person marked right or wrong, and their export as a data set."""

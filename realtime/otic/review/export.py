@@ -1,4 +1,4 @@
-"""Marked events as a data set folder that ``otic train`` takes."""
+"""Export marked events as a data set folder that ``otic train`` reads."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ from otic.sinks.clip_folder import Clip
 from otic.sinks.clips import file_name_part
 
 PAUSE_SECONDS = 600.0
-"""Live events that are further apart than this are of different recordings."""
+"""Live events separated by more than this belong to different recordings."""
 
 _Order = tuple[bool, str, float]
 
 OTHER_FOLDER = "_other"
-"""Holds what has no label; a folder whose name begins so is no class."""
+"""The folder for clips without a label; a folder with such a name is not a class."""
 
 CONTEXT_SECONDS = 0.5
-"""Of sound before and after an event, at most, where it is long enough without more."""
+"""The most sound kept on each side of an event that is long enough without more."""
 
 MIN_SECONDS = 2.5  # the default of --min-seconds
-"""Longer than the windows of the presets, but for the tutorial's 4 s: a shorter event is given
-more of what was around it, and then silence."""
+"""Longer than the windows of all presets except the tutorial's 4 s. A shorter event gets more of
+the sound around it, then silence."""
 
-_MOST_MIN_SECONDS = 60.0  # the rest would be silence, in memory
+_MOST_MIN_SECONDS = 60.0  # anything above would be silence, in memory
 _RECORDINGS, _README = "recordings.csv", "README.txt"
-_LONGEST_NAME = 100  # bytes of a folder's name
+_LONGEST_NAME = 100  # bytes
 _MOST_LISTED = 12
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A marked event with all sound that there is of it, in seconds of its stream."""
+    """A marked event and its clip, in seconds of the stream."""
 
     mark: Mark
     start: float
     stop: float
 
     def wall_clock_seconds(self, seconds: float) -> float:
-        """When a second of the stream was, in seconds; live events only."""
+        """Convert a second of a live stream to seconds since the epoch."""
         return datetime.fromisoformat(self.mark.onset_at).timestamp() + seconds - self.mark.onset
 
 
 def stretch(mark: Mark, clip_seconds: float = 0.0) -> Stretch:
-    """The event and its clip, whichever reaches further on each side."""
+    """Return the span of the event and its clip, whichever reaches further on each side."""
     starts = [mark.onset]
     stops = [mark.onset if mark.offset is None else mark.offset]
     if mark.clip_start is not None:
@@ -67,16 +67,16 @@ def stretch(mark: Mark, clip_seconds: float = 0.0) -> Stretch:
 
 
 def recordings(stretches: Sequence[Stretch]) -> list[str]:
-    """The recording of each: a name that tells those that share sound or a situation.
+    """Name the recording of each event; events of one recording share sound or a situation.
 
-    * All events of one file are of one recording.
-    * A live stream, which may run for days, is cut at its pauses: two events are of one
-      recording where no more than ten minutes lie between the end of one and the start of the
-      other, or where others between them are a chain of such steps.
-    * So are live events of different streams, by the wall clock: two microphones hear the same
-      dog, and a stream that is begun again goes on in the same situation.
+    * All events of one file belong to one recording.
+    * A live stream, which may run for days, is cut at its pauses: two events belong to one
+      recording if at most ten minutes lie between the end of one and the start of the other, or
+      if other events connect them by such steps.
+    * The same holds for live events of different streams, by the wall clock: two microphones
+      pick up the same dog, and a restarted stream continues in the same situation.
 
-    Events that overlap in time are therefore always of one recording. The names do not depend
+    Events that overlap in time therefore always belong to one recording. The names do not depend
     on the order.
     """
     parent = list(range(len(stretches)))
@@ -116,7 +116,7 @@ def recordings(stretches: Sequence[Stretch]) -> list[str]:
         (min(_order(stretches[i]) for i in group), group) for group in members.values()
     ):
         name = _name(first)
-        while name in taken:  # a stream that is called like another with its time
+        while name in taken:  # a stream may be named like another with its time
             name += "'"
         taken.add(name)
         names.update(dict.fromkeys(of_recording, name))
@@ -128,7 +128,7 @@ def _order(each: Stretch) -> _Order:
 
 
 def _name(first: _Order) -> str:
-    """Of a recording by its first event: a file's own, or a live stream's with the second."""
+    """Name a recording by its first event: a file's name, or a live stream's with the second."""
     live, recording, start = first
     return f"{recording}+{start:.3f}s" if live else recording
 
@@ -138,7 +138,7 @@ def _chain(
     span: Callable[[int], tuple[float, float]],
     join: Callable[[int, int], None],
 ) -> None:
-    """Join those between which there is no long pause."""
+    """Join events that no long pause separates."""
     last, end = -1, 0.0
     for (start, stop), i in sorted((span(i), i) for i in indices):
         if last >= 0 and start - end <= PAUSE_SECONDS:
@@ -151,19 +151,19 @@ def _chain(
 
 @dataclass(frozen=True)
 class Example:
-    """A marked event that there is sound of.
+    """A marked event with sound.
 
     Attributes
     ----------
     mark : Mark
     label : str or None
-        What it is an example of; None: of no label.
+        The label it is an example of; None: of no label.
     sr, n_samples : int
         Rate and length of its clip.
     first, last : int
         First and one past the last sample of the event in its clip.
     recording : str
-        Those that share it share sound or a situation.
+        Examples of one recording share sound or a situation.
     """
 
     mark: Mark
@@ -176,9 +176,9 @@ class Example:
 
     @property
     def span(self) -> tuple[str, float, float]:
-        """A clock, and when by that it began and ended, in seconds.
+        """A clock's name, and start and end of the event in seconds by that clock.
 
-        Live streams share the wall clock; every file has one of its own.
+        Live streams share the wall clock; every file has a clock of its own.
         """
         assert self.mark.clip_start is not None
         start = self.mark.clip_start + self.first / self.sr
@@ -190,15 +190,15 @@ class Example:
 
 
 def label_of(mark: Mark) -> str | None:
-    """What a marked event is an example of; None: of no label.
+    """Return the label that a marked event is an example of; None: of no label.
 
-    Right events are of their label, wrong ones of their true label where it is known. Wrong
-    ones without it are of none, and so are sounds that were rightly said to be unknown.
+    A right event has its label, a wrong one its true label if known. A wrong event without a true
+    label has none; nor has a sound that was rightly reported as unknown.
 
     Raises
     ------
     LookupError
-        If nobody knows: it was said to be an unknown sound, and is not.
+        If the label can't be known: an unknown sound was marked wrong without a true label.
     """
     if mark.verdict == RIGHT:
         return None if mark.label == UNKNOWN else mark.label
@@ -208,12 +208,12 @@ def label_of(mark: Mark) -> str | None:
 
 
 def examples(marks: Sequence[Mark], audio: Path) -> tuple[list[Example], Counter[str]]:
-    """What can be trained on; and how many marks can't, by the reason.
+    """Return the examples for training, and how many marks give none, by reason.
 
     Parameters
     ----------
     marks : sequence of Mark
-        One an event.
+        One for each event.
     audio : Path
         The folder of their clips.
     """
@@ -235,8 +235,8 @@ def examples(marks: Sequence[Mark], audio: Path) -> tuple[list[Example], Counter
         end = n_samples if mark.offset is None else round((mark.offset - mark.clip_start) * sr)
         first = max(0, round((mark.onset - mark.clip_start) * sr))
         last = min(n_samples, end)
-        if last < first or first == n_samples:  # of no length it may be: it has a place
-            left_out["whose sound is not of the event"] += 1
+        if last < first or first == n_samples:  # an event without length still has a place
+            left_out["whose sound does not contain the event"] += 1
             continue
         found.append(Example(mark, label, sr, n_samples, first, last))
     names = recordings([stretch(each.mark, each.n_samples / each.sr) for each in found])
@@ -245,10 +245,10 @@ def examples(marks: Sequence[Mark], audio: Path) -> tuple[list[Example], Counter
 
 
 def _without_contradictions(found: list[Example], left_out: Counter[str]) -> list[Example]:
-    """Each sound once as an example of a label; none of no label that has one."""
+    """Keep each sound once per label, and drop unlabelled examples that overlap labelled ones."""
     once = {(each.mark.recording, each.label, each.span): each for each in found}
     if len(once) < len(found):
-        left_out["of the same sound and label as another"] += len(found) - len(once)
+        left_out["with the same sound and label as another"] += len(found) - len(once)
     labelled: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for each in once.values():
         if each.label is not None:
@@ -258,7 +258,7 @@ def _without_contradictions(found: list[Example], left_out: Counter[str]) -> lis
     for each in once.values():
         clock, start, end = each.span
         if each.label is None and any(s < end and start < e for s, e in labelled[clock]):
-            left_out["of no label, during an event that has one"] += 1
+            left_out["without a label, during an event with one"] += 1
         else:
             kept.append(each)
     return kept
@@ -266,18 +266,18 @@ def _without_contradictions(found: list[Example], left_out: Counter[str]) -> lis
 
 @dataclass(frozen=True)
 class Exported:
-    """What became of marks.
+    """A summary of an export.
 
     Attributes
     ----------
     clips, recordings : dict of str to int
-        By the labels' folders.
+        Counts by label folder.
     others : int
-        Clips without a label.
+        Number of clips without a label.
     renamed : dict of str to str
-        Labels that can't be a folder's name, and what they are called instead.
+        Labels that can't be a folder's name, with the folder's name.
     left_out : dict of str to int
-        Marks that are not in the data set, by the reason.
+        Number of marks that are not in the data set, by reason.
     """
 
     clips: dict[str, int]
@@ -295,20 +295,20 @@ def export(
     Parameters
     ----------
     marks : sequence of Mark
-        One an event; see :func:`otic.review.export.label_of` for what becomes of it.
+        One for each event; :func:`label_of` decides their labels.
     audio : Path
         The folder of their clips.
     out : Path
-        A folder that is not there yet, or is empty. Written beside, then renamed.
+        A folder that does not exist or is empty. Written beside it, then renamed.
     min_seconds : float
         The least length of a clip.
 
     Raises
     ------
     SinkError
-        If there is nothing to export, ``out`` holds something, or can't be written.
+        If there is nothing to export, or ``out`` holds something or can't be written.
     ParameterError
-        If ``min_seconds`` is more than 60.
+        If ``min_seconds`` exceeds 60.
     """
     if min_seconds > _MOST_MIN_SECONDS:
         raise ParameterError(
@@ -317,8 +317,8 @@ def export(
         )
     found, left_out = examples(marks, audio)
     if not found:
-        reasons = ", ".join(f"{n} {why}" for why, n in left_out.items()) or "none is marked"
-        raise SinkError(f"no marked event has sound to train on ({reasons}): mark more")
+        reasons = ", ".join(f"{n} {why}" for why, n in left_out.items()) or "there are no marks"
+        raise SinkError(f"no marked event has sound to train on ({reasons}): mark more events")
     names = _folder_names({each.label for each in found if each.label is not None})
     exported = _counted(found, names, left_out)
     unfinished = _beside(out)
@@ -330,7 +330,7 @@ def export(
         text = readme([each.mark for each in found], exported)
         (unfinished / _README).write_text(text, encoding="utf-8")
         unfinished.rename(out)
-    except (OSError, RuntimeError, AssertionError) as error:  # the last two are soundfile's
+    except (OSError, RuntimeError, AssertionError) as error:  # soundfile raises the last two
         raise _unwritable(out, error) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -340,10 +340,10 @@ def export(
 def cut_out(
     y: NDArray[np.int16], sr: int, first: int, last: int, min_seconds: float
 ) -> NDArray[np.int16]:
-    """The samples from ``first`` to ``last`` with half a second around them, int16 [n].
+    """Return the samples from ``first`` to ``last`` with half a second around them, int16 [n].
 
-    Where that is shorter than ``min_seconds``, with more of what is around them, and where
-    there is no more, with silence on both sides.
+    If that is shorter than ``min_seconds``, more of the sound around them is added, and if there
+    is none left, silence on both sides.
     """
     context = round(CONTEXT_SECONDS * sr)
     begin, end = max(0, first - context), min(len(y), last + context)
@@ -355,7 +355,7 @@ def cut_out(
 
 
 def readme(marks: Sequence[Mark], exported: Exported) -> str:
-    """What a person must know who finds the folder."""
+    """Return the text for a person who finds the folder."""
     moments = sorted(mark.onset_at for mark in marks if mark.live)
     n_files = len({mark.recording for mark in marks if not mark.live})
     when = [f"live, from {moments[0]} to {moments[-1]}"] if moments else []
@@ -363,7 +363,7 @@ def readme(marks: Sequence[Mark], exported: Exported) -> str:
     lines = [
         "Sounds that otic reported and a person marked, written by 'otic review export'.",
         "",
-        f"heard    {'; '.join(when)}",
+        f"recorded {'; '.join(when)}",
         f"sensors  {_listed(mark.sensor for mark in marks)}",
         f"sources  {_listed(mark.source for mark in marks)}",
         f"models   {_listed(mark.model for mark in marks)}",
@@ -377,11 +377,11 @@ def readme(marks: Sequence[Mark], exported: Exported) -> str:
     lines += [f"left out {n} {why}" for why, n in exported.left_out.items()]
     lines += [
         "",
-        f"{_RECORDINGS} says of which recording each clip is: those of one recording share sound",
-        "or a situation, and must be on one side of every test.",
+        f"{_RECORDINGS} names the recording of each clip. Clips of one recording share sound",
+        "or a situation, and must be on the same side of every split.",
         "",
-        "These are recordings of a place, and may hold the voices of people: whoever recorded them",
-        "decides who may have them. They are under no licence unless you give them one.",
+        "These are recordings of a place and may contain people's voices: the person who recorded",
+        "them decides who may have them. They have no licence unless you give them one.",
         "",
     ]
     return "\n".join(lines)
@@ -390,7 +390,7 @@ def readme(marks: Sequence[Mark], exported: Exported) -> str:
 def _write(
     example: Example, names: dict[str, str], audio: Path, root: Path, min_seconds: float
 ) -> tuple[str, str]:
-    """Write a clip; its row in the table of recordings."""
+    """Write a clip and return its row for the table of recordings."""
     mark = example.mark
     assert mark.clip is not None
     folder = root / (OTHER_FOLDER if example.label is None else names[example.label])
@@ -409,7 +409,7 @@ def _write(
 
 
 def _folder_names(labels: set[str]) -> dict[str, str]:
-    """A folder's name for each label: the label itself, where it will do."""
+    """Return a folder's name for each label: the label itself if possible."""
     names: dict[str, str] = {}
     taken = {_RECORDINGS.casefold(), _README.casefold()}
     for label in sorted(labels, key=lambda label: (_as_folder(label) != label, label)):
@@ -444,10 +444,10 @@ def _counted(found: list[Example], names: dict[str, str], left_out: Counter[str]
 
 
 def _beside(out: Path) -> Path:
-    """An empty folder next to ``out``, where nothing is in the way of that."""
+    """Make an empty folder beside ``out``, unless ``out`` is taken."""
     try:
         if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-            raise SinkError(f"--out {str(out)!r} is there and not empty: name another folder")
+            raise SinkError(f"--out {str(out)!r} exists and is not empty: name another folder")
         parent = out.absolute().parent
         parent.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f".{out.absolute().name}.part-", dir=parent))
@@ -463,7 +463,7 @@ def _unwritable(out: Path, error: Exception) -> SinkError:
 
 
 def _printable(text: str) -> str:
-    """On one line, in what UTF-8 can hold."""
+    """Replace characters that are not printable."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 

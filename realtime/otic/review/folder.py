@@ -26,10 +26,10 @@ from otic.system.clock import iso, utc_now
 from otic.system.log import say as say_on_stderr
 
 MARGIN_SECONDS = 1.0
-"""What a clip holds from before the onset, and from after the offset."""
+"""Sound that a clip holds before the onset and after the offset."""
 
 LONGEST_SECONDS = 30.0
-"""What is later than this in a clip is left out."""
+"""The longest clip; later sound is left out."""
 
 SUFFIX = "flac"
 
@@ -40,14 +40,14 @@ _STATE_FOLDER = Path(".local/state")  # XDG's default, below the home folder
 
 
 def wanted_sound(onset: float, offset: float | None) -> tuple[float, float]:
-    """First and last second of the stream that a mark's clip should hold, as far as they exist.
+    """Return the first and last second of the stream that a mark's clip should hold.
 
     Parameters
     ----------
     onset : float
         Seconds of the stream.
     offset : float or None
-        None: it is still on.
+        None if the event is still on.
     """
     start = max(0.0, onset - MARGIN_SECONDS)
     longest = start + LONGEST_SECONDS
@@ -55,7 +55,7 @@ def wanted_sound(onset: float, offset: float | None) -> tuple[float, float]:
 
 
 def at_most(pieces: Sequence[_I16], n: int) -> tuple[_I16, ...]:
-    """The first ``n`` samples of the pieces; empty where there is no sample."""
+    """Return the first ``n`` samples of the pieces; empty without samples."""
     kept = []
     for piece in pieces:
         if n > 0 and len(piece):
@@ -67,21 +67,21 @@ def at_most(pieces: Sequence[_I16], n: int) -> tuple[_I16, ...]:
 def read_part(
     path: Path, start: float = 0.0, stop: float | None = None
 ) -> tuple[int, NDArray[np.int16]]:
-    """A part of a recording: its rate, and its samples, int16 [n], mono.
+    """Read a part of a recording: its rate, and its samples, int16 [n], mono.
 
     Parameters
     ----------
     path : Path
-        Any format that libsndfile reads; 16 bit is kept bit for bit.
+        Any format that libsndfile reads; 16-bit samples are kept bit for bit.
     start : float
-        Seconds of the file; what is beyond its ends is left out.
+        Seconds of the file; anything beyond its ends is left out.
     stop : float, optional
         Likewise. Default: the end.
 
     Raises
     ------
     SinkError
-        If it can't be read.
+        If the file can't be read.
     """
     with _opened(path) as file:
         sr = int(file.samplerate)
@@ -95,15 +95,15 @@ def read_part(
 
 
 def length_of(path: Path) -> tuple[int, int]:
-    """Rate and number of samples of a recording. Raises as :func:`read_part`."""
+    """Return a recording's rate and number of samples. Raises as :func:`read_part`."""
     with _opened(path) as file:
         return int(file.samplerate), int(file.frames)
 
 
 def recorded_from(path: Path) -> float | None:
-    """The second of the stream with which a recording of events begins, from its comment.
+    """Return the second of the stream at which an event's recording begins, from its comment.
 
-    None where it does not say so: it is not one of :class:`otic.sinks.clips.ClipSink`.
+    None if the comment does not say so: :class:`otic.sinks.clips.ClipSink` did not write it.
     Raises as :func:`read_part`.
     """
     with _opened(path) as file:
@@ -125,14 +125,15 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def write_new(folder: Path, clip: Clip) -> str:
-    """Write a clip into a folder under a name that is free; the name.
+    """Write a clip into a folder under a free name and return that name.
 
-    Beside, then renamed. Nobody else may give names in the folder meanwhile.
+    The clip is written beside it and then renamed. The caller must prevent others from choosing
+    names in the folder meanwhile.
 
     Raises
     ------
     OSError, RuntimeError, AssertionError
-        If it can't be written whole; then nothing is left of it.
+        If it can't be written whole; nothing is left of it then.
     """
     name, count = f"{clip.name}.{SUFFIX}", 1
     while (folder / name).exists():
@@ -151,7 +152,7 @@ def write_new(folder: Path, clip: Clip) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the folder's names outlive a power cut, where the file system can."""
+    """Make the folder's names survive a power cut, if the file system can."""
     with suppress(OSError):
         fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -161,12 +162,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def reason(error: Exception) -> str:
-    """Why something could not be read or written, on one line; libsndfile has its own words."""
+    """Return why reading or writing failed, on one line; libsndfile has its own words."""
     return (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
 
 
 def review_path(settings: ReviewSettings, environment: Mapping[str, str]) -> Path:
-    """Where marks are: what is set, else in the service's state folder, else in the user's."""
+    """Return the folder of marks: as configured, else in the service's or user's state folder."""
     service = environment.get("STATE_DIRECTORY", "").split(":")[0]
     users = environment.get("XDG_STATE_HOME") or Path.home() / _STATE_FOLDER
     own = Path(service) if service else Path(users) / "otic"
@@ -174,9 +175,9 @@ def review_path(settings: ReviewSettings, environment: Mapping[str, str]) -> Pat
 
 
 def open_review(settings: Settings, environment: Mapping[str, str]) -> ReviewFolder | None:
-    """The folder that the settings ask for; None where events can't be marked.
+    """Return the review folder of the settings; None if marks are switched off.
 
-    Nothing is made on the disk before the first mark. Where recordings are switched off
+    Nothing is created before the first mark. With recordings switched off
     (``clips.enabled = false``), a mark writes no sound either.
     """
     if not settings.review.enabled:
@@ -185,24 +186,23 @@ def open_review(settings: Settings, environment: Mapping[str, str]) -> ReviewFol
 
 
 class ReviewFolder:
-    """Marks in ``review.jsonl``, a line each, and their sound in ``audio``.
+    """Keeps marks in ``review.jsonl``, one a line, and their sound in ``audio``.
 
-    Lines are only ever appended: of several marks of one event the last one counts. Files
-    are readable by their owner only.
+    Lines are only appended; the last mark of an event counts. Only the owner can read the files.
 
     Thread safety: any thread may call any method, and several processes may use the same
-    folder. :meth:`mark` waits for the disk, and for others that write.
+    folder. :meth:`mark` waits for the disk and for other writers.
 
     Parameters
     ----------
     path : Path
-        Made by the first mark.
+        Created by the first mark.
     now : callable
-        The wall clock, with a time zone.
+        Returns the wall-clock time, with a time zone.
     sound : bool
-        False: privacy, no sound is written, whatever is given to :meth:`mark`.
+        False for privacy: no sound is written, whatever :meth:`mark` is given.
     say : callable
-        Told, on one line, of marks that can't be read. Any thread may call it.
+        Receives one line about marks that can't be read. Any thread may call it.
     """
 
     def __init__(
@@ -217,10 +217,10 @@ class ReviewFolder:
         self._now = now
         self._sound = sound
         self._say = say
-        self._lock = threading.Lock()  # guards what is below, and writing
+        self._lock = threading.Lock()  # guards what follows, and writing
         self._known: dict[EventKey, Mark] = {}
-        self._read_state: tuple[int, int, int] | None = None  # of the file that they are from
-        self._damaged = 0  # lines that were told of
+        self._read_state: tuple[int, int, int] | None = None  # the file's state when it was read
+        self._damaged = 0  # damaged lines that were reported
 
     @property
     def audio(self) -> Path:
@@ -228,25 +228,25 @@ class ReviewFolder:
         return self.path / AUDIO
 
     def mark(self, mark: Mark, sr: int, pieces: Sequence[NDArray[np.int16]]) -> Mark:
-        """Keep a mark and the sound of its event; the mark as it was written.
+        """Write a mark with the sound of its event; return the mark as it was written.
 
-        Where there is no sound, an earlier mark's of the same event is kept.
+        Without sound, the sound of an earlier mark of the same event is kept.
 
         Parameters
         ----------
         mark : Mark
-            With ``clip_start``, where there is sound. Its ``clip`` is ignored.
+            With ``clip_start`` if there is sound. Its ``clip`` is ignored.
         sr : int
-            Samples a second.
+            Samples per second.
         pieces : sequence of int16 [n]
-            The sound, mono, in order: see :func:`wanted_sound`. What is beyond 30 s is left out.
+            The sound, mono, in order: see :func:`wanted_sound`. Sound beyond 30 s is left out.
 
         Raises
         ------
         ParameterError
             If there is sound, but no ``clip_start``.
         SinkError
-            If it can't be written; then nothing of it is left in the folder.
+            If writing fails; nothing of the mark is left in the folder then.
         """
         kept = at_most(pieces, round(LONGEST_SECONDS * sr)) if self._sound else ()
         if kept and mark.clip_start is None:
@@ -270,7 +270,7 @@ class ReviewFolder:
                 if before is not None and before.clip not in (None, mark.clip):
                     with suppress(OSError):
                         (self.audio / str(before.clip)).unlink()
-        except (OSError, RuntimeError, AssertionError) as error:  # the last two are soundfile's
+        except (OSError, RuntimeError, AssertionError) as error:  # soundfile raises the last two
             raise SinkError(
                 f"can't keep the mark in {str(self.path)!r}: {reason(error)}: make room, or set "
                 "review.directory to a folder that can be written"
@@ -278,17 +278,17 @@ class ReviewFolder:
         return Mark.from_dict(mark.to_dict())
 
     def mark_with_file(self, mark: Mark, clip_path: Path) -> Mark:
-        """The same with the sound of a recording of the event, a FLAC or WAV file.
+        """Write a mark with sound copied from a recording of the event, a FLAC or WAV file.
 
-        Of it, what :func:`wanted_sound` names is copied. Where the file begins is read from
-        its comment, else ``clip_start`` says it.
+        :func:`wanted_sound` says which part is copied. The file's comment says where the file
+        begins, or else ``clip_start``.
 
         Raises
         ------
         ParameterError
             If nothing says where the file begins.
         SinkError
-            If it can't be read, or the mark not be written.
+            If the recording can't be read, or the mark can't be written.
         """
         if not self._sound:
             return self.mark(mark, 1, ())
@@ -297,34 +297,34 @@ class ReviewFolder:
         if begin is None:
             raise ParameterError(
                 f"the recording {str(clip_path)!r} does not say where in the stream it begins, "
-                "and is not one of otic's: give clip_start"
+                "and is not otic's own: give clip_start"
             )
         start, stop = wanted_sound(mark.onset, mark.offset)
         sr, y = read_part(clip_path, start - begin, stop - begin)
         return self.mark(replace(mark, clip_start=max(start, begin)), sr, [y])
 
     def marks(self) -> list[Mark]:
-        """The latest mark of each event, in the order in which they were first marked.
+        """Return the latest mark of each event, in the order of their first marks.
 
-        A line that a power cut damaged is passed over, and said once.
+        A line that a power cut damaged is skipped and reported once.
 
         Raises
         ------
         SinkError
-            If the folder can't be read, or a line is no mark.
+            If the folder can't be read, or a line is not a mark.
         """
         return list(self.by_event().values())
 
     def by_event(self) -> Mapping[EventKey, Mark]:
-        """The latest mark of each event; what was given never changes. Raises as :meth:`marks`.
+        """Return the latest mark of each event; the mapping never changes. Raises as :meth:`marks`.
 
-        Where the file is as it was the last time, this costs nothing, however many there are.
+        This costs nothing if the file has not changed since the last call.
         """
         with self._lock:
             return self._marks()
 
     def verdict(self, recording: str, label: str, onset: float) -> Mark | None:
-        """The latest mark of an event; None where it has none. Raises as :meth:`marks`."""
+        """Return the latest mark of an event; None without one. Raises as :meth:`marks`."""
         with self._lock:
             return self._marks().get((recording, label, round(onset, 6)))
 
@@ -357,22 +357,22 @@ class ReviewFolder:
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        """The file of marks, to append to; no other process appends or gives names meanwhile."""
+        """Open the file of marks to append; other processes wait meanwhile."""
         for folder in (self.path, self.audio):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         fd = os.open(self.path / MARKS, flags, 0o600)
         try:
-            with suppress(OSError):  # not every file system can
+            with suppress(OSError):  # not every file system can lock
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                for left in self.audio.glob(".*.part"):  # of a process that was killed
+                for left in self.audio.glob(".*.part"):  # left by a process that was killed
                     left.unlink(missing_ok=True)
             yield fd
         finally:
             os.close(fd)
 
     def _marks(self) -> dict[EventKey, Mark]:
-        """All of them, read again where the file has changed; the lock is held."""
+        """Return all marks, reading the file again if it has changed; the lock is held."""
         path = self.path / MARKS
         try:
             state = path.stat()
@@ -396,23 +396,23 @@ class ReviewFolder:
                 mark = Mark.from_dict(values if isinstance(values, dict) else {})
             except ParameterError as error:
                 raise SinkError(
-                    f"line {number} of {str(path)!r} is no mark: {error}: mend or delete the line"
+                    f"line {number} of {str(path)!r} is not a mark: {error}: correct or delete it"
                 ) from error
             known[mark.event] = mark
         if damaged > self._damaged:
-            self._say(f"{damaged} damaged lines (a power cut?) of {str(path)!r} are passed over")
+            self._say(f"{damaged} damaged lines (a power cut?) of {str(path)!r} are skipped")
         self._known, self._read_state, self._damaged = known, seen, damaged
         return known
 
 
 def _append(fd: int, line: bytes) -> None:
-    """Append a line and have it on the disk; whole or not at all."""
+    """Append a line and sync it to the disk: the whole line or nothing."""
     size = os.fstat(fd).st_size
-    if size and os.pread(fd, 1, size - 1) != b"\n":  # torn by a power cut: leave it on its own
+    if size and os.pread(fd, 1, size - 1) != b"\n":  # torn by a power cut: leave that line alone
         line = b"\n" + line
     try:
         written = os.write(fd, line)
-        while written < len(line):  # a full disk takes a part, and then says why
+        while written < len(line):  # a full disk takes a part, then says why
             written += os.write(fd, line[written:])
         os.fsync(fd)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a person said of one event: a mark, and how it is written as JSON."""
+"""Marks: a person's verdict on one event, and its form in JSON."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ _MAYBE_NUMBERS = ("offset", "peak", "clip_start")
 _DECIMALS = 6
 
 EventKey = tuple[str, str, float]
-"""What an event is known by: recording, label and onset."""
+"""The identity of an event: recording, label and onset."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One event, marked right or wrong. All times are seconds of the stream unless they say else.
+    """One event, marked right or wrong. Times are seconds of the stream unless noted otherwise.
 
     Attributes
     ----------
     verdict : str
         ``right`` or ``wrong``.
     label : str
-        What was reported.
+        The reported label.
     source, sensor, model, model_sha256 : str
-        Who reported it.
+        Where the report came from.
     recording : str
-        Names the stream: ``SOURCE@STARTED`` of a live one, with its start as ISO 8601 in UTC,
-        or ``SOURCE@FILE`` of a replay. What is of one recording is never in two folds.
+        Name of the stream: ``SOURCE@STARTED`` if it is live, with its start as ISO 8601 in UTC,
+        or the file's. Events of one recording are never in two folds.
     onset : float
     offset : float or None
-        None: it was still on.
+        None if the event was still on.
     onset_at : str
-        The wall clock at the onset of a live event, ISO 8601 with a time zone; empty for a file.
+        Wall-clock time of a live event's onset, ISO 8601 with a time zone; empty for a file.
     peak : float or None
         The highest score, 0 to 1.
     true_label : str or None
-        What a ``wrong`` one really was, where the person said so.
+        What a ``wrong`` event really was, if the person said so.
     clip : str or None
-        The file's name in the folder's ``audio``; None where there is no sound of it.
+        Name of the sound's file in the folder's ``audio``; None without sound.
     clip_start : float or None
-        Where that file begins.
+        Second of the stream at which that file begins.
     marked_at : str
-        The wall clock, ISO 8601 with a time zone. Empty: the folder fills it in.
+        Wall-clock time, ISO 8601 with a time zone. If empty, the folder fills it in.
 
     Raises
     ------
     ParameterError
-        If a value can't be.
+        If a value is not possible.
     """
 
     verdict: str
@@ -102,23 +102,23 @@ class Mark:
                 self.true_label,
                 "another label than the one that is marked wrong",
             )
-        if self.clip is not None:  # it is joined to a folder's path, and may come from anywhere
+        if self.clip is not None:  # joined to a folder's path, and of unknown origin
             plain = PurePath(self.clip).name == self.clip and "\0" not in self.clip
             _require(plain, "clip", self.clip, "a file's name without a folder")
             _require(self.clip_start is not None, "clip_start", None, "known where there is a clip")
 
     @property
     def event(self) -> EventKey:
-        """What the event is known by: two marks that have it the same are of one event."""
+        """The event's identity: two marks with the same one belong to one event."""
         return (self.recording, self.label, round(self.onset, _DECIMALS))
 
     @property
     def live(self) -> bool:
-        """Whether it was heard live; else it is of a file."""
+        """True if the event was live; otherwise it comes from a file."""
         return bool(self.onset_at)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields in order; numbers rounded to 6 decimals."""
+        """Return all fields in order, with numbers rounded to 6 decimals."""
         values = ((each.name, getattr(self, each.name)) for each in fields(self))
         return {
             name: round(float(value), _DECIMALS) if isinstance(value, int | float) else value
@@ -127,12 +127,12 @@ class Mark:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Mark:
-        """The mark that :meth:`to_dict` gave.
+        """Return the mark that :meth:`to_dict` converted.
 
         Raises
         ------
         ParameterError
-            If a field is missing, unknown, or has a value that can't be.
+            If a field is missing, unknown, or has an impossible value.
         """
         known = [each.name for each in fields(cls)]
         missing = [name for name in known if name not in values]

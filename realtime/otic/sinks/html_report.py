@@ -1,10 +1,9 @@
 """``otic replay --report``: a page that shows why a sound was reported, or was not.
 
-One HTML file that needs nothing else: no network, no library. It is written
-beside its place and then renamed, so that nobody sees half of one. Nothing in
-it depends on the clock, the speed or the block size. What can be read without
-scripts is here; what moves is in ``html_report.html``, which finds its data in
-each section.
+The page is one HTML file that needs no network and no library. It is written beside its place
+and then renamed, so that nobody sees half of it. Nothing in it depends on the clock, the speed
+or the block size. This module writes what can be read without scripts; ``html_report.html``
+holds the script, which finds its data in each section.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ from otic.types import Chunk, Event, Gap, Item, Lost, Scores, StreamEnd, StreamS
 
 MAX_BUCKETS = 10_000
 MAX_LISTED = 10_000
-"""Events, and gaps, that are kept one by one; further ones are counted."""
+"""Events and gaps that are kept one by one; further ones are only counted."""
 
 SCORE_UNITS = 65535
-"""Scores are kept as whole numbers: 0 is 0.0, this is 1.0."""
+"""Scores are stored as whole numbers: 0 is 0.0, this is 1.0."""
 
 MAX_LANES = 24
 _TILE_COLUMNS = 2048
@@ -49,14 +48,14 @@ _KEY = """<p class="key" hidden><span>smoothed score</span><span class="on">on t
 <span class="off">off threshold</span><span class="event">event, from onset to offset</span>
 <span class="decided">decided</span><span class="gap">lost audio</span></p>"""
 
-_TITLE = "What otic heard"
+_TITLE = "What otic detected"
 
 
 class ScoreHistory:
-    """Each label's lowest and highest smoothed score, in buckets of consecutive scores.
+    """Keeps each label's lowest and highest smoothed score, in buckets of consecutive scores.
 
-    A bucket holds one score at first. When all are full, each two become one,
-    and buckets hold twice as many from then on.
+    A bucket holds one score at first. When all buckets are full, pairs are merged, and from then
+    on each holds twice as many.
 
     Parameters
     ----------
@@ -69,12 +68,12 @@ class ScoreHistory:
         self._times = np.zeros(max_buckets)
         self._low = np.zeros((max_buckets, n_labels), np.uint16)
         self._high = np.zeros((max_buckets, n_labels), np.uint16)
-        self.step = 1  # scores a bucket
+        self.step = 1  # scores per bucket
         self._n = 0  # buckets in use
-        self._fill = 1  # scores in the latest of them
+        self._fill = 1  # scores in the latest bucket
 
     def add(self, time: float, scores: NDArray[np.float64]) -> None:
-        """Take the scores of one moment, float64 [n_labels], later than all before."""
+        """Add the scores at one time, float64 [n_labels]; times increase."""
         values = np.rint(np.clip(scores, 0.0, 1.0) * SCORE_UNITS).astype(np.uint16)
         if self._n and self._fill < self.step:
             i = self._n - 1
@@ -93,17 +92,17 @@ class ScoreHistory:
 
     @property
     def times(self) -> NDArray[np.float64]:
-        """float64 [n]: the time of each bucket's first score, in seconds."""
+        """The time of each bucket's first score in seconds, float64 [n]."""
         return self._times[: self._n]
 
     @property
     def low(self) -> NDArray[np.uint16]:
-        """uint16 [n, n_labels]: each bucket's lowest scores, in ``1 / SCORE_UNITS``."""
+        """Each bucket's lowest scores in ``1 / SCORE_UNITS``, uint16 [n, n_labels]."""
         return self._low[: self._n]
 
     @property
     def high(self) -> NDArray[np.uint16]:
-        """uint16 [n, n_labels]: each bucket's highest scores."""
+        """Each bucket's highest scores in ``1 / SCORE_UNITS``, uint16 [n, n_labels]."""
         return self._high[: self._n]
 
     def _merge(self) -> None:
@@ -120,7 +119,7 @@ class ScoreHistory:
 class ReportedEvent:
     """A finished event; all times are seconds of the stream.
 
-    ``decided`` is when it was said that it is on, ``ended`` when that it is off.
+    ``decided`` is when the event was reported as on, ``ended`` when as off.
     """
 
     label: str
@@ -132,31 +131,31 @@ class ReportedEvent:
 
 
 class ReplayRecord:
-    """Collects what one stream gives.
+    """Collects the content of one section.
 
-    The same samples and items give the same record however they are cut into
-    blocks. Not thread safe.
+    The same samples and items give the same record, whatever blocks they come in.
+    Not thread safe.
 
     Parameters
     ----------
     bundle : Bundle
-        The model that is served.
+        The model in use.
     spectrogram : Spectrogram
-        Empty; this record's from now on.
+        Empty; used by this record only.
     """
 
     def __init__(self, bundle: Bundle, spectrogram: Spectrogram) -> None:
         self.spectrogram = spectrogram
         self.history = ScoreHistory(len(bundle.labels))
-        self.peaks: dict[str, tuple[float, float]] = {}  # label: highest score, and its time
+        self.peaks: dict[str, tuple[float, float]] = {}  # by label: highest score, and its time
         self.events: list[ReportedEvent] = []
         self.gaps: list[Gap] = []
         self.n_events = dict.fromkeys(bundle.labels, 0)
         self.n_gaps = 0
-        self._decided: dict[str, float] = {}  # label: when the event that is on was decided
+        self._decided: dict[str, float] = {}  # by label: when the active event was decided
 
     def add_samples(self, y: NDArray[np.float32]) -> None:
-        """Take samples, float32 [n], as the pipeline does."""
+        """Add samples, float32 [n], as the pipeline takes them."""
         for start, stop, usable in usable_runs(y):
             if usable:
                 self.spectrogram.push(y[start:stop])
@@ -164,11 +163,11 @@ class ReplayRecord:
                 self.add_loss(stop - start)
 
     def add_loss(self, n: int) -> None:
-        """The next ``n`` samples are lost."""
+        """Add ``n`` lost samples."""
         self.spectrogram.lose(n)
 
     def add(self, item: Item) -> None:
-        """Take what the pipeline gave."""
+        """Add what the pipeline returned."""
         if isinstance(item, Scores):
             self.add_scores(item)
         elif isinstance(item, Event):
@@ -177,14 +176,14 @@ class ReplayRecord:
             self.add_gap(item)
 
     def add_scores(self, item: Scores) -> None:
-        """Take one prediction."""
+        """Add one prediction."""
         self.history.add(item.time, np.fromiter(item.smoothed.values(), np.float64))
         for label, score in item.smoothed.items():
             if label not in self.peaks or score > self.peaks[label][0]:
                 self.peaks[label] = (score, item.time)
 
     def add_event(self, item: Event) -> None:
-        """Take the start or the end of an event."""
+        """Add the start or the end of an event."""
         if item.state == "on":
             self._decided[item.label] = item.time
             return
@@ -198,23 +197,23 @@ class ReplayRecord:
             )
 
     def add_gap(self, item: Gap) -> None:
-        """Take a gap."""
+        """Add a gap."""
         self.n_gaps += 1
         if len(self.gaps) < MAX_LISTED:
             self.gaps.append(item)
 
 
 class Section:
-    """What the page says of one stream.
+    """The page's section about one stream.
 
     Parameters
     ----------
     bundle : Bundle
-        The model that was served.
+        The model in use.
     record : ReplayRecord
-        What it heard; complete.
+        The complete record.
     end : StreamEnd
-        How long the stream was.
+        The stream's length and losses.
     """
 
     def __init__(self, bundle: Bundle, record: ReplayRecord, end: StreamEnd) -> None:
@@ -225,7 +224,7 @@ class Section:
         self._low, self._high = loudness_range(self._levels, bundle.features.top_db)
 
     def html(self, number: int, name: str) -> str:
-        """The section, the ``number``-th of its page, of the source ``name``."""
+        """Return the section as HTML: number ``number`` on its page, for the source ``name``."""
         data = json.dumps(self._data(), separators=(",", ":")).replace("<", "\\u003c")
         parts = [
             f'<section id="file-{number}">',
@@ -244,7 +243,7 @@ class Section:
         return "\n".join(part for part in parts if part)
 
     def _shown_lanes(self) -> list[int]:
-        """All labels, in their order; of very many those that came nearest to their thresholds."""
+        """Choose the labels to draw, in order; of very many, those closest to their thresholds."""
         thresholds = self._bundle.decision.on_thresholds
 
         def far(index: int) -> float:
@@ -305,7 +304,7 @@ class Section:
         return notes
 
     def _picture(self) -> str:
-        """The spectrogram; with scripts it is drawn into the lanes in place of this."""
+        """Return the spectrogram as images; a script draws it into the lanes instead."""
         colours = palette(self._low, self._high)
         n_columns = self._levels.shape[1]
         seconds = max(self._end.seconds, 1e-9)
@@ -328,7 +327,7 @@ class Section:
         )
 
     def _data(self) -> dict[str, Any]:
-        """What the script draws; score ``i`` of lane ``j`` is number ``j * n + i``."""
+        """Return the script's data; score ``i`` of lane ``j`` has index ``j * n + i``."""
         bundle, record, p = self._bundle, self._record, self._bundle.features
         history, decision = record.history, bundle.decision
         lane_of = {bundle.labels[index]: lane for lane, index in enumerate(self._lanes)}
@@ -406,7 +405,7 @@ def _event_cells(event: ReportedEvent, number: int) -> list[str]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], jumps: bool = False) -> str:
-    """A table of cells that are HTML; all but the first column are numbers."""
+    """Return a table of cells that are HTML; all but the first column are numbers."""
     first, *others = header
     heads = f'<th scope="col">{first}</th>' + "".join(
         f'<th scope="col" class="number">{text}</th>' for text in others
@@ -432,17 +431,17 @@ def _base64(content: bytes) -> str:
 
 
 class ReplayReport:
-    """A sink that makes a page of what it gets; a section for each stream.
+    """A sink that makes a page with a section for each stream.
 
-    It is given the samples, too (:class:`otic.types.AudioSink`).
-    The page is written by :meth:`close`; without a stream there is none.
+    It receives the samples as well (:class:`otic.types.AudioSink`). :meth:`close` writes the page;
+    without a stream there is none.
 
     Parameters
     ----------
     path : str
         Overwritten at the end.
     bundle : Bundle
-        The model that is served.
+        The model in use.
 
     Raises
     ------
@@ -476,7 +475,7 @@ class ReplayReport:
         self._records[stream.source].add(item)
 
     def end(self, stream: StreamStart, end: StreamEnd) -> None:
-        # Now, not in close(): a stop by a signal may take a few seconds, not minutes.
+        # Build the section now: close() may have only seconds after a signal.
         section = Section(self._bundle, self._records.pop(stream.source), end)
         self._files.append(stream.source)
         self._sections.append(section.html(len(self._files), self._files[-1]))
@@ -512,18 +511,18 @@ class ReplayReport:
             "@SECTIONS@": contents + "\n".join(self._sections),
             "@FOOTER@": f"otic {escape(self._otic)}",
         }
-        # In one pass: a file may be named like a mark.
+        # A single pass: a file may be named like a placeholder.
         return re.sub("|".join(marks), lambda found: marks[found[0]], template)
 
     def _check_place(self) -> None:
-        """Now, not when hours of audio have been replayed."""
+        """Check that the page can be written, before hours of audio are replayed."""
         folder = self._path.parent
         if str(self._path) == "-":
-            raise self._unwritable("it does not go to standard output")
+            raise self._unwritable("the report can't go to standard output")
         if not folder.is_dir():
             raise self._unwritable(f"there is no folder '{folder}'")
         if self._path.exists() and not self._path.is_file():
-            raise self._unwritable("it is a folder or a device")
+            raise self._unwritable("that is a folder or a device")
         try:
             self._beside.open("wb").close()
             self._beside.unlink()

@@ -1,1 +1,1 @@
-"""Sources on their way through pipelines into sinks, and what can be seen of them."""
+"""Run sources through pipelines into sinks, and show the state of each stream."""

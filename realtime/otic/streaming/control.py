@@ -1,4 +1,4 @@
-"""What a person or a signal can ask of running streams: stop, pause, other thresholds."""
+"""Requests to running streams from a person or a signal: stop, pause, other thresholds."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from types import FrameType
 from otic.detection.thresholds import DecisionParams
 from otic.errors import ParameterError, SinkError
 
-_SAME_WISH_SECONDS = 1.0
+_SAME_REQUEST_SECONDS = 1.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PATIENCE_SECONDS = 3.0  # that a stop may take; then a blocked write is broken off
+_PATIENCE_SECONDS = 3.0  # the longest an orderly stop may take; then a blocked write is interrupted
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.01, 1.0
 
 
 class Stop:
-    """Set by a signal handler, looked at by the loop.
+    """A request to stop: set by a signal handler or any thread, read by the loop.
 
     ``streaming`` is True from the first line of the log to the last. ``wakeup`` is a
-    descriptor that becomes readable with the first signal: a handler can't end a wait.
+    descriptor that becomes readable with the first signal: a handler alone can't end a wait.
     """
 
     def __init__(self, wakeup: int | None = None) -> None:
@@ -34,28 +34,28 @@ class Stop:
         self.requested_at = 0.0
 
     def request(self) -> None:
-        """Ask for an orderly stop that does not take long; any thread may."""
+        """Request an orderly and quick stop; any thread may call this."""
         if self.requested:
             return
         self.requested_at = time.monotonic()
         self.requested = True
-        if self.wakeup is not None:  # within stop_on_signals
-            # Again and again: the log's end is a write that may block, too.
+        if self.wakeup is not None:  # only within stop_on_signals
+            # The alarm repeats: writing the end of the log may block as well.
             signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS, _PATIENCE_SECONDS)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """SIGINT, SIGTERM and SIGHUP ask for an orderly stop; one a second later interrupts.
+    """Turn SIGINT, SIGTERM and SIGHUP into an orderly stop; a second one interrupts.
 
-    Sooner, it is the same wish twice: a service manager may signal both a process
-    and its group.
+    A second signal within one second counts as the same request: a service manager may signal
+    both a process and its group.
 
     Raises
     ------
     SinkError
-        Within the body, where the stop takes too long: then a reader of our
-        output has stalled, and nothing but an exception ends a blocked write.
+        Raised within the body if the stop takes too long: the reader of our output has
+        stalled, and only an exception ends a blocked write.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -63,12 +63,12 @@ def stop_on_signals() -> Iterator[Stop]:
 
     def give_up(number: int, frame: FrameType | None) -> None:
         if stop.streaming:
-            raise SinkError("the reader of the log does not read: its end could not be written")
+            raise SinkError("the log's reader has stalled: the end of the log could not be written")
 
     def handle(number: int, frame: FrameType | None) -> None:
         if not stop.requested:
             stop.request()
-        elif time.monotonic() - stop.requested_at > _SAME_WISH_SECONDS:
+        elif time.monotonic() - stop.requested_at > _SAME_REQUEST_SECONDS:
             raise KeyboardInterrupt
 
     before = {n: signal.signal(n, handle) for n in _STOP_SIGNALS}
@@ -77,7 +77,7 @@ def stop_on_signals() -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        stop.wakeup = None  # a wish that comes later sets no alarm
+        stop.wakeup = None  # a later request sets no alarm
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.set_wakeup_fd(wakeup_before)
         os.close(reader)
@@ -87,7 +87,7 @@ def stop_on_signals() -> Iterator[Stop]:
 
 
 class Control:
-    """Wishes: any thread makes them, the loop that runs the streams fulfils them.
+    """Holds a person's requests: any thread makes them, the streams' loop carries them out.
 
     Parameters
     ----------
@@ -102,41 +102,40 @@ class Control:
         self._own = dict(zip(labels, decision.on_thresholds, strict=True))
         self._thresholds = dict(self._own)
         self.paused = False
-        """Whether nothing is to be classified for now. A file waits; of a microphone it is a gap
-        that was wanted."""
+        """True while nothing is to be classified. A file waits; a microphone's audio is skipped."""
 
     @property
     def thresholds(self) -> Mapping[str, float]:
-        """By label; 1 is never. Never changes: a new one is made for each change."""
+        """Thresholds by label, 0.01 to 1 (never on); each change makes a new mapping."""
         return self._thresholds
 
     @property
     def own_thresholds(self) -> Mapping[str, float]:
-        """The model's."""
+        """The model's thresholds by label."""
         return self._own
 
     @property
     def changed_thresholds(self) -> dict[str, float]:
-        """Those that are not the model's own."""
+        """The thresholds that differ from the model's."""
         return {k: v for k, v in self._thresholds.items() if v != self._own[k]}
 
     def bind(self, stop: Stop) -> None:
-        """Whom :meth:`quit` asks."""
+        """Set the stop that :meth:`quit` requests."""
         self._stop = stop
 
     def quit(self) -> None:
-        """End all streams in order."""
+        """Request an orderly end of all streams."""
         if self._stop is not None:
             self._stop.request()
 
     def clear_wakeup(self) -> None:
-        """A signal that was no wish to stop has woken the loop: take that back."""
+        """Discard a wake-up by a signal that did not request a stop."""
         wakeup = None if self._stop is None else self._stop.wakeup
         if wakeup is not None and select.select([wakeup], [], [], 0.0)[0]:
             os.read(wakeup, 64)
 
     def set_threshold(self, label: str, value: float) -> None:
-        """Have events of a label start at this smoothed score, from ``LOWEST_THRESHOLD`` to 1.
+        """Set the smoothed score at which events of a label start, from ``LOWEST_THRESHOLD`` to 1.
 
         Raises
         ------

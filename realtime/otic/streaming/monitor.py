@@ -1,4 +1,4 @@
-"""The state of a stream: levels, scores, events and losses, and how healthy that is."""
+"""The state of a stream: levels, scores, events and losses, and how healthy it is."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _LATEST_INFERENCES = 2048
 OK, WARNING, ALARM = "ok", "warning", "alarm"
 
 RECENT_SECONDS = 60.0
-"""So long a loss is an alarm; afterwards it is a warning, for good."""
+"""A loss is an alarm for this long; afterwards it remains a warning."""
 
 _FULL_QUEUE = 0.5
-_CLOSE_TO_THE_LIMIT = 1.5  # times real time
-_ENOUGH_SECONDS = 10.0  # of audio, before the speed means anything
+_CLOSE_TO_THE_LIMIT = 1.5  # multiple of real time
+_ENOUGH_SECONDS = 10.0  # audio needed before the speed is judged
 
 
 class TimedClassifier:
-    """Passes on to a classifier and keeps the latest durations, in seconds."""
+    """Wraps a classifier and keeps the latest durations, in seconds."""
 
     def __init__(self, classifier: Predictor) -> None:
         self._classifier = classifier
@@ -45,11 +45,11 @@ class TimedClassifier:
         return scores
 
     def reset(self) -> None:
-        """Forget the durations so far (those of the warm-up, say)."""
+        """Discard the durations so far, such as those of the warm-up."""
         self._count = 0
 
     def percentiles(self) -> tuple[float, float]:
-        """Median and 99th percentile in seconds; 0 before the first inference."""
+        """Return median and 99th percentile in seconds; 0 before the first inference."""
         kept = self._durations[: min(self._count, _LATEST_INFERENCES)]
         if not len(kept):
             return 0.0, 0.0
@@ -58,9 +58,9 @@ class TimedClassifier:
 
 
 class Monitor:
-    """Collects while the stream runs; gives snapshots.
+    """Records a stream while it runs, and gives snapshots.
 
-    Thread safety: one thread calls the ``heard_*`` methods; any thread may call
+    Thread safety: one thread calls the ``record_*`` methods; any thread may call
     :meth:`snapshot`, which takes no lock and never makes the stream wait.
     """
 
@@ -77,7 +77,7 @@ class Monitor:
         self._skipped = 0
         self._square_sum, self._square_count = 0.0, 0
         self._level = 0.0
-        self._peaks: tuple[tuple[int, float], ...] = ()  # (sample, peak), falling, newest last
+        self._peaks: tuple[tuple[int, float], ...] = ()  # (sample, peak), decreasing, newest last
         self._scores: dict[str, float] = dict.fromkeys(bundle.labels, 0.0)
         self._n_scores = 0
         self._active: frozenset[str] = frozenset()
@@ -85,7 +85,7 @@ class Monitor:
         self._events: deque[Event | Gap] = deque(maxlen=_LATEST_EVENTS)
 
     def record_chunk(self, chunk: Chunk, lost: int) -> None:
-        """A chunk arrived, of which ``lost`` samples are lost: measure its level."""
+        """Record a chunk, of which ``lost`` samples are lost, and measure its level."""
         n = chunk.samples if isinstance(chunk, Lost) else len(chunk)
         self._samples += n
         if lost:
@@ -95,7 +95,7 @@ class Monitor:
             self._measure(chunk)
 
     def skipped(self, n: int) -> None:
-        """``n`` samples came while a person had paused the stream."""
+        """Record ``n`` samples that arrived while a person had paused the stream."""
         self._samples += n
         self._skipped += n
 
@@ -111,7 +111,7 @@ class Monitor:
         self._peaks = (*held, (self._samples, peak))
 
     def record_items(self, items: list[Item]) -> None:
-        """The pipeline gave these."""
+        """Record what the pipeline returned."""
         for item in items:
             if isinstance(item, Scores):
                 self._scores = item.smoothed
@@ -123,16 +123,16 @@ class Monitor:
                 on = item.state == "on"
                 if on:
                     count = self._event_counts.get(item.label, 0) + 1
-                    # A new one: a snapshot's must not change.
+                    # A new dict: one that a snapshot holds must not change.
                     self._event_counts = {**self._event_counts, item.label: count}
                 self._active = self._active | changed if on else self._active - changed
 
     def record_work(self, busy_seconds: float) -> None:
-        """A chunk was computed."""
+        """Record how long a chunk took to compute."""
         self._busy_seconds += busy_seconds
 
     def snapshot(self) -> StreamStatus:
-        """The state now."""
+        """Return the present state."""
         p50, p99 = self._classifier.percentiles()
         peaks = self._peaks
         peak = peaks[0][1] if peaks else 0.0
@@ -163,24 +163,24 @@ class Monitor:
 
 
 def dbfs(amplitude: float) -> float:
-    """An amplitude, full scale is 1, in dB re full scale; silence is ``SILENCE_DBFS``."""
+    """Convert an amplitude (full scale: 1) to dB re full scale; silence is ``SILENCE_DBFS``."""
     return max(SILENCE_DBFS, 20.0 * math.log10(amplitude)) if amplitude > 0.0 else SILENCE_DBFS
 
 
 @dataclass(frozen=True)
 class Health:
-    """``level`` is ``ok``, ``warning`` (yellow) or ``alarm`` (red); ``reason`` says why."""
+    """A level, ``ok``, ``warning`` (yellow) or ``alarm`` (red), and the reason for it."""
 
     level: str
     reason: str
 
 
 def judge(now: StreamStatus, paused: bool = False) -> Health:
-    """The worst there is to say of a stream now."""
+    """Return the worst that can be said of a stream now."""
     if now.state == "waiting":
-        return Health(ALARM, "the microphone is not there: waiting for it")
+        return Health(ALARM, "the microphone is missing: waiting for it")
     if now.state == "silent":
-        return Health(ALARM, "the microphone gives nothing but zeros: is it muted?")
+        return Health(ALARM, "the microphone delivers only zeros: is it muted?")
     since_loss = None if now.lost_at is None else now.seconds - now.lost_at
     if since_loss is not None and since_loss < RECENT_SECONDS:
         return Health(ALARM, f"{_lost(now)}, the latest {since_loss:.0f} s ago")
@@ -188,7 +188,8 @@ def judge(now: StreamStatus, paused: bool = False) -> Health:
         return Health(WARNING, "paused: nothing is classified")
     if now.queue_fill > _FULL_QUEUE:
         return Health(
-            WARNING, f"falling behind: {now.queue_fill:.0%} of the buffer waits; end other programs"
+            WARNING,
+            f"falling behind: {now.queue_fill:.0%} of the buffer is full: end other programs",
         )
     if since_loss is not None:
         return Health(WARNING, f"{_lost(now)}, the latest {_ago(since_loss)} ago")
@@ -199,7 +200,7 @@ def judge(now: StreamStatus, paused: bool = False) -> Health:
             WARNING, f"this machine is close to its limit: {now.real_time_factor:.1f} × real time"
         )
     if now.seconds > _ENOUGH_SECONDS and now.peak_dbfs <= SILENCE_DBFS:
-        return Health(WARNING, "digital silence: for two seconds nothing but zeros")
+        return Health(WARNING, "digital silence: only zeros for two seconds")
     return Health(OK, "all well")
 
 

@@ -1,4 +1,4 @@
-"""The latest minutes of each stream, for those who look at it: sound, picture, scores, events."""
+"""The latest minutes of each stream in memory: sound, spectrogram, scores, events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOUND_SECONDS = 90.0
 MOST_SCORES = 1200
 MOST_EVENTS = 500
 MOST_ENDED = 4
-"""Streams that have ended and are still kept: of files in a row there may be thousands."""
+"""Ended streams that are kept: a replay may have thousands of files."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,17 @@ class DetectedEvent:
     label : str
         Empty for a gap.
     onset, offset : float
-        Seconds of the stream; ``offset`` is None while it is on.
+        Seconds of the stream; ``offset`` is None while the event is on.
     decided : float
-        When it was said that it is on.
+        Second of the stream at which the event was reported.
     peak : float
-        The highest smoothed score so far.
+        The highest smoothed score so far, 0 to 1.
     onset_at : datetime or None
-        By the wall clock; None for what is not live.
+        The onset by the wall clock; None if the stream is not live.
     lost : int
         Samples of a gap; 0 for an event.
-    wanted : bool
-        Whether a person had paused the stream in that gap.
+    paused : bool
+        True for a gap that a person caused by pausing the stream.
     """
 
     number: int
@@ -57,26 +57,26 @@ class DetectedEvent:
     peak: float
     onset_at: datetime | None
     lost: int = 0
-    wanted: bool = False
+    paused: bool = False
 
 
 class StreamMemory:
-    """What is kept of one stream.
+    """Keeps the latest minutes of one stream.
 
     Thread safety: one thread calls :meth:`on_chunk`, :meth:`write` and :meth:`end`; any thread may
-    call the rest. A lock is held for copies of some kilobytes only, so nobody waits.
-    What is given never changes afterwards.
+    call the rest. A lock is held only while a few kilobytes are copied, so nobody waits for long.
+    Returned values never change afterwards.
 
     Parameters
     ----------
     stream : StreamStart
     bundle : Bundle
     now : callable
-        The wall clock, with a time zone.
+        Returns the wall-clock time, with a time zone.
     paused : callable
-        Whether a person has paused the streams.
+        Returns whether a person has paused the streams.
     keeps_sound : bool
-        False for privacy: then there is a picture, and no sound.
+        False for privacy: the spectrogram is kept, the sound is not.
     """
 
     def __init__(
@@ -92,30 +92,30 @@ class StreamMemory:
         self._now = now
         self._paused = paused
         self._keeps_sound = keeps_sound
-        self._skipped_until = 0  # the sample behind the latest that came in a pause
+        self._skipped_until = 0  # one past the last sample that arrived in a pause
         self._lock = threading.Lock()
         self._picture = LatestPicture(bundle.features, PICTURE_SECONDS)
         self._audio = RecentAudio(stream.sr)
         self._times = np.zeros(MOST_SCORES)
         self._scores = np.zeros((MOST_SCORES, len(bundle.labels)), np.float32)
         self._n_scores = 0
-        self._heard: deque[DetectedEvent] = deque(maxlen=MOST_EVENTS)
+        self._events: deque[DetectedEvent] = deque(maxlen=MOST_EVENTS)
         self._count = 0
         self._ended = False
 
     @property
     def column_seconds(self) -> float:
-        """How long a column of the picture lasts."""
+        """Length of a spectrogram column in seconds."""
         return self._picture.column_samples / self.sr
 
     @property
     def next_column(self) -> int:
-        """The number behind the latest column that has begun; column 0 begins at second 0."""
+        """One past the latest column that has begun; column 0 begins at second 0."""
         return self._picture.next_column
 
     @property
     def n_scores(self) -> int:
-        """Predictions so far."""
+        """Number of predictions so far."""
         return self._n_scores
 
     @property
@@ -125,42 +125,43 @@ class StreamMemory:
 
     @property
     def ended(self) -> bool:
-        """Whether the stream has ended."""
+        """True once the stream has ended."""
         return self._ended
 
     def columns(self, first: int, stop: int) -> NDArray[np.uint8]:
-        """Columns of the picture, see :meth:`otic.features.spectrogram.LatestPicture.columns`."""
+        """Return columns: see :meth:`otic.features.spectrogram.LatestPicture.columns`."""
         with self._lock:
             return self._picture.columns(first, stop)
 
     def scores(self, first: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Predictions ``first`` to ``stop``, as far as they are kept.
+        """Return predictions ``first`` to ``stop``, as far as they are kept.
 
         Returns
         -------
         times : float64 [n]
             Seconds of the stream.
         smoothed : float32 [n, n_labels]
+            Smoothed scores, 0 to 1.
         """
         with self._lock:
             oldest = max(0, self._n_scores - MOST_SCORES)
             rows = np.arange(max(first, oldest), min(stop, self._n_scores)) % MOST_SCORES
             return self._times[rows], self._scores[rows]
 
-    def heard(self) -> tuple[DetectedEvent, ...]:
-        """Events and gaps that are kept, in the order of their numbers."""
+    def events(self) -> tuple[DetectedEvent, ...]:
+        """Return the events and gaps that are kept, in the order of their numbers."""
         with self._lock:
-            return tuple(self._heard)
+            return tuple(self._events)
 
     def sound(self, start: float, stop: float) -> tuple[float, tuple[NDArray[np.int16], ...]]:
-        """The sound between two seconds of the stream, as far as it is kept.
+        """Return the sound between two seconds of the stream, as far as it is kept.
 
         Returns
         -------
         start : float
-            Second of the first sample.
+            Second of the stream of the first sample.
         pieces : tuple of int16 [n]
-            In order; empty where nothing is kept. Lost samples are silence.
+            In order; empty if nothing is kept. Lost samples are zeros.
         """
         with self._lock:
             audio = self._audio
@@ -168,11 +169,11 @@ class StreamMemory:
             last = min(round(stop * self.sr), audio.position)
             if not self._keeps_sound:
                 return first / self.sr, ()
-            # Copies: the latest piece is still being filled.
+            # Copy: the latest piece is still being filled.
             return first / self.sr, tuple(piece.copy() for piece in audio.cut(first, last))
 
     def on_chunk(self, chunk: Chunk) -> None:
-        """Take what the pipeline is about to take."""
+        """Keep a chunk that the pipeline is about to take."""
         with self._lock:
             if isinstance(chunk, Lost):
                 self._lose(chunk.samples)
@@ -191,7 +192,7 @@ class StreamMemory:
             self._audio.forget(max(0, self._audio.position - round(SOUND_SECONDS * self.sr)))
 
     def write(self, item: Item) -> None:
-        """Take what the pipeline gave."""
+        """Keep what the pipeline returned."""
         with self._lock:
             if isinstance(item, Scores):
                 row = self._n_scores % MOST_SCORES
@@ -205,7 +206,7 @@ class StreamMemory:
                 self._take_gap(item)
 
     def end(self) -> None:
-        """The stream has ended."""
+        """Note that the stream has ended."""
         self._ended = True
 
     def _lose(self, n: int) -> None:
@@ -217,52 +218,52 @@ class StreamMemory:
             self._count += 1
             onset_at = self._clock(item.time, item.onset)
             score = item.score or 0.0
-            self._heard.append(
+            self._events.append(
                 DetectedEvent(self._count, item.label, item.onset, None, item.time, score, onset_at)
             )
             return
-        for place in range(len(self._heard) - 1, -1, -1):
-            on = self._heard[place]
+        for place in range(len(self._events) - 1, -1, -1):
+            on = self._events[place]
             if (on.label, on.onset, on.offset) == (item.label, item.onset, None):
-                self._heard[place] = replace(on, offset=item.offset, peak=item.peak or on.peak)
+                self._events[place] = replace(on, offset=item.offset, peak=item.peak or on.peak)
                 return
 
     def _raise_peaks(self, smoothed: dict[str, float]) -> None:
-        """Of what is on."""
-        for place, event in enumerate(self._heard):
+        """Raise the peaks of active events."""
+        for place, event in enumerate(self._events):
             if event.offset is None and (score := smoothed.get(event.label, 0.0)) > event.peak:
-                self._heard[place] = replace(event, peak=score)
+                self._events[place] = replace(event, peak=score)
 
     def _take_gap(self, gap: Gap) -> None:
         self._count += 1
         at = gap.sample / self.sr
         ended = (gap.sample + gap.lost) / self.sr
-        wanted = gap.sample < self._skipped_until
+        paused = gap.sample < self._skipped_until
         at_clock = self._clock(ended, at)
-        self._heard.append(
-            DetectedEvent(self._count, "", at, ended, ended, 0.0, at_clock, gap.lost, wanted)
+        self._events.append(
+            DetectedEvent(self._count, "", at, ended, ended, 0.0, at_clock, gap.lost, paused)
         )
 
     def _clock(self, decided: float, onset: float) -> datetime | None:
-        """The wall clock at an onset that is told of now."""
+        """Return the wall-clock time of an onset that is reported now."""
         if self.stream.started is None:
             return None
         return self._now() - timedelta(seconds=decided - onset)
 
 
 class MemorySink:
-    """Keeps a :class:`StreamMemory` of each stream, and of the latest that ended; an AudioSink.
+    """An audio sink with a :class:`StreamMemory` for each running stream and the latest ended ones.
 
-    Thread safety: one thread calls the methods of the contract, any :meth:`of`.
+    Thread safety: one thread calls the methods of the contract, any thread :meth:`get`.
 
     Parameters
     ----------
     bundle : Bundle
         The model in use.
     now : callable
-        The wall clock, with a time zone.
+        Returns the wall-clock time, with a time zone.
     paused : callable
-        Whether a person has paused the streams.
+        Returns whether a person has paused the streams.
     keeps_sound : bool
         See :class:`StreamMemory`.
     """
@@ -280,8 +281,8 @@ class MemorySink:
         self._keeps_sound = keeps_sound
         self._memories: dict[str, StreamMemory] = {}
 
-    def of(self, source: str) -> StreamMemory | None:
-        """The memory of a stream that has begun, by its source's name."""
+    def get(self, source: str) -> StreamMemory | None:
+        """Return the memory of a stream that has begun, by its source's name."""
         return self._memories.get(source)
 
     def start(self, stream: StreamStart) -> None:
@@ -289,7 +290,7 @@ class MemorySink:
         for name in [name for name, m in others.items() if m.ended][:-MOST_ENDED]:
             del others[name]
         memory = StreamMemory(stream, self._bundle, self._now, self._paused, self._keeps_sound)
-        self._memories = {**others, stream.source: memory}  # a new one: any thread may look
+        self._memories = {**others, stream.source: memory}  # a new dict: any thread may be reading
 
     def on_chunk(self, stream: StreamStart, chunk: Chunk) -> None:
         self._memories[stream.source].on_chunk(chunk)

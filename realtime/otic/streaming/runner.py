@@ -1,4 +1,4 @@
-"""Runs sources through pipelines into sinks: pace, order, an orderly end."""
+"""Run sources through pipelines into sinks: pace, order, an orderly end."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from otic.streaming.monitor import Monitor, TimedClassifier
 from otic.streaming.stream import Stream
 from otic.types import Sink, Source
 
-_LONGEST_SLEEP_SECONDS = 0.05  # how soon a signal is noticed while a file is paced
-_LONGEST_WAIT_SECONDS = 0.25  # without anything from a device
+_LONGEST_SLEEP_SECONDS = 0.05  # a signal is noticed within this time while a file is paced
+_LONGEST_WAIT_SECONDS = 0.25  # the longest wait for a device
 
 
 class Runner:
-    """One model for any number of streams, at once or one after the other.
+    """Runs one model on any number of streams, at once or one after the other.
 
-    Everything happens in the thread that calls :meth:`run`, but for what a sink
-    keeps behind a worker, and the dashboard's drawing.
+    Everything happens in the thread that calls :meth:`run`, except for what a sink leaves to
+    a worker and for drawing the dashboard.
 
     Parameters
     ----------
@@ -33,10 +33,9 @@ class Runner:
     unknown : bool
         See :class:`otic.Pipeline`.
     on_round : callable
-        Called again and again while streams run, a few times a second at least: the
-        sign of life for a watchdog.
+        Called several times a second while streams run: the sign of life for a watchdog.
     control : Control, optional
-        What a person asks meanwhile.
+        A person's requests.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Runner:
         self._warm_up()
 
     def monitor(self, source: Source) -> Monitor:
-        """A monitor for a source that is given to the next :meth:`run`."""
+        """Return a monitor for a source that is given to the next :meth:`run`."""
         return Monitor(source, self.bundle, self._classifier)
 
     def run(
@@ -67,7 +66,7 @@ class Runner:
     ) -> None:
         """Classify sources until they end, ``stop`` is requested or the duration is reached.
 
-        Events are closed and the log is complete whatever ends it. Sources that are not live
+        Whatever ends the run, events are closed and the log is complete. Sources that are not live
         take turns by their sample clocks, so the log has the same order every time.
 
         Parameters
@@ -78,16 +77,15 @@ class Runner:
             Called in this order; not closed.
         stop : Stop
         speed : float or None
-            Stream seconds a second for sources that are not live; None is as
-            fast as it goes.
+            Seconds of audio per second, for sources that are not live; None: as fast as possible.
         duration_seconds : float, optional
             Stop after this much audio.
 
         Raises
         ------
         SourceError
-            If a source fails; what it gave before is classified and logged, and the others
-            go on to their ends.
+            If a source fails; what it gave before is classified and logged, and the other
+            sources run to their ends.
         SinkError
             If a result can't be written.
         """
@@ -121,13 +119,13 @@ class Runner:
                     continue
                 stream = min(ready, key=lambda s: s.next_end)
                 if speed is not None and not stream.source.live:
-                    # A chunk is there when its last sample is, as it would be live.
+                    # A chunk is due when its last sample is, as it would be live.
                     _sleep_until(begin + stream.next_end / sr / speed, stop)
                     if stop.requested:
                         break
                 stream.take()
         finally:
-            # Also where a source or a sink failed: what was heard is reported whole.
+            # This includes failed sources and sinks: everything detected is reported.
             try:
                 _finish(begun)
             finally:
@@ -141,7 +139,7 @@ class Runner:
     def _set_thresholds(
         self, streams: Sequence[Stream], before: Mapping[str, float]
     ) -> Mapping[str, float]:
-        """Pass on what a person has changed; the thresholds now."""
+        """Pass changed thresholds on to the streams; return the current ones."""
         now = self._control.thresholds
         if now is not before:
             for label, value in now.items():
@@ -151,7 +149,7 @@ class Runner:
         return now
 
     def _skip(self, stream: Stream, stop: Stop, failures: list[SourceError]) -> bool:
-        """In a pause: a file waits, of a microphone all there is is left out; False at its end."""
+        """Skip a microphone's audio in a pause, while a file waits; False at the stream's end."""
         while stream.source.live and self._control.paused and not stop.requested:
             if not self._look(stream, failures):
                 return False
@@ -162,7 +160,7 @@ class Runner:
 
     @staticmethod
     def _look(stream: Stream, failures: list[SourceError]) -> bool:
-        """See what a stream has next; False where it has ended, well or not."""
+        """Fetch a stream's next chunk; False if the stream has ended or failed."""
         try:
             if stream.look():
                 return True
@@ -172,13 +170,13 @@ class Runner:
         return False
 
     def _warm_up(self) -> None:
-        """Compile, or load what was compiled, before there is audio to lose."""
+        """Compile the kernels, or load them, before there is audio to lose."""
         self._pipeline().process(np.zeros(self.bundle.features.window_samples, np.float32))
         self._classifier.reset()
 
 
 def _finish(streams: Sequence[Stream]) -> None:
-    """Finish them all, whatever happens to one."""
+    """Finish all streams, even if one fails."""
     if streams:
         try:
             streams[0].finish()
@@ -187,9 +185,9 @@ def _finish(streams: Sequence[Stream]) -> None:
 
 
 def _wait_for(streams: Sequence[Stream], stop: Stop) -> None:
-    """Until one of them may have something or a signal comes, at most for a moment."""
+    """Wait briefly until a stream may have a chunk or a signal arrives."""
     if not any(s.source.live for s in streams):
-        return  # what is not live waits for itself
+        return  # other sources wait by themselves
     descriptors = [d for s in streams if (d := s.source.fileno()) is not None]
     if stop.wakeup is not None:
         descriptors.append(stop.wakeup)
@@ -197,7 +195,7 @@ def _wait_for(streams: Sequence[Stream], stop: Stop) -> None:
 
 
 def _sleep_until(moment: float, stop: Stop) -> None:
-    """Sleep in short naps: a signal handler can't wake a sleep in CPython."""
+    """Sleep in short steps: a signal handler can't end a sleep in CPython."""
     while not stop.requested:
         left = moment - time.monotonic()
         if left <= 0.0:

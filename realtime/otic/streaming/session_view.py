@@ -1,4 +1,4 @@
-"""What a person who looks at running streams sees and can do, in a terminal or a browser."""
+"""A session as a person sees and controls it, in a terminal or a browser."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ SAVED_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class StreamView:
-    """A stream as it is looked at; ``memory`` is None until it has begun."""
+    """A running stream; ``memory`` is None until it has begun."""
 
     source: str
     monitor: Monitor
     memory: StreamMemory | None
 
     def snapshot(self) -> StreamStatus:
-        """The state now."""
+        """Return the present state."""
         return self.monitor.snapshot()
 
 
 class SessionView:
-    """The streams that run, and what can be asked of them.
+    """Gives access to the running streams and to what can be asked of them.
 
     Thread safety: the loop's thread calls :meth:`show`; any thread may call the rest. Marks and
-    saved sound are written by the thread that asks.
+    saved sound are written by the calling thread.
 
     Parameters
     ----------
@@ -53,17 +53,17 @@ class SessionView:
     control : Control
     memories : MemorySink
     sensor : str
-        What this installation is called.
+        Name of this installation.
     review : ReviewFolder or None
-        Where marks are kept; None where nobody may make any.
+        Where marks are kept; None if marks are switched off.
     save_folder : Path
         Where saved sound goes.
     sound_is_written : bool
-        False for privacy: then marks have no sound, and none can be saved.
+        False for privacy: marks have no sound, and none can be saved.
     messages : sequence of str
-        What is said meanwhile; grows.
+        Messages so far; it grows.
     thresholds : sequence of str
-        Those that it began with in place of the model's, as ``label=0.5``.
+        Thresholds that the session began with in place of the model's, as ``label=0.5``.
     """
 
     def __init__(
@@ -90,25 +90,25 @@ class SessionView:
         self._thresholds = thresholds
 
     def show(self, monitors: Sequence[Monitor]) -> None:
-        """These streams run from now on."""
+        """Set the monitors of the streams that run from now on."""
         self._monitors = monitors
 
     def views(self) -> list[StreamView]:
-        """The streams that run, in a fixed order."""
-        return [StreamView(m.source, m, self.memories.of(m.source)) for m in self._monitors]
+        """Return the running streams, in a fixed order."""
+        return [StreamView(m.source, m, self.memories.get(m.source)) for m in self._monitors]
 
     def health(self, now: StreamStatus) -> Health:
-        """How a stream does."""
+        """Judge a stream's health."""
         return judge(now, self.control.paused)
 
     def verdict(self, memory: StreamMemory, event: DetectedEvent) -> Mark | None:
-        """How an event was marked, if it was."""
+        """Return an event's mark; None if it has none."""
         if self.review is None:
             return None
         return self.review.verdict(recording_of(memory), event.label, event.onset)
 
     def mark(self, source: str, number: int, verdict: str, true_label: str | None = None) -> Mark:
-        """Say that an event was ``right`` or ``wrong``, and keep its sound.
+        """Mark an event ``right`` or ``wrong`` and keep its sound.
 
         Parameters
         ----------
@@ -116,18 +116,19 @@ class SessionView:
         number : int
             See :class:`otic.streaming.recent.DetectedEvent`.
         verdict : str
+            ``right`` or ``wrong``.
         true_label : str, optional
-            With ``wrong``: what it was.
+            What a ``wrong`` event really was.
 
         Raises
         ------
         OticError
-            If there is no such event (any more), or it can't be written.
+            If the event is not in memory, or the mark can't be written.
         """
-        memory = self.memories.of(source)
+        memory = self.memories.get(source)
         found = None if memory is None else _event(memory, number)
         if memory is None or found is None:
-            raise OticError(f"event {number} of {source} is not kept any more: mark a later one")
+            raise OticError(f"event {number} of {source} is no longer in memory: mark a later one")
         if self.review is None:
             raise OticError("marks are switched off: set review.enabled = true")
         start, pieces = memory.sound(*wanted_sound(found.onset, found.offset))
@@ -151,23 +152,25 @@ class SessionView:
         return self.review.mark(mark, memory.sr, pieces if self._sound_is_written else ())
 
     def save(self, source: str, until: float | None = None, now: datetime | None = None) -> Path:
-        """Write ten seconds of a stream as FLAC, the latest or those before ``until``; the file.
+        """Write ten seconds of a stream as FLAC and return the file's path.
+
+        The ten seconds are the latest, or those before second ``until`` of the stream.
 
         Raises
         ------
         OticError
-            If there is nothing yet or any more, it is not allowed, or can't be written.
+            If there is no such sound, writing sound is switched off, or writing fails.
         """
-        memory = self.memories.of(source)
+        memory = self.memories.get(source)
         if not self._sound_is_written:
             raise OticError("clips.enabled is false: no sound is written")
         if memory is None or memory.seconds == 0.0:
-            raise OticError(f"nothing of {source} was heard yet: wait a moment")
+            raise OticError(f"{source} has delivered no sound yet: wait a moment")
         end = memory.seconds if until is None else until
         _, pieces = memory.sound(end - SAVED_SECONDS, end)
         if not pieces:
             raise OticError(
-                f"the sound of then is not kept any more: only the latest {SOUND_SECONDS:.0f} s are"
+                f"that sound is no longer in memory: only the latest {SOUND_SECONDS:.0f} s are"
             )
         at = stamp(utc_now() if now is None else now)
         clip = Clip(at, file_name_part(source), "saved", memory.sr, pieces, "saved", source)
@@ -187,31 +190,31 @@ class SessionView:
         return path
 
     def changes(self) -> list[str]:
-        """What a person changed and may want to keep, a line each."""
+        """Return what a person changed and may want to keep, a line each."""
         changed = self.control.changed_thresholds
         if not changed:
             return []
         kept = [word for word in self._thresholds if word.rpartition("=")[0] not in changed]
         words = [*kept, *(f"{label}={value:g}" for label, value in changed.items())]
-        # The option splits its value as a shell does, and a shell has it before that.
+        # The option splits its value as a shell does, after a shell has done so.
         option = shlex.quote(shlex.join(words))
-        return [f"thresholds were changed; to begin so: --thresholds {option}"]
+        return [f"thresholds were changed; to start with them: --thresholds {option}"]
 
 
 def recording_of(memory: StreamMemory) -> str:
-    """Names a stream: its source, and for a live one when it began."""
+    """Return a stream's name: its source, and its start if it is live."""
     stream = memory.stream
     return stream.source if stream.started is None else f"{stream.source}@{stream.started}"
 
 
 def _event(memory: StreamMemory, number: int) -> DetectedEvent | None:
-    return next((h for h in memory.heard() if h.number == number and not h.lost), None)
+    return next((h for h in memory.events() if h.number == number and not h.lost), None)
 
 
 def open_session_view(
     settings: Settings, bundle: Bundle, control: Control, messages: Sequence[str] = ()
 ) -> SessionView:
-    """The desk of a run by its settings."""
+    """Return the view of a session with these settings."""
     return SessionView(
         bundle,
         control,

@@ -13,19 +13,19 @@ from otic.types import AudioSink, Chunk, Item, Lost, Sink, Source, StreamEnd, St
 
 
 class Stream:
-    """A source, its pipeline and its monitor; the sinks are everybody's.
+    """One source, its pipeline and its monitor; sinks are shared between streams.
 
     Parameters
     ----------
     source : Source
     pipeline : Pipeline
-        Its own.
+        Used by this stream only.
     monitor : Monitor
         Kept up to date.
     sinks : sequence of Sink
         Called in this order.
     limit : int, optional
-        Ends after so many samples.
+        End after this many samples.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Stream:
     ) -> None:
         self.source = source
         self.next_chunk: Chunk | None = None
-        """What :meth:`take` will take; None while there is nothing."""
+        """The chunk that :meth:`take` will take; None if there is none yet."""
         self._pipeline = pipeline
         self._monitor = monitor
         self._sinks = sinks
-        self._told: list[Sink] = []  # those that know of the stream
+        self._notified: list[Sink] = []  # sinks that know the stream
         self._listeners = [sink for sink in sinks if isinstance(sink, AudioSink)]
         self._limit = limit
         self._chunks = source.chunks()
@@ -51,12 +51,12 @@ class Stream:
 
     @property
     def next_end(self) -> int:
-        """The sample clock behind ``next_chunk``."""
+        """The sample clock at the end of ``next_chunk``."""
         assert self.next_chunk is not None
         return self._pipeline.sample + _length(self.next_chunk)
 
     def begin(self) -> None:
-        """Tell the sinks."""
+        """Announce the stream to the sinks."""
         bundle = self._pipeline.bundle
         started = None
         if self.source.live:
@@ -74,15 +74,15 @@ class Stream:
         )
         for sink in self._sinks:
             sink.start(self._start)
-            self._told.append(sink)
+            self._notified.append(sink)
 
     def look(self) -> bool:
-        """Ask the source for the next chunk, if none waits; False at the end of the stream.
+        """Fetch the next chunk if none is waiting; return False at the end of the stream.
 
         Raises
         ------
         SourceError
-            If it fails; what it gave before has been taken.
+            If the source fails; everything it gave before has been taken.
         """
         if self._limit is not None and self._pipeline.sample >= self._limit:
             return False
@@ -95,8 +95,8 @@ class Stream:
         return True
 
     def take(self) -> None:
-        """Classify the chunk that waits, and tell the sinks."""
-        chunk = self._next_heard()
+        """Classify the waiting chunk and pass the results on."""
+        chunk = self._take_next()
         begin = time.perf_counter()
         lost_before = self._pipeline.lost
         if isinstance(chunk, Lost):
@@ -108,11 +108,11 @@ class Stream:
         self._emit(items)
 
     def skip(self) -> None:
-        """Do without the chunk that waits: a person has paused the stream."""
+        """Skip the waiting chunk: a person has paused the stream."""
         assert self.next_chunk is not None
         n = _length(self.next_chunk)
         self.next_chunk = Lost(n)
-        self._next_heard()
+        self._take_next()
         self._monitor.skipped(n)
         self._emit(self._pipeline.lose(n))
 
@@ -121,18 +121,18 @@ class Stream:
         self._pipeline.set_threshold(label, value)
 
     def finish(self) -> None:
-        """Close what is on and tell the sinks that were told of the beginning; once."""
+        """Close active events and announce the end, once, to the sinks that know the stream."""
         if self._finished or self._start is None:
             return
         self._finished = True
         self._emit(self._pipeline.flush())
         samples = self._pipeline.sample
         end = StreamEnd(samples, samples / self._start.sr, self._pipeline.lost)
-        for sink in self._told:
+        for sink in self._notified:
             sink.end(self._start, end)
 
-    def _next_heard(self) -> Chunk:
-        """The chunk that waited; sinks that listen have heard it."""
+    def _take_next(self) -> Chunk:
+        """Remove and return the waiting chunk, after handing it to the audio sinks."""
         chunk, self.next_chunk = self.next_chunk, None
         assert chunk is not None
         assert self._start is not None
@@ -142,14 +142,14 @@ class Stream:
 
     def _emit(self, items: list[Item]) -> None:
         assert self._start is not None
-        # Sink by sink: where one fails, those before it have got all of these.
-        for sink in self._told:
+        # One sink after the other: if one fails, those before it have everything.
+        for sink in self._notified:
             for item in items:
                 sink.write(self._start, item)
         self._monitor.record_items(items)
 
     def _cut(self, chunk: Chunk) -> Chunk:
-        """The part of the chunk up to the limit on the sample clock."""
+        """Cut a chunk at the limit on the sample clock."""
         if self._limit is None:
             return chunk
         left = self._limit - self._pipeline.sample

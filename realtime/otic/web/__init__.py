@@ -1,1 +1,1 @@
-"""A page to look at a sensor from elsewhere: live, its history, and its recordings."""
+"""A page that shows a sensor in a browser: live, its history, and its recordings."""

@@ -1,4 +1,4 @@
-"""The page's addresses: its files, what it is told live, history, recordings and marks."""
+"""The page's routes: its files, live updates, history, recordings and marks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from otic.streaming.session_view import SessionView
 from otic.web.clips import ClipFiles, Marker
 from otic.web.feed import Feed, Message, Page
 from otic.web.guard import Guard
-from otic.web.history import PAGE_EVENTS, History, Wanted
+from otic.web.history import PAGE_EVENTS, EventFilter, History
 
 _TYPES = {
     ".html": "text/html",
@@ -37,52 +37,56 @@ _SOUND_TYPES = {".flac": "audio/flac", ".wav": "audio/wav"}
 _FIRST_MESSAGE_SECONDS = 10.0
 _MOST_MARK_BYTES = 4096
 _BODY_SECONDS = 5.0
-_TRY_AGAIN = 1013  # WebSocket's code for "too many"
+_TRY_AGAIN = 1013  # WebSocket's code for "try again later"
 
 
 def make_app(
-    settings: Settings, desk: SessionView, host: str, token: str, abort: Callable[[Any], None]
+    settings: Settings,
+    session_view: SessionView,
+    host: str,
+    token: str,
+    abort: Callable[[Any], None],
 ) -> ASGIApp:
-    """The application that a server runs.
+    """Return the application that a server runs.
 
     Parameters
     ----------
     settings : Settings
-    desk : SessionView
-        What is looked at.
+    session_view : SessionView
+        The session that is shown.
     host : str
-        That ``web.listen`` names.
+        The host that ``web.listen`` names.
     token : str
         Empty for none.
     abort : callable
-        Ends the connection of a client at once.
+        Ends a client's connection at once.
     """
     pages = {path.name: path.read_bytes() for path in _page_files()}
-    return Guard(_App(settings, desk, pages, abort).app, token, host, pages["login.html"])
+    return Guard(_App(settings, session_view, pages, abort).app, token, host, pages["login.html"])
 
 
 class _App:
-    """What answers; everything that waits for a disk is in threads of starlette's."""
+    """The request handlers; whatever waits for a disk runs in starlette's threads."""
 
     def __init__(
         self,
         settings: Settings,
-        desk: SessionView,
+        session_view: SessionView,
         pages: dict[str, bytes],
         abort: Callable[[Any], None],
     ) -> None:
-        heard = settings.clips.enabled  # else nothing is to be heard, of whatever age
-        folder = settings.clips.directory if heard else None
-        review = desk.review.audio if heard and desk.review is not None else None
+        sound = settings.clips.enabled  # for privacy: not even old recordings otherwise
+        folder = settings.clips.directory if sound else None
+        review = session_view.review.audio if sound and session_view.review is not None else None
         self._clips = ClipFiles(None if folder is None else Path(folder))
         self._reviewed = ClipFiles(review)
         path = getattr(settings.receivers.get("sqlite"), "path", None)
         self._history = None if path is None else History(path)
-        self._marker = Marker(desk, self._history, self._clips)
-        self._desk = desk
+        self._marker = Marker(session_view, self._history, self._clips)
+        self._session_view = session_view
         self._abort = abort
         facts = {"has_clips": folder is not None, "has_history": path is not None}
-        self._feed = Feed(desk, facts)
+        self._feed = Feed(session_view, facts)
         routes = [
             Route("/" if name == "index.html" else f"/{name}", _static(name, content))
             for name, content in pages.items()
@@ -97,11 +101,11 @@ class _App:
                 Route("/clips/{name}", self._sound(self._clips)),
                 Route("/reviewed/{name}", self._sound(self._reviewed)),
             ],
-            exception_handlers={OticError: _explain},
+            exception_handlers={OticError: _answer_error},
         )
 
     async def _live(self, socket: WebSocket) -> None:
-        """Tell a page what happens until it goes."""
+        """Send updates to a page until it closes."""
         await socket.accept()
         if self._feed.full:
             await socket.close(_TRY_AGAIN, "too many pages are open")
@@ -123,7 +127,7 @@ class _App:
         await self._feed.join(page, known if isinstance(known, dict) else {})
         sending = asyncio.create_task(page.send_all(send))
         try:
-            await socket.receive()  # its end: a page says nothing more
+            await socket.receive()  # only the end: a page sends nothing else
         finally:
             self._feed.leave(page)
             sending.cancel()
@@ -131,69 +135,71 @@ class _App:
             self._abort(socket.scope["client"])
 
     async def _rows(self, request: Request) -> Response:
-        """A page of the history."""
-        asked = request.query_params
-        before = (asked.get("before_at", ""), asked.get("before", ""))
-        wanted = Wanted(
-            label=asked.get("label", ""),
-            source=asked.get("source", ""),
-            since=asked.get("since", ""),
-            until=asked.get("until", ""),
+        """Return a page of the history."""
+        query = request.query_params
+        before = (query.get("before_at", ""), query.get("before", ""))
+        criteria = EventFilter(
+            label=query.get("label", ""),
+            source=query.get("source", ""),
+            since=query.get("since", ""),
+            until=query.get("until", ""),
             before=before if all(before) else None,
         )
-        return JSONResponse(await run_in_threadpool(self._history_page, wanted))
+        return JSONResponse(await run_in_threadpool(self._history_page, criteria))
 
-    def _history_page(self, wanted: Wanted) -> dict[str, Any]:
+    def _history_page(self, criteria: EventFilter) -> dict[str, Any]:
         if self._history is None:
-            raise OticError("no history is kept: start otic with --sqlite-path FILE")
-        rows = self._history.rows(wanted)
-        told = []
+            raise OticError("there is no history: start otic with --sqlite-path FILE")
+        rows = self._history.rows(criteria)
+        events = []
         for row, mark in zip(rows, self._marker.marks_of(rows), strict=True):
-            name = self._clips.of_event(row.source, row.label, row.onset, row.began)
+            name = self._clips.find(row.source, row.label, row.onset, row.began)
             clip = None if name is None else f"clips/{name}"
             kept = None if mark is None else mark.clip
             if clip is None and kept is not None and self._reviewed.path(kept) is not None:
                 clip = f"reviewed/{kept}"
-            told.append({**asdict(row), "clip": clip, **_verdict(mark)})
-        labels = self._history.labels() if wanted.before is None else None
-        return {"events": told, "labels": labels, "more": len(rows) == PAGE_EVENTS}
+            events.append({**asdict(row), "clip": clip, **_verdict(mark)})
+        labels = self._history.labels() if criteria.before is None else None
+        return {"events": events, "labels": labels, "more": len(rows) == PAGE_EVENTS}
 
     async def _mark(self, request: Request) -> Response:
-        """Mark an event of a stream that runs, or of the history."""
-        asked = await _asked(request)
-        verdict, true_label = str(asked.get("verdict", "")), asked.get("true_label") or None
-        if true_label is not None and true_label not in self._desk.bundle.labels:
+        """Mark an event of a running stream or of the history."""
+        body = await _json_body(request)
+        verdict, true_label = str(body.get("verdict", "")), body.get("true_label") or None
+        if true_label is not None and true_label not in self._session_view.bundle.labels:
             raise OticError(f"the model has no label {true_label!r}: choose one of its labels")
-        event, key, number = asked.get("event"), asked.get("stream"), asked.get("number")
+        event, key, number = body.get("event"), body.get("stream"), body.get("number")
         if isinstance(event, str):
             mark = await run_in_threadpool(self._marker.mark, event, verdict, true_label)
         else:
             stream = self._feed.stream(str(key))
             memory = None if stream is None else stream.memory
             source = "" if memory is None else memory.stream.source
-            # By that name another stream may run by now.
-            if memory is None or self._desk.memories.of(source) is not memory:
+            # Another stream may run under that name by now.
+            if memory is None or self._session_view.memories.get(source) is not memory:
                 raise OticError("this stream has ended: mark the event in the history")
             if type(number) is not int:
                 raise OticError("a mark needs the number of an event")
-            mark = await run_in_threadpool(self._desk.mark, source, number, verdict, true_label)
+            mark = await run_in_threadpool(
+                self._session_view.mark, source, number, verdict, true_label
+            )
         await self._feed.marked()
         return JSONResponse(_verdict(mark))
 
     async def _clip_of_live(self, request: Request) -> Response:
-        """Where the recording of an event is that a page was told of live."""
+        """Redirect to the recording of an event that a page received live."""
         stream = self._feed.stream(request.query_params.get("stream", ""))
         number = request.query_params.get("number", "")
-        heard = () if stream is None else stream.memory.heard()
-        found = next((each for each in heard if str(each.number) == number), None)
+        events = () if stream is None else stream.memory.events()
+        found = next((each for each in events if str(each.number) == number), None)
         if stream is None or found is None:
-            raise OticError("this event is not kept any more: look for it in the history")
+            raise OticError("this event is no longer in memory: look for it in the history")
         source = stream.memory.stream.source
         name = await run_in_threadpool(
-            self._clips.of_event, source, found.label, found.onset, found.onset_at
+            self._clips.find, source, found.label, found.onset, found.onset_at
         )
         if name is None:
-            return _refused("there is no recording of this event, or not yet", 404)
+            return _error_response("this event has no recording, or not yet", 404)
         return RedirectResponse(f"clips/{name}", 302, {"Cache-Control": "no-store"})
 
     @staticmethod
@@ -201,9 +207,9 @@ class _App:
         async def sound(request: Request) -> Response:
             path = await run_in_threadpool(clips.path, request.path_params["name"])
             if path is None:
-                return _refused("there is no such recording (any more)", 404)
-            kept = {"Cache-Control": "private, max-age=3600"}
-            return FileResponse(path, 200, kept, _SOUND_TYPES[path.suffix])
+                return _error_response("this recording does not exist or has been deleted", 404)
+            headers = {"Cache-Control": "private, max-age=3600"}
+            return FileResponse(path, 200, headers, _SOUND_TYPES[path.suffix])
 
         return sound
 
@@ -222,13 +228,13 @@ def _static(name: str, content: bytes) -> Callable[[Request], Awaitable[Response
     return static
 
 
-async def _asked(request: Request) -> dict[str, Any]:
-    """The JSON that was sent, which is small.
+async def _json_body(request: Request) -> dict[str, Any]:
+    """Return the small JSON object that was sent.
 
     Raises
     ------
     OticError
-        If it is something else.
+        If it is anything else.
     """
     body = b""
     try:
@@ -237,13 +243,13 @@ async def _asked(request: Request) -> dict[str, Any]:
                 body += part
                 if len(body) > _MOST_MARK_BYTES:
                     break
-        asked = json.loads(body)
-        json.dumps(asked, ensure_ascii=False).encode()  # half a surrogate pair can't be
+        value = json.loads(body)
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate can't be encoded
     except (TimeoutError, ValueError, RecursionError, ClientDisconnect) as error:
         raise OticError("a mark is JSON in UTF-8 of at most 4 kB") from error
-    if not isinstance(asked, dict):
+    if not isinstance(value, dict):
         raise OticError("a mark is a JSON object")
-    return asked
+    return value
 
 
 def _verdict(mark: Mark | None) -> dict[str, str | None]:
@@ -252,9 +258,9 @@ def _verdict(mark: Mark | None) -> dict[str, str | None]:
     return {"verdict": mark.verdict, "true_label": mark.true_label}
 
 
-async def _explain(request: Request, error: Exception) -> Response:
-    return _refused(str(error), 400)
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return _error_response(str(error), 400)
 
 
-def _refused(reason: str, status: int) -> Response:
+def _error_response(reason: str, status: int) -> Response:
     return JSONResponse({"error": reason}, status)

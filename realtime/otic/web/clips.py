@@ -1,4 +1,4 @@
-"""Recordings of events, which of them belong to which event, and marks made from the history."""
+"""Recordings of events, how to find an event's recording, and marks made from the history."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from otic.streaming.session_view import SessionView, recording_of
 from otic.system.clock import iso
 from otic.web.history import History, Row
 
-# As otic.sinks.clip_folder names them; nothing else is ever served.
+# Names as otic.sinks.clip_folder makes them; nothing else is ever served.
 _NAME = re.compile(r"(\d{8}T\d{6}\.\d{3}Z)_([a-z0-9-]+)_([a-z0-9-]+)\.(?:flac|wav)")
-_CLOCK_SECONDS = 2.0  # sinks look at the clock one after the other
+_CLOCK_SECONDS = 2.0  # sinks read the clock one after the other
 _SAME_ONSET_SECONDS = 1e-5
 _SETTLED_NS = 2_000_000_000
-_MOST_LOOKED_AT = 200  # of a stream without a clock
-_SAME_SECONDS = 2.0  # the same onset by the wall clock, as two sinks have seen it
+_MOST_LOOKED_AT = 200  # recordings of a stream without a clock
+_SAME_SECONDS = 2.0  # the tolerance between onsets by the wall clock in two sinks
 
 _FILE = re.compile(r"\.(?:wav|w64|rf64|flac|ogg|opus|mp3|aiff?|au|caf)(?: \d+)?$", re.IGNORECASE)
-"""So ends the name of a source that is a file, see otic.audio.open."""
+"""The end of a source's name if the source is a file: see otic.audio.open."""
 
 
 class ClipFiles:
@@ -42,7 +42,7 @@ class ClipFiles:
     Parameters
     ----------
     folder : Path or None
-        None where nothing may be heard: then there are none.
+        None for privacy: there are no recordings then.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -51,17 +51,17 @@ class ClipFiles:
         self._seen_ns = -1
 
     def path(self, name: str) -> Path | None:
-        """The file of a recording; None for whatever is not one."""
+        """Return a recording's path; None if the name is not that of a recording."""
         if self._folder is None or _NAME.fullmatch(name) is None:
             return None
         path = self._folder / name
         with suppress(OSError, ValueError):
-            if stat.S_ISREG(path.lstat().st_mode):  # no link: it could lead anywhere
+            if stat.S_ISREG(path.lstat().st_mode):  # not a link, which could lead anywhere
                 return path
         return None
 
-    def of_event(self, source: str, label: str, onset: float, began: datetime | None) -> str | None:
-        """The name of an event's recording.
+    def find(self, source: str, label: str, onset: float, began: datetime | None) -> str | None:
+        """Return the name of an event's recording; None if there is none.
 
         Parameters
         ----------
@@ -69,15 +69,15 @@ class ClipFiles:
         onset : float
             Seconds of the stream.
         began : datetime or None
-            The onset by the wall clock; None where it has none, in a replay.
+            The onset by the wall clock; None in a replay.
         """
         names = self._all_names()
         if began is not None:
             low = stamp(began - timedelta(seconds=_CLOCK_SECONDS))
             high = stamp(began + timedelta(seconds=_CLOCK_SECONDS))
             names = tuple(name for name in names if low <= name[: len(low)] <= high)
-        wanted = file_name_part(source), file_name_part(label)
-        fitting = [name for name in names if _fits(name, *wanted)]
+        parts = file_name_part(source), file_name_part(label)
+        fitting = [name for name in names if _fits(name, *parts)]
         for name in reversed(fitting[-_MOST_LOOKED_AT:]):
             path = self.path(name)
             if path is None:
@@ -90,14 +90,14 @@ class ClipFiles:
         return None
 
     def _all_names(self) -> tuple[str, ...]:
-        """In order of time; read again where the folder has changed."""
+        """List the recordings in order of time; the folder is read again when it has changed."""
         if self._folder is None:
             return ()
         try:
             changed_ns = self._folder.stat().st_mtime_ns
             if changed_ns != self._seen_ns:
                 found = sorted(n for n in os.listdir(self._folder) if _NAME.fullmatch(n))  # noqa: PTH208
-                # What was changed just now may change again within the same tick of its clock.
+                # A folder changed just now may change again within one tick of its clock.
                 settled = time.time_ns() - changed_ns > _SETTLED_NS
                 self._names, self._seen_ns = tuple(found), changed_ns if settled else -1
         except OSError:
@@ -106,7 +106,7 @@ class ClipFiles:
 
 
 def facts_of(path: Path) -> dict[str, Any]:
-    """What a recording's comment says; empty where it says nothing, or can't be read."""
+    """Return the facts in a recording's comment; empty if there are none or reading fails."""
     try:
         return _facts_of(path, path.stat().st_mtime_ns)
     except OSError:
@@ -126,7 +126,7 @@ def _facts_of(path: Path, changed_ns: int) -> dict[str, Any]:
 
 
 def _fits(name: str, source: str, label: str) -> bool:
-    """Whether a name may be of them; a number behind the label tells equal names apart."""
+    """Return whether a name may belong to them; a number after the label separates equal names."""
     match = _NAME.fullmatch(name)
     return (
         match is not None
@@ -136,48 +136,50 @@ def _fits(name: str, source: str, label: str) -> bool:
 
 
 class Marker:
-    """Marks events of the history, whether or not their stream still runs.
+    """Marks events of the history, whether or not their stream is still running.
 
-    Thread safety: any thread may call any method; they wait for the disk.
+    Thread safety: any thread may call any method; a call waits for the disk.
 
     Parameters
     ----------
-    desk : SessionView
+    session_view : SessionView
     history : History or None
     clips : ClipFiles
-        Where sound is taken from that is not in memory any more.
+        Source of sound that is no longer in memory.
     """
 
-    def __init__(self, desk: SessionView, history: History | None, clips: ClipFiles) -> None:
-        self._desk = desk
+    def __init__(
+        self, session_view: SessionView, history: History | None, clips: ClipFiles
+    ) -> None:
+        self._session_view = session_view
         self._history = history
         self._clips = clips
 
     def mark(self, event: str, verdict: str, true_label: str | None) -> Mark:
-        """Say that an event was ``right`` or ``wrong``, and keep its sound where there is some.
+        """Mark an event ``right`` or ``wrong`` and keep its sound if there is any.
 
         Raises
         ------
         OticError
-            If there is no such event, or it can't be written.
+            If there is no such event, or the mark can't be written.
         """
-        review = self._desk.review
+        review = self._session_view.review
         if review is None:
-            raise OticError("marks are switched off: set review.enabled and review.directory")
+            raise OticError("marks are switched off: set review.enabled = true")
         row = None if self._history is None else self._history.row(event)
         if row is None:
-            raise OticError(f"event {event!r} is not in the history any more: load the page anew")
+            raise OticError(f"event {event!r} is no longer in the history: reload the page")
         found = self._in_memory(row)
-        name = self._clips.of_event(row.source, row.label, row.onset, row.began)
+        name = self._clips.find(row.source, row.label, row.onset, row.began)
         path = None if name is None else self._clips.path(name)
         if path is None and found is not None:
-            return self._desk.mark(row.source, found[1].number, verdict, true_label)
+            return self._session_view.mark(row.source, found[1].number, verdict, true_label)
         mark = self._mark(row, None if found is None else found[0], path, verdict, true_label)
         return review.mark(mark, 1, ()) if path is None else review.mark_with_file(mark, path)
 
     def marks_of(self, rows: list[Row]) -> list[Mark | None]:
-        """How each event was marked, if it was."""
-        review = self._desk.review
+        """Return each event's mark; None if it has none."""
+        review = self._session_view.review
         if review is None or not rows:
             return [None] * len(rows)
         by_event: dict[tuple[str, str, int], list[Mark]] = {}
@@ -189,11 +191,11 @@ class Marker:
         ]
 
     def _in_memory(self, row: Row) -> tuple[StreamMemory, DetectedEvent] | None:
-        """The event as it is remembered, while its stream runs."""
-        memory = self._desk.memories.of(row.source)
+        """Return the event from memory while its stream is running."""
+        memory = self._session_view.memories.get(row.source)
         if memory is None:
             return None
-        for each in reversed(memory.heard()):
+        for each in reversed(memory.events()):
             same = each.label == row.label and abs(each.onset - row.onset) < _SAME_ONSET_SECONDS
             if same and _close(each.onset_at, row.began):
                 return memory, each
@@ -207,10 +209,10 @@ class Marker:
         verdict: str,
         true_label: str | None,
     ) -> Mark:
-        """What is known of an event that is on the disk only."""
+        """Make a mark for an event that is only on the disk."""
         before = self.marks_of([row])[0]
         facts = {} if clip is None else facts_of(clip)
-        # What is replayed twice is one recording: by the wall clock it would be two.
+        # A file that is replayed twice is one recording; the wall clock would make it two.
         live = (
             _FILE.search(row.source) is None
             if memory is None
@@ -221,7 +223,7 @@ class Marker:
             recording = before.recording
         elif memory is not None:
             recording = recording_of(memory)
-        elif began is not None:  # when its stream began; pauses part recordings, not names
+        elif began is not None:  # names when the stream began; a pause does not change a name
             recording = f"{row.source}@{iso(began - timedelta(seconds=row.onset))}"
         else:
             recording = row.source
@@ -230,8 +232,8 @@ class Marker:
             label=row.label,
             source=row.source,
             sensor=row.sensor,
-            model=str(facts.get("model", "")) if memory is None else self._desk.bundle.name,
-            model_sha256="" if memory is None else self._desk.bundle.sha256,
+            model=str(facts.get("model", "")) if memory is None else self._session_view.bundle.name,
+            model_sha256="" if memory is None else self._session_view.bundle.sha256,
             recording=recording,
             onset=row.onset,
             offset=row.offset,
@@ -246,12 +248,12 @@ def _key(row: Row) -> tuple[str, str, int]:
 
 
 def _is_of(mark: Mark, row: Row) -> bool:
-    """Whether a mark with the same label and onset is of this event, not of another stream's."""
+    """Return whether a mark with the same label and onset is of this event."""
     return not mark.live or _close(datetime.fromisoformat(mark.onset_at), row.began)
 
 
 def _close(one: datetime | None, other: datetime | None) -> bool:
-    """Whether two moments may be the same; where one is not known, they may."""
+    """Return whether two times may be the same; an unknown one may be any."""
     if one is None or other is None:
         return True
     return abs((one - other).total_seconds()) < _SAME_SECONDS

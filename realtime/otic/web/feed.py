@@ -29,31 +29,34 @@ Message = str | bytes
 
 MOST_PAGES = 64
 SLOWEST_SECONDS = 5.0
-"""A page that is further behind is ended; it comes back and is told what it has missed."""
+"""A page that falls further behind is disconnected; it reconnects and gets what it missed."""
 
 MOST_COLUMNS = 2400
-"""Of the picture, that a page is told when it comes: two minutes."""
+"""Columns of the spectrogram that a new page gets: two minutes."""
 
-_ALL_LABELS, _TOP_LABELS = 40, 24  # with more labels than that, the highest are told
-_COLUMNS = 1  # the kind of message
-_HEADER = struct.Struct("<BBHI")  # kind, index of the stream, bands, number of the first column
+_ALL_LABELS, _TOP_LABELS = (
+    40,
+    24,
+)  # above the first number of labels, only the highest scores are sent
+_COLUMNS = 1  # the kind of a binary message
+_HEADER = struct.Struct("<BBHI")  # kind, index of the stream, bands, first column
 
 PICTURE_SECONDS = 0.125
-"""Between two messages with levels and columns of the picture."""
+"""Time between two messages with levels and spectrogram columns."""
 
-_LOOK_SECONDS = 0.04  # how soon scores and events are told
-_MARK_SECONDS = 1.0  # how soon marks are told that were made elsewhere
+_UPDATE_SECONDS = 0.04  # the longest delay of scores and events
+_MARK_SECONDS = 1.0  # the longest delay of marks made elsewhere
 
 
 class Page:
-    """One open page, and the messages that it has not taken yet.
+    """An open page and the messages that it has yet to take.
 
-    They are the same objects for all pages, and never more than of ``SLOWEST_SECONDS``.
+    All pages share the message objects. The backlog is limited to ``SLOWEST_SECONDS``.
 
     Parameters
     ----------
     abort : callable
-        Ends its connection at once.
+        Ends the page's connection at once.
     """
 
     def __init__(self, abort: Callable[[], None]) -> None:
@@ -62,7 +65,7 @@ class Page:
         self._came = asyncio.Event()
 
     def offer(self, messages: Iterable[Message]) -> bool:
-        """Have it take these when it can; False where it is too slow, and was ended."""
+        """Queue messages for the page; return False if it was too slow and is disconnected."""
         now = time.monotonic()
         if self._waiting and now - self._waiting[0][0] > SLOWEST_SECONDS:
             self._waiting.clear()
@@ -73,19 +76,19 @@ class Page:
         return True
 
     async def send_all(self, send: Callable[[Message], Awaitable[None]]) -> None:
-        """Hand over what comes, in order, until this is cancelled or ``send`` fails."""
+        """Send the queued messages in order until cancelled or until ``send`` fails."""
         while True:
             await self._came.wait()
             self._came.clear()
             while self._waiting:
-                # It waits as long as it is being sent, so that a page that takes nothing is known.
+                # A message stays queued while it is being sent, so that a stalled page is noticed.
                 await send(self._waiting[0][1])
                 if self._waiting:
                     self._waiting.popleft()
 
 
 class Audience:
-    """All open pages. Not thread safe."""
+    """The set of open pages. Not thread safe."""
 
     def __init__(self) -> None:
         self._pages: set[Page] = set()
@@ -95,33 +98,33 @@ class Audience:
 
     @property
     def full(self) -> bool:
-        """Whether no further page may come."""
+        """True if no further page may join."""
         return len(self._pages) >= MOST_PAGES
 
     def join(self, page: Page) -> None:
-        """It gets what is told from now on."""
+        """Add a page; it gets every message from now on."""
         self._pages.add(page)
 
     def leave(self, page: Page) -> None:
-        """It gets nothing any more."""
+        """Remove a page."""
         self._pages.discard(page)
 
-    def tell(self, messages: list[Message]) -> None:
-        """To everybody."""
+    def send(self, messages: list[Message]) -> None:
+        """Queue messages for every page."""
         if messages:
             for page in [page for page in self._pages if not page.offer(messages)]:
                 self._pages.discard(page)
 
 
 class StreamUpdates:
-    """A stream, and how much of it was told.
+    """A stream and how much of it has been sent.
 
-    Not thread safe: the page's thread has it.
+    Not thread safe: used by the page's thread only.
 
     Parameters
     ----------
     key : str
-        No other stream ever had it, also not before a restart.
+        Unique to this stream, even across restarts.
     view : StreamView
     memory : StreamMemory
     """
@@ -131,23 +134,23 @@ class StreamUpdates:
         self.view = view
         self.memory = memory
         self.revision = 0
-        """Counts the changes of events, so that a page can say what it knows."""
+        """Counts the changes of events, so that a page can say which of them it has."""
         self._behind_frame = math.ceil(
             view.monitor.bundle.features.n_fft / 2 / (memory.column_seconds * memory.sr)
         )
         self._column = self._last_column()
         self._n_scores = 0
-        self._heard: dict[int, DetectedEvent] = {}
+        self._events: dict[int, DetectedEvent] = {}
         self._revisions: dict[int, int] = {}
         self._marks: dict[int, tuple[str, str | None]] = {}
 
     def has_new_scores(self) -> bool:
-        """Whether there were predictions since this was asked the last time."""
+        """Return whether there were predictions since the last call."""
         before, self._n_scores = self._n_scores, self.memory.n_scores
         return self._n_scores != before
 
-    def now(self, snapshot: StreamStatus, health: Health) -> dict[str, Any]:
-        """Its state, for people."""
+    def status(self, snapshot: StreamStatus, health: Health) -> dict[str, Any]:
+        """Return the stream's state as shown to people."""
         return {
             "seconds": round(snapshot.seconds, 2),
             "level": round(snapshot.level_dbfs, 1),
@@ -167,66 +170,66 @@ class StreamUpdates:
     def latest_scores(
         self, snapshot: StreamStatus, thresholds: Mapping[str, float]
     ) -> dict[str, Any] | None:
-        """The latest smoothed scores, and what is on; None before the first prediction."""
+        """Return the latest smoothed scores and active labels; None before the first prediction."""
         n = self.memory.n_scores
         times, rows = self.memory.scores(n - 1, n)
         if not len(times):
             return None
         row, labels = rows[0], self.memory.stream.labels
-        told: list[int] = list(range(len(row)))
+        indices: list[int] = list(range(len(row)))
         if len(row) > _ALL_LABELS:
             limits = np.array([thresholds[label] for label in labels])
             top = np.argpartition(row, -_TOP_LABELS)[-_TOP_LABELS:]
-            told = np.union1d(top, np.flatnonzero(row >= limits)).tolist()
+            indices = np.union1d(top, np.flatnonzero(row >= limits)).tolist()
         return {
             "time": round(float(times[0]), 3),
-            "values": [[i, round(float(row[i]), 3)] for i in told],
+            "values": [[i, round(float(row[i]), 3)] for i in indices],
             "on": [i for i, label in enumerate(labels) if label in snapshot.active],
         }
 
     def new_columns(self, index: int) -> bytes | None:
-        """The columns that are complete since the last time, as a message."""
+        """Return a message with the columns completed since the last call; None without any."""
         stop = self._last_column()
         first = max(self._column, stop - MOST_COLUMNS)
         self._column = stop
         return self._message(index, first, stop) if stop > first else None
 
-    def columns_since(self, index: int, known: int, wanted: int) -> bytes | None:
-        """The columns that were told already, as a message for a page that comes late."""
-        first = max(0, known, self._column - min(wanted, MOST_COLUMNS))
+    def columns_since(self, index: int, known: int, limit: int) -> bytes | None:
+        """Return a message with columns that were sent before, for a page that joins late."""
+        first = max(0, known, self._column - min(limit, MOST_COLUMNS))
         return self._message(index, first, self._column) if self._column > first else None
 
     def new_events(self) -> list[dict[str, Any]]:
-        """Events and gaps that began, ended or were marked since the last time."""
-        before, heard = self._heard, self.memory.heard()
-        changed = [each for each in heard if before.get(each.number) is not each]
+        """Return events and gaps that began, ended or were marked since the last call."""
+        before, events = self._events, self.memory.events()
+        changed = [each for each in events if before.get(each.number) is not each]
         for each in changed:
             self._touch(each.number)
-        self._heard = {each.number: each for each in heard}
-        for number in before.keys() - self._heard.keys():
+        self._events = {each.number: each for each in events}
+        for number in before.keys() - self._events.keys():
             self._revisions.pop(number, None)
             self._marks.pop(number, None)
         return [self._event(each) for each in changed]
 
     def new_marks(self, marks: Mapping[EventKey, Mark]) -> list[dict[str, Any]]:
-        """Events that were marked otherwise since the last time."""
+        """Return events whose mark has changed since the last call."""
         recording = recording_of(self.memory)
         changed = []
-        for number, each in self._heard.items():
+        for number, each in self._events.items():
             mark = marks.get((recording, each.label, round(each.onset, 6)))
-            if mark is not None and (said := (mark.verdict, mark.true_label)) != self._marks.get(
+            if mark is not None and (current := (mark.verdict, mark.true_label)) != self._marks.get(
                 number
             ):
-                self._marks[number] = said
+                self._marks[number] = current
                 self._touch(number)
                 changed.append(self._event(each))
         return changed
 
     def events_since(self, revision: int) -> list[dict[str, Any]]:
-        """Events that changed after a revision."""
+        """Return events that changed after a revision."""
         return [
             self._event(each)
-            for number, each in self._heard.items()
+            for number, each in self._events.items()
             if self._revisions[number] > revision
         ]
 
@@ -250,7 +253,7 @@ class StreamUpdates:
         }
 
     def _last_column(self) -> int:
-        """The number behind the last column whose frames are all there."""
+        """Return one past the last column whose frames are complete."""
         ended, stop = self.memory.ended, self.memory.next_column
         return stop if ended else max(0, stop - 1 - self._behind_frame)
 
@@ -260,91 +263,91 @@ class StreamUpdates:
 
 
 class Feed:
-    """Looks at the streams while a page is open, and tells all pages the same.
+    """Watches the streams while a page is open and sends the same messages to all pages.
 
-    In a page's life: one ``hello``; then ``update`` messages, JSON, with what has changed of
-    each stream; and columns of the picture, binary (see :mod:`otic.web.feed`). What a page
-    that comes back knows already is not told again.
+    A page gets one ``hello``, then ``update`` messages in JSON with each stream's changes, and
+    binary messages with spectrogram columns (see :class:`StreamUpdates`). A page that reconnects
+    is not sent again what it has.
 
     Not thread safe: everything happens in the page's event loop.
 
     Parameters
     ----------
-    desk : SessionView
+    session_view : SessionView
     facts : mapping
-        What ``hello`` says besides.
+        Further members of ``hello``.
     """
 
-    def __init__(self, desk: SessionView, facts: Mapping[str, Any]) -> None:
-        self._desk = desk
+    def __init__(self, session_view: SessionView, facts: Mapping[str, Any]) -> None:
+        self._session_view = session_view
         self._facts = facts
         self._boot = secrets.token_hex(4)
         self._audience = Audience()
         self._streams: list[StreamUpdates] = []
         self._count = 0
-        self._thresholds: Mapping[str, float] = desk.control.thresholds
+        self._thresholds: Mapping[str, float] = session_view.control.thresholds
         self._task: asyncio.Task[None] | None = None
         self._picture_at = self._marks_at = 0.0
 
     @property
     def full(self) -> bool:
-        """Whether no further page can be told anything."""
+        """True if no further page may join."""
         return self._audience.full
 
     async def join(self, page: Page, known: Mapping[str, Any]) -> None:
-        """Tell a page what it does not know, and from then on what is new.
+        """Send a page what it lacks, and from then on everything new.
 
         Parameters
         ----------
         page : Page
         known : mapping
-            What it says: ``have``, by a stream's key the next column and the revision that it
-            has; ``columns``, how many it shows.
+            The page's first message: ``have`` holds, by stream key, the next column and the
+            revision that the page has; ``columns`` is how many columns it shows.
         """
-        await self._look_at_marks()
-        # From here on nothing is awaited: nothing is told twice, and nothing left out.
-        self._audience.tell(self._news(picture=True))
+        await self._send_marks()
+        # No await from here on: nothing is sent twice, and nothing is missed.
+        self._audience.send(self._new_messages(picture=True))
         page.offer(self._backlog(known))
         self._audience.join(page)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch())
 
     def leave(self, page: Page) -> None:
-        """The page is gone."""
+        """Remove a page that was closed."""
         self._audience.leave(page)
 
     async def marked(self) -> None:
-        """A mark was made: tell everybody now."""
-        await self._look_at_marks()
+        """Send a mark that was just made to every page."""
+        await self._send_marks()
 
     def stream(self, key: str) -> StreamUpdates | None:
-        """A stream by its key."""
+        """Return the stream with that key; None if it is not running."""
         return next((each for each in self._streams if each.key == key), None)
 
     async def _watch(self) -> None:
-        """Tell what is new until nobody looks any more."""
+        """Send what is new until no page is open."""
         while len(self._audience):
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_UPDATE_SECONDS)
             now = time.monotonic()
             picture = now >= self._picture_at
             if picture:
-                # Not "+=": a thread that could not run has nothing to catch up with.
+                # Not "+=": after a delay there is nothing to catch up with.
                 self._picture_at = now + PICTURE_SECONDS
-            self._audience.tell(self._news(picture))
+            self._audience.send(self._new_messages(picture))
             if now >= self._marks_at:
-                await self._look_at_marks()
+                await self._send_marks()
 
-    def _news(self, picture: bool) -> list[Message]:
-        """What is new since the last time, for all."""
+    def _new_messages(self, picture: bool) -> list[Message]:
+        """Return messages with everything that is new since the last call."""
         messages: list[Message] = []
         if self._find_streams():
             messages.append(self._hello())
         update: dict[str, Any] = {}
         columns: list[Message] = []
-        if self._desk.control.thresholds is not self._thresholds:
-            self._thresholds = self._desk.control.thresholds
+        if self._session_view.control.thresholds is not self._thresholds:
+            self._thresholds = self._session_view.control.thresholds
             update["thresholds"] = list(self._thresholds.values())
-        told = {}
+        parts = {}
         for index, stream in enumerate(self._streams):
             part: dict[str, Any] = {}
             fresh = stream.has_new_scores()
@@ -355,20 +358,20 @@ class Feed:
                 if events := stream.new_events():
                     part |= {"events": events, "revision": stream.revision}
                 if picture:
-                    part["now"] = stream.now(snapshot, self._desk.health(snapshot))
+                    part["now"] = stream.status(snapshot, self._session_view.health(snapshot))
                     if (message := stream.new_columns(index)) is not None:
                         columns.append(message)
             if part:
-                told[stream.key] = part
-        if told:
-            update["streams"] = told
+                parts[stream.key] = part
+        if parts:
+            update["streams"] = parts
         if update:
             messages.append(_json({"type": "update", **update}))
         return messages + columns
 
     def _find_streams(self) -> bool:
-        """See which streams run; whether they are others than before."""
-        views = [(view, view.memory) for view in self._desk.views()]
+        """Update the list of streams; return whether it has changed."""
+        views = [(view, view.memory) for view in self._session_view.views()]
         now = [(view, memory) for view, memory in views if memory is not None]
         before = [stream.memory for stream in self._streams]
         if len(now) == len(before) and all(
@@ -387,7 +390,7 @@ class Feed:
         return True
 
     def _hello(self) -> str:
-        bundle = self._desk.bundle
+        bundle = self._session_view.bundle
         ticks = frequency_ticks(bundle.features)
         streams = [
             {
@@ -403,7 +406,7 @@ class Feed:
             {
                 "type": "hello",
                 "otic": __version__,
-                "sensor": self._desk.sensor,
+                "sensor": self._session_view.sensor,
                 "model": bundle.name,
                 "labels": bundle.labels,
                 "thresholds": list(self._thresholds.values()),
@@ -411,58 +414,58 @@ class Feed:
                 "top_db": bundle.features.top_db,
                 "ticks": ticks,
                 "palette": palette(0, 255).tobytes().hex(),
-                "can_mark": self._desk.review is not None,
+                "can_mark": self._session_view.review is not None,
                 **self._facts,
                 "streams": streams,
             }
         )
 
     def _backlog(self, known: Mapping[str, Any]) -> list[Message]:
-        """All that was told, but for what a page knows."""
+        """Return messages with everything sent so far, except what a page already has."""
         messages: list[Message] = [self._hello()]
         have = known.get("have")
-        wanted = _whole(known.get("columns"), 600)
-        told: dict[str, Any] = {}
+        limit = _whole(known.get("columns"), 600)
+        parts: dict[str, Any] = {}
         columns: list[Message] = []
         for index, stream in enumerate(self._streams):
-            its = have.get(stream.key) if isinstance(have, dict) else None
-            column, revision = its if isinstance(its, list) and len(its) == 2 else (0, 0)
+            sent = have.get(stream.key) if isinstance(have, dict) else None
+            column, revision = sent if isinstance(sent, list) and len(sent) == 2 else (0, 0)
             snapshot = stream.view.snapshot()
-            told[stream.key] = {
-                "now": stream.now(snapshot, self._desk.health(snapshot)),
+            parts[stream.key] = {
+                "now": stream.status(snapshot, self._session_view.health(snapshot)),
                 "scores": stream.latest_scores(snapshot, self._thresholds),
                 "events": stream.events_since(_whole(revision, 0)),
                 "revision": stream.revision,
             }
-            message = stream.columns_since(index, _whole(column, 0), wanted)
+            message = stream.columns_since(index, _whole(column, 0), limit)
             if message is not None:
                 columns.append(message)
-        return [*messages, _json({"type": "update", "streams": told}), *columns]
+        return [*messages, _json({"type": "update", "streams": parts}), *columns]
 
-    async def _look_at_marks(self) -> None:
-        """Tell the marks that were made here, on the dashboard or by another process."""
+    async def _send_marks(self) -> None:
+        """Send marks made here, on the dashboard or by another process."""
         self._marks_at = time.monotonic() + _MARK_SECONDS
-        review = self._desk.review
+        review = self._session_view.review
         if review is None:
             return
         try:
             by_event = await asyncio.to_thread(review.by_event)
-        except OticError:  # said where one is made
+        except OticError:  # reported where a mark is made
             return
-        told = {
+        changed = {
             stream.key: {"events": events, "revision": stream.revision}
             for stream in self._streams
             if (events := stream.new_marks(by_event))
         }
-        if told:
-            self._audience.tell([_json({"type": "update", "streams": told})])
+        if changed:
+            self._audience.send([_json({"type": "update", "streams": changed})])
 
 
 def _json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.encode(errors="replace").decode()  # a file's name may be no UTF-8
+    return text.encode(errors="replace").decode()  # a file's name may not be valid UTF-8
 
 
 def _whole(value: Any, default: int) -> int:
-    """What a page sent as a whole number that is not negative."""
+    """Return a whole number that a page sent, if it is one and not negative."""
     return value if type(value) is int and 0 <= value < 2**53 else default

@@ -1,4 +1,4 @@
-"""Who may see the page: a token, and no other page's scripts."""
+"""Access to the page: a token, and no scripts of other pages."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-"""Of every answer: nothing from elsewhere is loaded, and nobody else shows this."""
+"""Headers of every answer: no outside content is loaded, and no other site embeds the page."""
 
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
-_OPEN = frozenset({"/page.css", "/icon.svg"})  # what the page that asks for the token needs
+_OPEN = frozenset({"/page.css", "/icon.svg"})  # needed by the login page
 _COOKIE_DAYS = 180
 _PENALTY_SECONDS = 0.5
 _MOST_FORM_BYTES = 4096
@@ -35,13 +35,13 @@ _UNKEPT = {"Cache-Control": "no-store"}
 
 
 class Guard:
-    """Lets pass who may; the rest is refused before the application sees it.
+    """Lets permitted requests through and refuses all others before the application.
 
-    Without a token only this machine is answered, and a name that is not its own is refused:
-    another page could have its own name mean 127.0.0.1 (DNS rebinding). With a token a name is
-    no matter, for a cookie belongs to one. What opens a WebSocket or changes something must
-    come from this page itself. Who does not know the token has one request to a connection:
-    else a stranger could hold as many as there may be.
+    Without a token only this machine is answered, and an unknown host name is refused: another
+    site could make its name resolve to 127.0.0.1 (DNS rebinding). With a token the name does not
+    matter, because a cookie belongs to one name. A WebSocket or a change must come from this page
+    itself. A client that does not know the token has one request per connection, so that a
+    stranger can't hold all connections.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Guard:
     token : str
         Empty for none.
     host : str
-        That ``web.listen`` names; a right one, too.
+        The host that ``web.listen`` names; accepted as well.
     login : bytes
         The page that asks for the token.
     """
@@ -59,7 +59,7 @@ class Guard:
         self._token = token
         self._hosts = _HERE | {host.lower()}
         self._login = login
-        # Not the token itself: who sees the cookie can't give the address to others.
+        # A digest instead of the token: a stolen cookie does not reveal the token.
         self._cookie = hmac.new(token.encode(), b"otic page", hashlib.sha256).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +87,7 @@ class Guard:
     async def _refusal(
         self, scope: Scope, headers: Mapping[str, str], receive: Receive, known: bool
     ) -> Response | None:
-        """What to answer in the application's place; None where it may answer."""
+        """Return the answer to a request that is refused; None if the application may answer."""
         changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
         if changes and not _of_this_page(headers):
             return PlainTextResponse("this is not the page's own request\n", 403)
@@ -95,12 +95,12 @@ class Guard:
             if _host_name(headers.get("host", "")) in self._hosts:
                 return None
             return PlainTextResponse(
-                "the page is only for this machine: open it by the address that otic told, "
+                "the page is only for this machine: open it at the address that otic printed, "
                 "or set a token\n",
                 403,
             )
         if known:
-            # Whoever brings the token again is here already; the address bar shall not keep it.
+            # This client is known already; redirect it to remove the token from the address bar.
             return RedirectResponse("./", 303, _UNKEPT) if _brings_token(scope) else None
         if scope["path"] in _OPEN:
             return None
@@ -111,7 +111,7 @@ class Guard:
     async def _answer_stranger(
         self, scope: Scope, headers: Mapping[str, str], receive: Receive
     ) -> Response:
-        """Let who brings the token in, and ask the others for it."""
+        """Admit a client that sends the token; ask others for it."""
         if scope["path"] != "/":
             return PlainTextResponse("the token is missing or wrong: open the page again\n", 401)
         fields = scope["query_string"]
@@ -125,30 +125,30 @@ class Guard:
             return self._admit(headers)
         if given:
             await asyncio.sleep(_PENALTY_SECONDS)
-        # Without a referrer, browsers would not say either which page a form is from.
+        # Without a referrer, browsers would also hide which page a form comes from.
         own = {**_UNKEPT, "Referrer-Policy": "same-origin"}
         return Response(self._login, 401, own, "text/html")
 
     def _admit(self, headers: Mapping[str, str]) -> Response:
-        # So that the address bar, and with it the history, has no token.
+        # A redirect keeps the token out of the address bar and the history.
         answer = RedirectResponse("./", 303, _UNKEPT)
         answer.set_cookie(
             _cookie_name(headers),
             self._cookie,
             max_age=_COOKIE_DAYS * 86400,
             httponly=True,
-            samesite="lax",  # "strict" would ask again whoever follows a link to the page
+            samesite="lax",  # "strict" would ask again after following a link to the page
             secure=headers.get("x-forwarded-proto") == "https",
         )
         return answer
 
     def _knows(self, headers: Mapping[str, str]) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        # A header's bytes are given as Latin-1, whatever they were.
+        # Header bytes arrive decoded as Latin-1, whatever they are.
         sent = given.strip().encode("latin-1").decode(errors="replace")
         if scheme.lower() == "bearer" and _same(sent, self._token):
             return True
-        # Not http.cookies: that reads none where another program of this host has an odd one.
+        # Not http.cookies: it gives up on all cookies if another program set an odd one.
         cookies = cookie_parser(headers.get("cookie", ""))
         return _same(cookies.get(_cookie_name(headers), ""), self._cookie)
 
@@ -158,7 +158,7 @@ def _same(given: str, wanted: str) -> bool:
 
 
 def _brings_token(scope: Scope) -> bool:
-    """Whether it is the login form, or the address that was told at the start."""
+    """Return whether the request is the login form or the address printed at the start."""
     if scope["path"] != "/":
         return False
     return scope.get("method") == "POST" or "token" in _fields(scope["query_string"])
@@ -169,13 +169,13 @@ def _fields(form: bytes) -> dict[str, list[str]]:
 
 
 def _cookie_name(headers: Mapping[str, str]) -> str:
-    """One for each port: browsers send a host's cookies to all of its ports."""
+    """Return a cookie name for the port: browsers send cookies to all ports of a host."""
     port = headers.get("host", "").rpartition(":")[2]
     return f"otic_{port}" if port.isdigit() else "otic"
 
 
 def _host_name(host: str) -> str:
-    """A Host header's name or address, without the port."""
+    """Return the name or address in a Host header, without the port."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -183,7 +183,7 @@ def _host_name(host: str) -> str:
 
 
 def _of_this_page(headers: Mapping[str, str]) -> bool:
-    """Whether the browser says that a page from here asks; others can't have it say so."""
+    """Return whether the request comes from this page, as only the browser can say."""
     try:
         origin = urlsplit(headers.get("origin", ""))
     except ValueError:
@@ -193,7 +193,7 @@ def _of_this_page(headers: Mapping[str, str]) -> bool:
 
 
 async def _body(receive: Receive) -> bytes:
-    """A form that was sent; no more of it than a token needs."""
+    """Read a form, at most as much of it as a token needs."""
     body = b""
     async with asyncio.timeout(_FORM_SECONDS):
         while len(body) <= _MOST_FORM_BYTES:

@@ -1,4 +1,4 @@
-"""Events that the SQLite sink has kept, read for the page."""
+"""The history: events that the SQLite receiver has stored, read for the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLUMNS = (
     "event, sensor, source, label, onset_at, offset_at, seconds, score, peak, onset, "
     '"offset", reason'
 )
-# The next greater label again and again: the index answers that, however many events there are.
+# Fetch the next greater label repeatedly: the index answers that however many events there are.
 _LABELS = """WITH RECURSIVE known (label) AS (
     SELECT min(label) FROM events
     UNION ALL
@@ -30,7 +30,7 @@ SELECT label FROM known WHERE label IS NOT NULL"""
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the sink's table; see docs/receivers.md."""
+    """A row of the events table; see docs/receivers.md."""
 
     event: str
     sensor: str
@@ -47,7 +47,7 @@ class Row:
 
     @property
     def began(self) -> datetime | None:
-        """``onset_at`` as a moment; None where it is none."""
+        """``onset_at`` as a datetime; None if it is not one."""
         try:
             moment = datetime.fromisoformat(self.onset_at)
         except ValueError:
@@ -56,17 +56,17 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which events: all that are given must fit.
+class EventFilter:
+    """Criteria for events; all that are given must match.
 
     Attributes
     ----------
     label, source : str
         Empty for any.
     since, until : str
-        From when to (not with) when they began, ISO 8601 in UTC as the sink writes it.
+        Range of onsets, the end excluded; ISO 8601 in UTC as in the table.
     before : tuple of str, optional
-        ``onset_at`` and ``event`` of the last one of the page before.
+        ``onset_at`` and ``event`` of the last event on the page before.
     """
 
     label: str = ""
@@ -77,21 +77,21 @@ class Wanted:
 
 
 class History:
-    """Reads the database while the sink writes it; never writes itself.
+    """Reads the database while the receiver writes it; never writes.
 
-    Thread safety: any thread may call any method; each call has a connection of its own.
+    Thread safety: any thread may call any method; each call opens its own connection.
 
     Parameters
     ----------
     path : str
-        Of ``sqlite.path``. It need not be there yet.
+        The value of ``sqlite.path``; the file need not exist yet.
     """
 
     def __init__(self, path: str) -> None:
         self._path = Path(path).absolute()
 
-    def rows(self, wanted: Wanted) -> list[Row]:
-        """At most ``PAGE_EVENTS``, the latest first.
+    def rows(self, criteria: EventFilter) -> list[Row]:
+        """Return at most ``PAGE_EVENTS`` rows, the latest first.
 
         Raises
         ------
@@ -99,17 +99,17 @@ class History:
             If the database can't be read.
         """
         conditions = {
-            "label = ?": wanted.label,
-            "source = ?": wanted.source,
-            "onset_at >= ?": wanted.since,
-            "onset_at < ?": wanted.until,
+            "label = ?": criteria.label,
+            "source = ?": criteria.source,
+            "onset_at >= ?": criteria.since,
+            "onset_at < ?": criteria.until,
         }
         given = {condition: value for condition, value in conditions.items() if value}
         values = list(given.values())
         texts = list(given)
-        if wanted.before is not None:
+        if criteria.before is not None:
             texts.append("(onset_at, event) < (?, ?)")
-            values.extend(wanted.before)
+            values.extend(criteria.before)
         where = f"WHERE {' AND '.join(texts)}" if texts else ""
         query = (
             f"SELECT {_COLUMNS} FROM events {where} "
@@ -119,7 +119,7 @@ class History:
             return [] if db is None else [Row(*row) for row in db.execute(query, values)]
 
     def row(self, event: str) -> Row | None:
-        """One event by its name. Raises as :meth:`rows`."""
+        """Return an event by its identifier; None if there is none. Raises as :meth:`rows`."""
         with self._opened() as db:
             if db is None:
                 return None
@@ -128,13 +128,13 @@ class History:
             return None if found is None else Row(*found)
 
     def labels(self) -> list[str]:
-        """Those that there are events of. Raises as :meth:`rows`."""
+        """Return the labels of all events. Raises as :meth:`rows`."""
         with self._opened() as db:
             return [] if db is None else [label for (label,) in db.execute(_LABELS)]
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection | None]:
-        """A connection; None where there is no event yet."""
+        """Open a connection; None before the first event."""
         if not self._path.exists():
             yield None
             return
@@ -142,16 +142,16 @@ class History:
             uri = f"file:{quote(str(self._path))}?mode=ro"
             with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as db:
                 kind = _number(db, "application_id"), _number(db, "user_version")
-                if kind == (0, 0):  # just being made
+                if kind == (0, 0):  # being created at this moment
                     yield None
                 elif kind != (APPLICATION_ID, SCHEMA_VERSION):
                     raise SinkError(
-                        f"'{self._path}' is not the database of this otic: mend sqlite.path"
+                        f"'{self._path}' is not this otic's database: change sqlite.path"
                     )
                 else:
                     yield db
         except sqlite3.Error as error:
-            raise SinkError(f"can't read '{self._path}': {error}: mend sqlite.path") from error
+            raise SinkError(f"can't read '{self._path}': {error}: check sqlite.path") from error
 
 
 def _number(db: sqlite3.Connection, pragma: str) -> int:

@@ -1,4 +1,4 @@
-"""Serves the page: its address, its token, and uvicorn as a part of another program."""
+"""The page's server: its address and token, and uvicorn within another program."""
 
 from __future__ import annotations
 
@@ -36,45 +36,45 @@ except ImportError as error:
     ) from error
 
 MOST_CONNECTIONS = 128
-"""So that nobody can take the file descriptors that recording and logging need."""
+"""Leaves enough file descriptors for recording and logging."""
 REQUEST_SECONDS = 10.0
-"""From a connection's beginning to the end of its first request, however it drips."""
+"""The time for a connection's first request, however slowly it drips in."""
 
 _PING_SECONDS = 20.0
-_MOST_MESSAGE_BYTES = 16384  # that a page sends
+_MOST_MESSAGE_BYTES = 16384  # the longest message of a page
 
 Abort = Callable[[Any], None]
-"""Ends the connection of an ASGI ``client``, with what waits to be sent."""
+"""Ends the connection of an ASGI ``client`` and drops what waits to be sent."""
 
 _STOP_SECONDS = 1.0
-_MOST_UNSENT_BYTES = 131072  # of each connection, in the kernel
+_MOST_UNSENT_BYTES = 131072  # per connection, in the kernel
 _LEAST_TOKEN_CHARACTERS = 12
 _TOKEN_BYTES = 16
 
 
 class WebServer:
-    """Answers who wants to look at the running streams, in a daemon thread of its own.
+    """Serves the page in a daemon thread of its own.
 
-    The thread takes what it shows from the desk's memories; the loop that hears the audio does
-    nothing for it. While no page is open it sleeps.
+    The thread reads what the session has in memory, so it costs the audio loop nothing. It sleeps
+    while no page is open.
 
-    Thread safety: :meth:`close` may be called by any thread.
+    Thread safety: any thread may call :meth:`close`.
 
     Parameters
     ----------
     settings : Settings
         ``web.listen`` must be set.
-    desk : SessionView
+    session_view : SessionView
 
     Raises
     ------
     ParameterError
-        If ``web.listen`` is no address, or the token is too short or can't be read or typed.
+        If ``web.listen`` is not an address, or the token is too short or can't be read or typed.
     SinkError
         If the port is in use, or the address is not this machine's.
     """
 
-    def __init__(self, settings: Settings, desk: SessionView) -> None:
+    def __init__(self, settings: Settings, session_view: SessionView) -> None:
         listen = settings.web.listen
         if listen is None:
             raise ParameterError("web.listen is not set: give it a port, like 8080")
@@ -82,47 +82,49 @@ class WebServer:
         token = _own_token(settings.web)
         try:
             bound = listening_socket(host, port)
-            # Else the kernel would keep megabytes for a page that does not read.
+            # Otherwise the kernel would keep megabytes for a page that does not read.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST_UNSENT_BYTES)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "not an address of this machine"
             raise SinkError(
                 f"can't serve the page on {listen}: {reason}: "
-                "set web.listen to a port that is free, and a host that is this machine's"
+                "set web.listen to a free port and an address of this machine"
             ) from error
         address, self.port = bound.getsockname()[:2]
-        # One that was set is known to who set it, and need not be in a log.
+        # A token that was set is known to its owner and stays out of the log.
         made = not token and not is_loopback(address)
         if made:
             token = secrets.token_urlsafe(_TOKEN_BYTES)
         self.url = f"http://{url_host(reachable_host(bound))}:{self.port}/" + (
             f"?token={quote(token)}" if made else ""
         )
-        """What to open; with the token, where one was made."""
-        self._server = PageServer(lambda abort: make_app(settings, desk, host, token, abort))
+        """The address to open; it includes the token if one was generated."""
+        self._server = PageServer(
+            lambda abort: make_app(settings, session_view, host, token, abort)
+        )
         self._thread = threading.Thread(
             target=self._serve, args=(bound,), name="otic page", daemon=True
         )
         self._thread.start()
 
     def _serve(self, bound: socket.socket) -> None:
-        """The thread: whatever becomes of the page, the audio goes on."""
+        """Run the server; whatever happens to the page, the audio goes on."""
         try:
             self._server.run([bound])
         except (Exception, SystemExit) as error:
             say(
-                f"the page has ended, all else goes on: {type(error).__name__}: {error}: "
-                "start otic again to have it back"
+                f"the page has failed, all else goes on: {type(error).__name__}: {error}: "
+                "restart otic to get it back"
             )
 
     def close(self) -> None:
-        """Stop listening and tell the pages; they try again and again to come back."""
+        """Stop listening and disconnect the pages; they keep trying to reconnect."""
         self._server.should_exit = self._server.force_exit = True
         self._thread.join(_STOP_SECONDS)
 
 
 def _own_token(settings: WebSettings) -> str:
-    """The token that was set; empty where none was."""
+    """Return the token that was set; empty without one."""
     token = read_secret(settings.token, settings.token_file, "web.token")
     if token and len(token) < _LEAST_TOKEN_CHARACTERS:
         raise ParameterError(
@@ -138,17 +140,17 @@ def _own_token(settings: WebSettings) -> str:
 
 
 class PageServer(uvicorn.Server):
-    """Serves one application on a socket that is bound already.
+    """Serves one application on a bound socket.
 
     Parameters
     ----------
     make_app : callable
-        Makes the ASGI application; it is given what ends a connection at once.
+        Makes the ASGI application from a function that ends a connection at once.
     """
 
     def __init__(self, make_app: Callable[[Abort], Any]) -> None:
         logger = logging.getLogger("uvicorn.error")
-        logger.handlers, logger.propagate = [_Said(logging.ERROR)], False
+        logger.handlers, logger.propagate = [_ErrorLog(logging.ERROR)], False
         super().__init__(
             uvicorn.Config(
                 make_app(self.abort),
@@ -173,20 +175,20 @@ class PageServer(uvicorn.Server):
         await super().serve(sockets)
 
     def abort(self, client: Any) -> None:
-        """End a WebSocket; a close in order would wait for a client that does not read."""
+        """End a WebSocket at once: an orderly close would wait for a client that does not read."""
         for connection in list(self.server_state.connections):
             if isinstance(connection, _Socket) and connection.client == client:
                 connection.transport.abort()
 
 
 def _say_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What nobody caught, on one line."""
+    """Log an exception that nothing caught, on one line."""
     error = context.get("exception")
     say(f"the page: {context['message']}" + (f": {error!r}" if error is not None else ""))
 
 
 class _Http(H11Protocol):
-    """As uvicorn's; connections beyond a limit, and those that ask nothing, are ended."""
+    """uvicorn's HTTP connection, ended if there are too many or if it requests nothing."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -202,14 +204,14 @@ class _Http(H11Protocol):
 
 
 class _Socket(WebSocketsSansIOProtocol):
-    """As uvicorn's; what only looks like a WebSocket's beginning is ended.
+    """uvicorn's WebSocket connection, ended if its first request is not a handshake.
 
-    Without an answer uvicorn would keep it for ever, and fail at it in the end.
+    uvicorn would leave such a connection open for ever and fail at its end.
     """
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if not self.handshake_initiated:  # the first data are the whole request
+        if not self.handshake_initiated:  # the first data hold the whole request
             self.transport.abort()
 
     def shutdown(self) -> None:
@@ -219,8 +221,8 @@ class _Socket(WebSocketsSansIOProtocol):
             self.transport.abort()
 
 
-class _Said(logging.Handler):
-    """Failures within uvicorn and the application, on one line."""
+class _ErrorLog(logging.Handler):
+    """Logs failures within uvicorn and the application, on one line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None

@@ -4,7 +4,7 @@ import { element, percent, words } from "./dom.js";
 
 const MOST_BARS = 14;
 const BARS_OF_MANY = 10;
-const CLEARLY = 1.25; // how much higher a label is that takes another's place
+const CLEARLY = 1.25; // how much higher a label must score to replace another
 
 export class Bars {
   constructor(list) {
@@ -33,7 +33,7 @@ export class Bars {
     this.rows[place].name(words(this.labels[label]), this.thresholds[label]);
   }
 
-  /** @param {Array} values  pairs of a label's index and its score; others are about 0 */
+  /** @param {Array} values  pairs of a label's index and its score; other scores are near 0 */
   update(values, on) {
     const scores = new Map(values);
     if (this.shown.length < this.labels.length) this.choose(scores, on);

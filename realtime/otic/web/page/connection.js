@@ -1,22 +1,22 @@
-// The WebSocket: it is opened again and again, and says what the page knows already.
+// The WebSocket: it reconnects, and says what the page already has.
 
 const FIRST_WAIT_MS = 400;
 const LONGEST_WAIT_MS = 8000;
-const SILENCE_MS = 4000; // a server tells something eight times a second
+const SILENCE_MS = 4000; // a server sends eight messages a second
 const HEADER_BYTES = 8; // see realtime/otic/web/feed.py
 
 export class Connection {
   /**
    * @param {object} on  hello(message), update(message), columns(index, first, nMels, levels),
    *                     state(name, words)
-   * @param {function} known  what the page has, to be told only what is new
+   * @param {function} known  what the page has, so that only news is sent
    */
   constructor(on, known) {
     this.on = on;
     this.known = known;
     this.wait = FIRST_WAIT_MS;
     this.open();
-    // Back from sleep, or in the network again: don't wait for the next turn.
+    // Awake or online again: don't wait for the next attempt.
     addEventListener("online", () => this.hurry());
     document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
     setInterval(() => this.look(), 1000);
@@ -30,7 +30,7 @@ export class Connection {
     url.search = url.hash = "";
     const socket = (this.socket = new WebSocket(url));
     socket.binaryType = "arraybuffer";
-    this.heardAt = performance.now();
+    this.receivedAt = performance.now();
     socket.onopen = () => socket.send(JSON.stringify(this.known()));
     socket.onmessage = (event) => {
       if (socket === this.socket) this.take(event.data);
@@ -41,7 +41,7 @@ export class Connection {
   }
 
   take(data) {
-    this.heardAt = performance.now();
+    this.receivedAt = performance.now();
     if (typeof data !== "string") {
       const view = new DataView(data);
       const levels = new Uint8Array(data, HEADER_BYTES);
@@ -67,9 +67,9 @@ export class Connection {
   async ask() {
     try {
       const answer = await fetch("page.js", { cache: "no-store" });
-      if (answer.status === 401) this.on.state("refused", "the token has changed: load the page anew");
+      if (answer.status === 401) this.on.state("refused", "the token has changed: reload the page");
     } catch {
-      // nobody is there: the next attempt is on its way
+      // no answer: the next attempt is on its way
     }
   }
 
@@ -77,9 +77,9 @@ export class Connection {
     if (this.timer !== null) this.open();
   }
 
-  /** A network that went away says nothing: silence does. */
+  /** Notice a lost network by its silence: nothing else reports it. */
   look() {
-    if (this.timer === null && performance.now() - this.heardAt > SILENCE_MS) {
+    if (this.timer === null && performance.now() - this.receivedAt > SILENCE_MS) {
       const socket = this.socket;
       this.socket = null;
       socket.close();

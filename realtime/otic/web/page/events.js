@@ -1,8 +1,8 @@
-// Rows of events, live ones and old ones, with their buttons.
+// Rows of events, live and from the history, with their buttons.
 
 import { element, percent, words } from "./dom.js";
 
-/** A row that can be brought up to date; `place` says what the server calls the event. */
+/** A row that can be updated; `place` holds the server's identifier of the event. */
 export class EventRow {
   /**
    * @param {object} place  {stream, number} of a live event, {event} of one in the history
@@ -26,7 +26,7 @@ export class EventRow {
     this.buttons.append(this.play);
   }
 
-  /** @param {object} event  label, peak, verdict, true_label, lost_seconds; with what to say */
+  /** @param {object} event  label, peak, verdict, true_label, lost_seconds */
   update(event, time, detail, sound) {
     this.event = event;
     const gap = event.label === "";
@@ -58,7 +58,7 @@ export class EventRow {
     if (this.select && document.activeElement !== this.select) this.select.value = trueLabel ?? "";
   }
 
-  /** What it really was: made where it is asked for, models may have hundreds of labels. */
+  /** Ask for the true label; built on demand, since models may have hundreds of labels. */
   truth() {
     const others = this.can.labels.filter((label) => label !== this.event.label);
     const options = others.map((label) => new Option(words(label), label));
@@ -90,7 +90,7 @@ export class EventRow {
     this.audio = element("audio", { controls: true, src: this.sound });
     this.audio.onerror = () => {
       this.audio?.remove();
-      this.say("there is no recording of this event, or not yet");
+      this.say("this event has no recording, or not yet");
     };
     this.more.prepend(this.audio);
     this.audio.play().catch(() => {}); // an error has its own event

@@ -31,9 +31,9 @@ export class History {
     select.value = chosen;
   }
 
-  /** The first page, or the one behind `last`. */
+  /** Load the first page, or the one after `last`. */
   async load(last = null) {
-    const turn = ++this.turn; // an answer that was overtaken is not shown
+    const turn = ++this.turn; // a late answer is not shown
     const asked = new URLSearchParams();
     const { label, source, day: date } = this.form.elements;
     if (label.value) asked.set("label", label.value);

@@ -1,4 +1,4 @@
-// The page: what is shown of which stream, and what happens when something is told.
+// The page: what is shown of which stream, and how messages change it.
 
 import { Bars } from "./bars.js";
 import { Connection } from "./connection.js";
@@ -17,7 +17,7 @@ let order = []; // keys, as in the latest hello
 let chosen = null; // the key of the stream that is shown
 let facts = null; // the latest hello
 let version = null;
-let lostAt = null; // when the connection was
+let lostAt = null; // when the connection was lost
 
 const picture = new Picture(byId("picture"), byId("lane"));
 const bars = new Bars(byId("scores"));
@@ -36,12 +36,12 @@ function state(name, text) {
   else if (facts && lostAt === null) {
     lostAt = clock(new Date());
     byId("health").dataset.level = "warning";
-    byId("reason").textContent = `no connection to otic since ${lostAt}: what is here is from then`;
+    byId("reason").textContent = `no connection to otic since ${lostAt}: the page shows what it had then`;
   }
 }
 
 function hello(message) {
-  if (version !== null && version !== message.otic) location.reload(); // another otic, another page
+  if (version !== null && version !== message.otic) location.reload(); // another version of otic has another page
   version = message.otic;
   facts = message;
   byId("sensor").textContent = message.sensor;
@@ -49,13 +49,13 @@ function hello(message) {
   const source = streams.get(chosen)?.source;
   order = message.streams.map((stream) => stream.key);
   for (const key of [...streams.keys()]) if (!order.includes(key)) streams.delete(key);
-  for (const told of message.streams) {
-    if (!streams.has(told.key)) {
-      streams.set(told.key, { ...told, columns: new Columns(told.n_mels), events: new Map(), revision: 0 });
+  for (const each of message.streams) {
+    if (!streams.has(each.key)) {
+      streams.set(each.key, { ...each, columns: new Columns(each.n_mels), events: new Map(), revision: 0 });
     }
   }
   history.setSources([...new Set(message.streams.map((stream) => stream.source))]);
-  // The same source as before, also where its stream has begun anew.
+  // The same source as before, even if its stream has restarted.
   const same = order.find((key) => streams.get(key).source === source);
   choose(same ?? order[0] ?? null);
 }
@@ -85,20 +85,20 @@ function choose(key) {
 
 function update(message) {
   if (message.thresholds) bars.setThresholds((facts.thresholds = message.thresholds));
-  for (const [key, told] of Object.entries(message.streams ?? {})) {
+  for (const [key, part] of Object.entries(message.streams ?? {})) {
     const stream = streams.get(key);
     if (!stream) continue;
-    Object.assign(stream, { now: told.now ?? stream.now, scores: told.scores ?? stream.scores });
-    stream.revision = told.revision ?? stream.revision;
-    for (const event of told.events ?? []) stream.events.set(event.number, event);
+    Object.assign(stream, { now: part.now ?? stream.now, scores: part.scores ?? stream.scores });
+    stream.revision = part.revision ?? stream.revision;
+    for (const event of part.events ?? []) stream.events.set(event.number, event);
     trim(stream.events);
     if (key === chosen) {
-      if (told.now) showNow(stream);
-      if (told.scores) showScores(stream);
-      if (told.events) showEvents(stream, told.events);
-    } else if (told.now) {
+      if (part.now) showNow(stream);
+      if (part.scores) showScores(stream);
+      if (part.events) showEvents(stream, part.events);
+    } else if (part.now) {
       const tab = byId("sources").querySelector(`[data-key="${key}"]`);
-      if (tab) tab.dataset.level = told.now.health[0];
+      if (tab) tab.dataset.level = part.now.health[0];
     }
   }
 }
@@ -133,9 +133,9 @@ function showNow(stream) {
   const tab = byId("sources").querySelector(`[data-key="${stream.key}"]`);
   if (tab) tab.dataset.level = level;
   const lost = byId("lost");
-  lost.hidden = now.lost === 0 || reason.includes("lost"); // said once, but always said
-  const told = `${now.lost.toLocaleString()} samples lost: ${duration(now.lost_seconds)} of ${duration(now.seconds)}`;
-  if (lost.textContent !== told) lost.textContent = told;
+  lost.hidden = now.lost === 0 || reason.includes("lost"); // shown once, but always shown
+  const lostText = `${now.lost.toLocaleString()} samples lost: ${duration(now.lost_seconds)} of ${duration(now.seconds)}`;
+  if (lost.textContent !== lostText) lost.textContent = lostText;
 
   const share = (dbfs) => Math.max(0, Math.min(1, 1 - dbfs / FLOOR_DBFS));
   const meter = byId("level");
@@ -178,7 +178,7 @@ function showScores(stream) {
   const on = loudest.slice(0, MOST_NAMES).map((label) => words(facts.labels[label]));
   if (loudest.length > MOST_NAMES) on.push(`${loudest.length - MOST_NAMES} more`);
   const filling = `listening: the first window takes ${facts.window_seconds.toFixed(1)} s`;
-  const text = scores ? on.join(", ") || "nothing it knows" : filling;
+  const text = scores ? on.join(", ") || "no known sound" : filling;
   const hearing = byId("hearing");
   hearing.classList.toggle("on", on.length > 0);
   hearing.classList.toggle("long", text.length > 24);

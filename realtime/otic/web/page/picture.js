@@ -3,9 +3,9 @@
 import { words } from "./dom.js";
 
 const KEPT = 2400; // columns of each stream
-const DARKEST = 41; // level 41 is -60 dB: silence is dark, not the loudest there is
-const HYSTERESIS = 6; // dB that it gets quieter before colours change
-const GAP = [0xff3344dd, 0xff221166]; // two reds, ABGR: what was lost
+const DARKEST = 41; // level 41 is -60 dB: silence stays dark
+const HYSTERESIS = 6; // dB by which sound must get quieter before colours change
+const GAP = [0xff3344dd, 0xff221166]; // lost audio: two reds, ABGR
 const LANE_ROWS = 2;
 const LEAST_TEXT = 28; // pixels
 
@@ -16,7 +16,7 @@ export class Columns {
     this.levels = new Uint8Array(KEPT * nMels);
     this.loudest = new Uint8Array(KEPT);
     this.numbers = new Int32Array(KEPT).fill(-1);
-    this.next = 0; // the number behind the latest
+    this.next = 0; // one past the latest
   }
 
   add(first, levels) {
@@ -43,7 +43,7 @@ export class Picture {
     this.context = canvas.getContext("2d", { alpha: true });
     this.lane = lane;
     this.columns = null;
-    this.drawn = 0; // the number behind the last column that is on the canvas
+    this.drawn = 0; // one past the last column on the canvas
     this.high = 0;
     this.events = [];
     this.calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -75,7 +75,7 @@ export class Picture {
     this.drawLane(this.events);
   }
 
-  /** Draw what is new; all of it where the colours change. */
+  /** Draw what is new; everything if the colours change. */
   draw() {
     if (!this.columns || document.hidden) return;
     const { width } = this.canvas;
@@ -95,7 +95,7 @@ export class Picture {
     this.drawn = next;
   }
 
-  /** Follow the loudness; whether the colours changed. */
+  /** Follow the loudness; return whether the colours changed. */
   adapt(first, stop) {
     let high = DARKEST;
     for (let number = first; number < stop; number++) {
@@ -121,7 +121,7 @@ export class Picture {
     const pixels = new Uint32Array(image.data.buffer);
     for (let number = first; number < stop; number++) {
       const row = this.columns.row(number);
-      if (row < 0) continue; // before the beginning, or not kept any more: transparent
+      if (row < 0) continue; // before the beginning, or no longer in memory: transparent
       const lost = loudest[row] === 0 && number > 2;
       for (let band = 0; band < nMels; band++) {
         const at = (nMels - 1 - band) * (stop - first) + (number - first);
@@ -132,7 +132,7 @@ export class Picture {
     this.context.putImageData(image, x, 0);
   }
 
-  /** The events that are in sight, where they are in the picture. */
+  /** Draw the visible events below their place in the spectrogram. */
   drawLane(events) {
     this.events = events;
     if (!this.columns || document.hidden) return;
@@ -148,7 +148,7 @@ export class Picture {
     context.textBaseline = "middle";
     const end = this.drawn * this.columnSeconds;
     const toX = (seconds) => width + ((seconds - end) / this.seconds) * width;
-    const room = new Array(LANE_ROWS).fill(-Infinity); // where each row is free
+    const room = new Array(LANE_ROWS).fill(-Infinity); // where each row's free part begins
     const rowHeight = height / LANE_ROWS;
     for (const event of events) {
       const [left, right] = [toX(event.onset), toX(event.offset ?? end)];

@@ -19,8 +19,8 @@ from otic.streaming.control import Control, Stop
 from otic.streaming.monitor import ALARM, OK, WARNING, judge
 from otic.streaming.session_view import SAVED_SECONDS, SessionView, open_session_view, recording_of
 from otic.types import Lost, StreamStatus
-from tests.support.desks import Running
 from tests.support.helpers import bundled, decision, noise
+from tests.support.session_views import Running
 
 SR = 22050
 SCAPE = synthesise(SR)[0]
@@ -33,13 +33,13 @@ def running(tmp_path: Path) -> Running:
 
 
 def test_a_mark_keeps_the_event_and_its_sound(running: Running, tmp_path: Path) -> None:
-    desk = running.desk
-    (view,) = desk.views()
+    session_view = running.session_view
+    (view,) = session_view.views()
     assert view.source == "garden"
     assert view.memory is not None
-    rain = next(h for h in view.memory.heard() if h.label == "rain")
-    assert desk.verdict(view.memory, rain) is None
-    mark = desk.mark("garden", rain.number, "wrong", "sea_waves")
+    rain = next(h for h in view.memory.events() if h.label == "rain")
+    assert session_view.verdict(view.memory, rain) is None
+    mark = session_view.mark("garden", rain.number, "wrong", "sea_waves")
     assert (mark.verdict, mark.label, mark.true_label) == ("wrong", "rain", "sea_waves")
     assert (mark.source, mark.sensor, mark.model) == ("garden", "test", running.bundle.name)
     assert mark.recording == recording_of(view.memory) == "garden"
@@ -52,94 +52,94 @@ def test_a_mark_keeps_the_event_and_its_sound(running: Running, tmp_path: Path) 
     assert rain.offset is not None
     assert len(y) / SR == pytest.approx(rain.offset - rain.onset + 2.0, abs=1e-3)
     first = round(mark.clip_start * SR)
-    heard = np.rint(SCAPE[first : first + len(y)] * 32768).astype(np.int16)
-    assert np.array_equal(y, heard)
-    found = desk.verdict(view.memory, rain)
+    expected = np.rint(SCAPE[first : first + len(y)] * 32768).astype(np.int16)
+    assert np.array_equal(y, expected)
+    found = session_view.verdict(view.memory, rain)
     assert found is not None
     assert found.verdict == "wrong"
 
 
 def test_an_event_that_is_on_can_be_marked(running: Running) -> None:
-    memory = running.desk.views()[0].memory
+    memory = running.session_view.views()[0].memory
     assert memory is not None
-    on = memory.heard()[-1]
+    on = memory.events()[-1]
     assert on.offset is None
-    mark = running.desk.mark("garden", on.number, "right")
+    mark = running.session_view.mark("garden", on.number, "right")
     assert mark.offset is None
     assert mark.clip is not None
 
 
 def test_what_can_not_be_marked_is_said(running: Running, tmp_path: Path) -> None:
-    with pytest.raises(OticError, match="event 99 of garden is not kept any more"):
-        running.desk.mark("garden", 99, "right")
+    with pytest.raises(OticError, match="event 99 of garden is no longer in memory"):
+        running.session_view.mark("garden", 99, "right")
     with pytest.raises(OticError, match="of nowhere"):
-        running.desk.mark("nowhere", 1, "right")
-    running.desk.review = None
+        running.session_view.mark("nowhere", 1, "right")
+    running.session_view.review = None
     with pytest.raises(OticError, match=r"review\.enabled"):
-        running.desk.mark("garden", 1, "right")
+        running.session_view.mark("garden", 1, "right")
     gap = Running(tmp_path, {"mic": [SCAPE[:SR], Lost(500), SCAPE[:SR]]})
     with pytest.raises(OticError, match="event 1 of mic"):  # a gap is no event
-        gap.desk.mark("mic", 1, "right")
+        gap.session_view.mark("mic", 1, "right")
 
 
 def test_the_last_ten_seconds_are_saved(running: Running, tmp_path: Path) -> None:
-    path = running.desk.save("garden", now=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    path = running.session_view.save("garden", now=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     assert path == tmp_path / "saved" / "20260102T030405.000Z_garden_saved.flac"
     y, sr = soundfile.read(path, dtype="int16")
     assert (sr, len(y)) == (SR, SAVED_SECONDS * SR)
-    heard = np.rint(SCAPE[2 * SR : 12 * SR] * 32768).astype(np.int16)
-    assert np.array_equal(y, heard)
+    expected = np.rint(SCAPE[2 * SR : 12 * SR] * 32768).astype(np.int16)
+    assert np.array_equal(y, expected)
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing unfinished
 
 
 def test_the_ten_seconds_before_a_frozen_picture_are_saved(
     running: Running, tmp_path: Path
 ) -> None:
-    y, _ = soundfile.read(running.desk.save("garden", 11.0), dtype="int16")
+    y, _ = soundfile.read(running.session_view.save("garden", 11.0), dtype="int16")
     assert np.array_equal(y, np.rint(SCAPE[1 * SR : 11 * SR] * 32768).astype(np.int16))
     running.feed("garden", [np.zeros(SR * 100, np.float32)])
-    with pytest.raises(OticError, match="not kept any more: only the latest 90 s are"):
-        running.desk.save("garden", 11.0)
+    with pytest.raises(OticError, match="no longer in memory: only the latest 90 s are"):
+        running.session_view.save("garden", 11.0)
 
 
 def test_what_can_not_be_saved_is_said(running: Running, tmp_path: Path) -> None:
-    with pytest.raises(OticError, match="nothing of nowhere was heard yet"):
-        running.desk.save("nowhere")
+    with pytest.raises(OticError, match="nowhere has delivered no sound yet"):
+        running.session_view.save("nowhere")
     (tmp_path / "saved").write_text("a file")
     with pytest.raises(OticError, match="can't save"):
-        running.desk.save("garden")
+        running.session_view.save("garden")
 
 
 def test_where_recordings_are_off_no_sound_is_written(tmp_path: Path) -> None:
     running = Running(tmp_path, {"mic": [SCAPE[: 12 * SR]]}, sound_is_written=False)
     with pytest.raises(OticError, match="no sound is written"):
-        running.desk.save("mic")
-    assert running.desk.mark("mic", 1, "right").clip is None
+        running.session_view.save("mic")
+    assert running.session_view.mark("mic", 1, "right").clip is None
     assert not list(tmp_path.glob("**/*.flac"))
 
 
 def test_changed_thresholds_are_told_in_the_end(running: Running) -> None:
-    assert running.desk.changes() == []
+    assert running.session_view.changes() == []
     running.control.set_threshold("clock_tick", 0.75)
-    (line,) = running.desk.changes()
+    (line,) = running.session_view.changes()
     assert line.endswith("--thresholds clock_tick=0.75")
 
 
 def test_the_option_that_is_told_means_the_same_in_a_shell(running: Running) -> None:
     labels = ("Dental drill, dentist's drill", "$(touch x)", "Dog")
-    running.desk.control = control = Control(labels, decision(3))
-    running.desk = SessionView(
+    running.session_view.control = control = Control(labels, decision(3))
+    running.session_view = SessionView(
         running.bundle, control, running.memories, "test", None, Path(), thresholds=("Dog=0.3",)
     )
-    assert running.desk.changes() == []
+    assert running.session_view.changes() == []
     for label in labels[:2]:
         control.set_threshold(label, 0.5)
-    (line,) = running.desk.changes()
-    option, value = shlex.split(line.partition("begin so: ")[2])  # what the shell hands on
+    (line,) = running.session_view.changes()
+    option, value = shlex.split(line.partition("start with them: ")[2])  # what the shell hands on
     assert option == "--thresholds"
     assert shlex.split(value) == ["Dog=0.3", *(f"{label}=0.5" for label in labels[:2])]
     control.set_threshold("Dog", 0.4)
-    assert "Dog=0.3" not in running.desk.changes()[0]
+    assert "Dog=0.3" not in running.session_view.changes()[0]
 
 
 def test_the_desk_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,12 +147,12 @@ def test_the_desk_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     bundle = bundled()
     control = Control(bundle.labels, bundle.decision)
-    desk = open_session_view(Settings(name="porch"), bundle, control, ["hello"])
-    assert desk.sensor == "porch"
-    assert desk.views() == []
-    assert desk.messages == ["hello"]
-    assert desk.review is not None
-    assert desk.review.path == tmp_path / "otic" / "review"
+    session_view = open_session_view(Settings(name="porch"), bundle, control, ["hello"])
+    assert session_view.sensor == "porch"
+    assert session_view.views() == []
+    assert session_view.messages == ["hello"]
+    assert session_view.review is not None
+    assert session_view.review.path == tmp_path / "otic" / "review"
     off = Settings(review=ReviewSettings(enabled=False), clips=ClipsSettings(enabled=False))
     assert open_session_view(off, bundle, control).review is None
 
@@ -195,8 +195,8 @@ def test_a_signal_that_is_no_wish_to_stop_lets_the_loop_sleep_again() -> None:
 
 @pytest.fixture(scope="module")
 def well(tmp_path_factory: pytest.TempPathFactory) -> StreamStatus:
-    running = Running(tmp_path_factory.mktemp("desk"), {"mic": [noise(20 * SR)]})
-    now = running.desk.views()[0].snapshot()
+    running = Running(tmp_path_factory.mktemp("session"), {"mic": [noise(20 * SR)]})
+    now = running.session_view.views()[0].snapshot()
     return replace(now, real_time_factor=50.0)
 
 
@@ -204,8 +204,8 @@ def well(tmp_path_factory: pytest.TempPathFactory) -> StreamStatus:
     ("changes", "paused", "level", "words"),
     [
         ({}, False, OK, "all well"),
-        ({"state": "waiting"}, False, ALARM, "not there"),
-        ({"state": "silent"}, False, ALARM, "nothing but zeros"),
+        ({"state": "waiting"}, False, ALARM, "missing"),
+        ({"state": "silent"}, False, ALARM, "only zeros"),
         ({"lost_samples": 4410, "lost_seconds": 0.2, "lost_at": 15.0}, False, ALARM, "5 s ago"),
         ({"lost_samples": 1, "lost_at": 15.0, "seconds": 76.0}, False, WARNING, "1 samples lost"),
         ({"lost_samples": 1, "lost_at": 1.0, "seconds": 9000.0}, False, WARNING, "2 h ago"),
@@ -216,7 +216,7 @@ def well(tmp_path_factory: pytest.TempPathFactory) -> StreamStatus:
         ({"real_time_factor": 1.2, "seconds": 5.0}, False, OK, "all well"),
         ({"peak_dbfs": -120.0}, False, WARNING, "digital silence"),
         # The worst comes first.
-        ({"state": "waiting", "clipped": True}, True, ALARM, "not there"),
+        ({"state": "waiting", "clipped": True}, True, ALARM, "missing"),
         ({"lost_samples": 9, "lost_at": 19.0, "queue_fill": 0.9}, True, ALARM, "lost"),
     ],
 )

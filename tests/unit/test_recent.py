@@ -62,16 +62,16 @@ def test_scores_come_back_as_far_as_they_are_kept(memory: StreamMemory) -> None:
 
 def test_an_event_is_one_from_its_beginning_to_its_end(memory: StreamMemory) -> None:
     memory.write(Event("on", "loud", 1.0, 1.5, score=0.7))
-    (on,) = memory.heard()
+    (on,) = memory.events()
     assert (on.number, on.label, on.onset, on.offset, on.decided) == (1, "loud", 1.0, None, 1.5)
     assert on.peak == 0.7
     memory.write(score(4000))  # loud: 0.8
     memory.write(score(1000))
-    assert [event.peak for event in memory.heard() if event.label == "loud"] == [0.8]
+    assert [event.peak for event in memory.events() if event.label == "loud"] == [0.8]
     assert on.onset_at == NOW - timedelta(seconds=0.5)
     memory.write(Event("on", "odd", 1.2, 1.6, score=0.6))
     memory.write(Event("off", "loud", 1.0, 3.0, offset=2.5, peak=0.9))
-    loud, odd = memory.heard()
+    loud, odd = memory.events()
     assert (loud.number, loud.offset, loud.peak, loud.onset_at) == (1, 2.5, 0.9, on.onset_at)
     assert (odd.number, odd.offset) == (2, None)
     assert on.offset is None  # what was given never changes
@@ -80,16 +80,16 @@ def test_an_event_is_one_from_its_beginning_to_its_end(memory: StreamMemory) -> 
 def test_events_of_a_file_have_no_time_of_day() -> None:
     memory = StreamMemory(start(live=False), small_bundle(), lambda: NOW)
     memory.write(Event("on", "loud", 1.0, 1.5, score=0.7))
-    assert memory.heard()[0].onset_at is None
+    assert memory.events()[0].onset_at is None
 
 
 def test_the_oldest_events_are_forgotten(memory: StreamMemory) -> None:
     for number in range(MOST_EVENTS + 3):
         memory.write(Event("on", "loud", float(number), number + 0.1, score=0.7))
     memory.write(Event("off", "loud", 1.0, 9.0, offset=2.0, peak=0.8))  # of one that has gone
-    heard = memory.heard()
-    assert [h.number for h in heard] == list(range(4, MOST_EVENTS + 4))
-    assert all(h.offset is None for h in heard)
+    events = memory.events()
+    assert [h.number for h in events] == list(range(4, MOST_EVENTS + 4))
+    assert all(h.offset is None for h in events)
 
 
 def test_sound_is_kept_for_a_while_and_gaps_are_silence(memory: StreamMemory) -> None:
@@ -106,8 +106,8 @@ def test_sound_is_kept_for_a_while_and_gaps_are_silence(memory: StreamMemory) ->
     half = SR // 2
     assert np.array_equal(got[:half], np.rint(y[-half:] * 32768).astype(np.int16))
     assert not got[half : half + SR].any()
-    assert memory.heard()[0].lost == SR
-    assert not memory.heard()[0].wanted
+    assert memory.events()[0].lost == SR
+    assert not memory.events()[0].paused
     assert memory.sound(-3.0, 0.5)[0] == 0.0
     assert memory.sound(8.0, 9.0)[1] == ()
     for _ in range(round(SOUND_SECONDS)):
@@ -142,8 +142,8 @@ def test_a_gap_that_a_person_wanted_is_told_apart() -> None:
     memory.on_chunk(Lost(SR))
     memory.on_chunk(noise(SR))
     memory.write(Gap(3 * SR, SR))
-    assert [h.wanted for h in memory.heard()] == [True, False]
-    assert [h.onset for h in memory.heard()] == [1.0, 3.0]
+    assert [h.paused for h in memory.events()] == [True, False]
+    assert [h.onset for h in memory.events()] == [1.0, 3.0]
 
 
 def test_without_sound_there_is_still_a_picture() -> None:
@@ -159,7 +159,7 @@ def test_the_sink_keeps_sound_only_where_it_may(kept: bool) -> None:
     sink = MemorySink(small_bundle(), lambda: NOW, keeps_sound=kept)
     sink.start(start())
     sink.on_chunk(start(), noise(SR))
-    memory = sink.of("mic")
+    memory = sink.get("mic")
     assert memory is not None
     assert bool(memory.sound(0.0, 1.0)[1]) == kept
 
@@ -170,9 +170,9 @@ def test_of_many_files_in_a_row_the_latest_are_kept() -> None:
     for number in range(20):
         sink.start(start(f"{number}.wav"))
         sink.end(start(f"{number}.wav"), StreamEnd(0, 0.0, 0))
-    kept = [number for number in range(20) if sink.of(f"{number}.wav") is not None]
+    kept = [number for number in range(20) if sink.get(f"{number}.wav") is not None]
     assert kept == list(range(20 - MOST_ENDED - 1, 20))
-    assert sink.of("always on") is not None
+    assert sink.get("always on") is not None
 
 
 def test_one_looks_while_another_listens(memory: StreamMemory) -> None:
@@ -209,16 +209,16 @@ def test_the_sink_keeps_each_stream_by_its_name() -> None:
         sink.start(stream)
     sink.on_chunk(one, noise(SR))
     sink.write(other, score(3))
-    first, second = sink.of("one"), sink.of("other")
+    first, second = sink.get("one"), sink.get("other")
     assert first is not None
     assert second is not None
     assert (first.seconds, second.seconds, second.n_scores) == (1.0, 0.0, 1)
     assert not first.ended
     sink.end(one, StreamEnd(SR, 1.0, 0))
     assert first.ended
-    assert sink.of("third") is None
+    assert sink.get("third") is None
     sink.start(one)  # a new stream of that name: the old one is gone
-    fresh = sink.of("one")
+    fresh = sink.get("one")
     assert fresh is not None
     assert fresh.seconds == 0.0
     sink.close()

@@ -1,4 +1,4 @@
-"""A desk with streams that stand in the middle of something, for what looks at them."""
+"""A session view with streams in mid-course, for tests of what shows them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Running:
         )
         self.messages: list[str] = []
         self.review = ReviewFolder(folder / "review", sound=sound_is_written)
-        self.desk = SessionView(
+        self.session_view = SessionView(
             self.bundle,
             self.control,
             self.memories,
@@ -96,7 +96,7 @@ class Running:
             stream.begin()
             self.streams[name] = stream
             self.feed(name, chunks)
-        self.desk.show(monitors)
+        self.session_view.show(monitors)
 
     def feed(self, name: str, chunks: Sequence[Chunk]) -> None:
         """The source gives these; sound in blocks, as live."""
