@@ -288,6 +288,8 @@ def _still(args: argparse.Namespace, settings: Settings) -> Still | None:
         raise ConfigurationError("--screenshot shows one file: give one, or add --together")
     _refuse_to_overwrite(args, "--screenshot", args.screenshot, settings)
     width, height = args.size or _STILL_SIZE
+    from otic.session import Still
+
     return Still(Path(args.screenshot), args.at, width, height)
 
 
