@@ -133,7 +133,7 @@ def _without_figures(svg: str) -> str:
     ("options", "words"),
     [
         (["--screenshot", "x.svg"], "--at SECONDS"),
-        (["--at", "3"], "give --screenshot"),
+        (["--at", "3"], "add --screenshot"),
         (["--screenshot", "x.png", "--at", "3"], "must end in .svg"),
         (["--screenshot", "x.svg", "--at", "100"], "--at 100: it ends at 2.00 s"),
         (["--screenshot", "x.svg", "--at", "0"], "above 0"),
