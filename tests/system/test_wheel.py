@@ -161,7 +161,7 @@ def test_an_editable_installation_is_seen_by_type_checkers_and_pytest(tmp_path: 
         "from otic.types import Event\n\n\n"
         "def test_a_type() -> None:\n"
         "    event: Event = Event('on', 'dog', 1.0, 2.0)\n"
-        "    assert event.label == 'dog' and otic.__version__ and FeatureParams\n"
+        "    assert event.label == 'dog' and otic.__version__ and FeatureParams is not None\n"
     )
     python = bin_folder / "python"
     run(python, "-m", "mypy", "--follow-imports=silent", user, cwd=tmp_path, env=env)
