@@ -5,7 +5,7 @@ It has no thread, no clock, no file and no terminal.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,10 +14,14 @@ from otic.detection.detector import EventDetector, FindOnset
 from otic.detection.onset import first_rise
 from otic.detection.unknown import UNKNOWN, UnknownSounds
 from otic.errors import ParameterError
-from otic.features.frontend import Frontend
+from otic.features.frontend import Frontend, StreamFrontend
 from otic.model.bundle import Bundle
-from otic.model.classifier import Classifier
+from otic.model.classifier import Classifier, State
+from otic.model.streaming import StreamParams
 from otic.types import Event, Gap, Item, Scores, mono_samples, usable_runs
+
+ONSET_SECONDS = 2.0
+"""Time before a step of a streaming model in which the onset of its sound is looked for."""
 
 
 class Predictor(Protocol):
@@ -25,6 +29,49 @@ class Predictor(Protocol):
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn float32 [n_features] into float32 [n_labels]."""
+
+
+@runtime_checkable
+class StepPredictor(Protocol):
+    """Turns the frames of steps into scores, as :class:`otic.model.classifier.Classifier` does."""
+
+    def cold_state(self) -> State:
+        """Make the state with which a stream begins."""
+
+    def step(self, frames: NDArray[np.float32], state: State) -> NDArray[np.float32]:
+        """Turn float32 [n_features] into float32 [n_labels], and bring the state up to date."""
+
+
+class _Steps:
+    """Runs the steps of one stream, from its cold state on.
+
+    Raises
+    ------
+    ParameterError
+        If the classifier can't run steps.
+    """
+
+    def __init__(self, classifier: Predictor, stream: StreamParams) -> None:
+        if not isinstance(classifier, StepPredictor):
+            raise ParameterError(
+                "a streaming model needs a classifier with cold_state() and step(), not "
+                f"{type(classifier).__name__}"
+            )
+        self._classifier, self._stream = classifier, stream
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        self._state = self._classifier.cold_state()
+        self._cold_steps = self._stream.warm_up_steps
+
+    def predict(self, frames: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Turn the frames of a step into scores; None while the model warms up."""
+        scores = self._classifier.step(frames, self._state)
+        if self._cold_steps == 0:
+            return scores
+        self._cold_steps -= 1
+        return None
 
 
 class Detector(Protocol):
@@ -61,7 +108,8 @@ class Pipeline:
     bundle : Bundle
         The model to serve.
     classifier : Predictor, optional
-        Used in place of a new :class:`otic.model.classifier.Classifier`.
+        Used in place of a new :class:`otic.model.classifier.Classifier`; for a streaming
+        model, a :class:`StepPredictor`.
     detector : Detector, optional
         Used in place of a new :class:`otic.detection.detector.EventDetector`.
     unknown : bool
@@ -95,8 +143,10 @@ class Pipeline:
         unknown: bool = False,
     ) -> None:
         self.bundle = bundle
-        self._classifier = classifier if classifier is not None else Classifier(bundle)
-        self._frontend = Frontend(bundle.features)
+        classifier = classifier if classifier is not None else Classifier(bundle)
+        self._steps = None if bundle.stream is None else _Steps(classifier, bundle.stream)
+        self._predict = classifier.predict if self._steps is None else self._steps.predict
+        self._frontend = open_frontend(bundle)
         self._detector: Detector = (
             detector
             if detector is not None
@@ -194,6 +244,8 @@ class Pipeline:
 
     def _start_stretch(self) -> None:
         self._frontend.reset()
+        if self._steps is not None:
+            self._steps.reset()
         self._detector.start(self._sample)
         if self._unknown is not None:
             self._unknown.start(self._sample)
@@ -221,7 +273,9 @@ class Pipeline:
                 self._next_inference += self.bundle.inference_hop_samples
 
     def _infer(self, items: list[Item]) -> None:
-        scores = self._classifier.predict(self._frontend.features())
+        scores = self._predict(self._frontend.features())
+        if scores is None:  # a streaming model warms up
+            return
         smoothed, events = self._detector.update(self._sample, scores, self._began)
         labels = self.bundle.labels
         items.append(
@@ -246,9 +300,20 @@ class Pipeline:
 
     def _began(self) -> int:
         """Find the sample at which the latest sound began; the first of the window, if older."""
-        p = self.bundle.features
-        frame = first_rise(self._frontend.log_mel(), p.hop_length / p.sr)
+        p, stream = self.bundle.features, self.bundle.stream
+        log_mel = self._frontend.log_mel()
+        frame = first_rise(log_mel, p.hop_length / p.sr)
         start = self._sample - p.window_samples
-        if frame is None:
-            return start
-        return start + frame * p.hop_length + (0 if p.center else p.n_fft // 2)
+        if stream is not None:  # more frames are kept than a step takes
+            start -= (len(log_mel) - p.window_frames) * p.hop_length
+        if frame is not None:
+            return start + frame * p.hop_length + (0 if p.center else p.n_fft // 2)
+        return start if stream is None else self._sample - round(stream.delay_seconds * p.sr)
+
+
+def open_frontend(bundle: Bundle) -> Frontend | StreamFrontend:
+    """Make the front end that a model needs."""
+    p = bundle.features
+    if bundle.stream is None:
+        return Frontend(p)
+    return StreamFrontend(p, round(ONSET_SECONDS * p.sr / p.hop_length))

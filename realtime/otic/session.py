@@ -252,7 +252,7 @@ class _Session:
         now = monitor.snapshot()
         if now.n_scores:
             return []
-        window = self._plan.bundle.features.window_seconds
+        window = self._plan.bundle.window_seconds
         return [
             as_message(
                 f"{source.name}: no stretch of its {now.seconds:.6f} s is as long as the model's "

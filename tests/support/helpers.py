@@ -16,6 +16,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from otic import Bundle, DecisionParams, FeatureParams, load_bundle
+from otic.model.interface import ModelInterface
+from otic.model.streaming import StateTensor, StreamParams
+from tests.support.small_models import streaming_model
 
 F32 = NDArray[np.float32]
 
@@ -73,6 +76,27 @@ def small_bundle(**changes: Any) -> Bundle:
         license="none",
         provenance={},
         model=b"\x20\x00\x00\x00TFL3",
+    )
+    return replace(bundle, **changes)
+
+
+def streaming_bundle(**changes: Any) -> Bundle:
+    """A bundle with a streaming model of one layer: 7 frames a step, 3 of them new."""
+    features = replace(SMALL, statistics=("log_mel",))
+    weights = np.random.default_rng(0).normal(size=(3, features.n_features)) / 500
+    state = StateTensor(1, 1, "base", ((1, (0.25, -0.5)),))
+    bundle = Bundle(
+        name="stream",
+        labels=("quiet", "loud", "odd"),
+        features=features,
+        inference_hop_frames=3,
+        decision=decision(3),
+        accuracy={},
+        license="none",
+        provenance={},
+        model=streaming_model(weights.astype(np.float32), (1, 7, 24)),
+        interface=ModelInterface(scale=(0.05,), offset=(1.75,)),
+        stream=StreamParams(2, 0.1, (state,), {"base": {"name": "one layer"}}),
     )
     return replace(bundle, **changes)
 

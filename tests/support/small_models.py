@@ -11,9 +11,10 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from tests.support.helpers import F32
+F32 = NDArray[np.float32]
 
 FULLY_CONNECTED, ADD, ARG_MAX, CUSTOM, DIV, RESHAPE = 9, 0, 56, 32, 42, 22
+LOGISTIC, MUL = 14, 18
 _TYPES = {"float32": 0, "int32": 2, "int8": 9}
 
 
@@ -66,6 +67,7 @@ class SmallModel:
             ADD: ("AddOptions", schema.AddOptionsT),
             ARG_MAX: ("ArgMaxOptions", schema.ArgMaxOptionsT),
             DIV: ("DivOptions", schema.DivOptionsT),
+            MUL: ("MulOptions", schema.MulOptionsT),
         }
         if code in options:
             name, made = options[code]
@@ -122,6 +124,32 @@ def linear_model(
     y = made.tensor("y", (1, k), dtype, given)
     made.operator(FULLY_CONNECTED, [x, w, bias], [y], version)
     return made.content([x], [y], metadata)
+
+
+def streaming_model(
+    weights: F32,
+    shape: tuple[int, ...],
+    decay: float = 0.8,
+    state: tuple[int, ...] | None = None,
+    new_state: tuple[int, ...] | None = None,
+) -> bytes:
+    """Hands on ``state * decay + weights @ frames``, and gives its sigmoid as scores.
+
+    Inputs are the frames, of any shape, and the state; outputs the scores and the new state.
+    """
+    made = SmallModel()
+    k, n = weights.shape
+    x, old = made.tensor("frames", shape), made.tensor("state", state or (1, k))
+    w, bias = made.tensor("w", (k, n), data=weights), made.tensor("b", (k,), data=np.zeros(k))
+    kept = made.tensor("decay", (1,), data=np.array([decay]))
+    h, left = made.tensor("h", (1, k)), made.tensor("left", state or (1, k))
+    new = made.tensor("new state", new_state or (1, k))
+    y = made.tensor("scores", (1, k))
+    made.operator(FULLY_CONNECTED, [x, w, bias], [h])
+    made.operator(MUL, [old, kept], [left])
+    made.operator(ADD, [left, h], [new])
+    made.operator(LOGISTIC, [new], [y])
+    return made.content([x, old], [y, new])
 
 
 def two_inputs() -> bytes:

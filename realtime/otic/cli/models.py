@@ -55,7 +55,7 @@ def models(args: argparse.Namespace) -> int:
                 name,
                 str(len(bundle.labels)),
                 "not measured" if accuracy is None else f"{accuracy:.1%}",
-                f"{bundle.features.window_seconds:.2f} s",
+                f"{bundle.window_seconds:.2f} s",
                 f"{len(bundle.model) / 1000:.0f} kB",
                 bundle.license.removeprefix("model: ").partition(";")[0],
             )
@@ -86,10 +86,11 @@ def inspect(args: argparse.Namespace) -> int:
         "labels": list(bundle.labels),
         "sha256": bundle.sha256,
         "model_bytes": len(bundle.model),
-        "window_seconds": bundle.features.window_seconds,
+        "window_seconds": bundle.window_seconds,
         "inference_hop_seconds": bundle.inference_hop_seconds,
         "n_features": bundle.features.n_features,
         "looked_at": bundle.features.looked_at,
+        "kind": "windows" if bundle.stream is None else "streaming",
     }
     if args.json:
         print(json.dumps(values, indent=2, ensure_ascii=False))

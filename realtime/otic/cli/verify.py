@@ -71,16 +71,16 @@ def add_warmup_options(parser: Parser) -> None:
 
 def warmup(args: argparse.Namespace) -> int:
     """Compile the kernels that the models need, so that no later start has to."""
-    from otic.features.frontend import Frontend
     from otic.features.kernels.jit import cache_folder, cache_problem
     from otic.model.bundle import bundled_names, load_bundle
     from otic.model.classifier import Classifier
+    from otic.pipeline import open_frontend
 
     names = [args.model] if args.model else bundled_names()
     begin = time.perf_counter()
     for name in names:
         bundle = load_bundle(name)
-        Frontend(bundle.features)
+        open_frontend(bundle)
         Classifier(bundle)
     seconds = time.perf_counter() - begin
     if problem := cache_problem():

@@ -24,7 +24,7 @@ from otic.features.frame_ring import FrameRing
 from otic.features.frontend import Frontend
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
-from otic.pipeline import Pipeline
+from otic.pipeline import Pipeline, open_frontend
 from otic.types import Event
 
 HOPS_A_CALL = (1, 8, 64)
@@ -146,7 +146,7 @@ def measure_inference(bundle: Bundle) -> dict[str, dict[str, float]]:
     p = bundle.features
     hop = bundle.inference_hop_samples
     y = np.resize(synthesise(p.sr)[0], p.window_samples + _INFERENCES * hop)
-    frontend, classifier = Frontend(p), Classifier(bundle)
+    frontend, classifier = open_frontend(bundle), Classifier(bundle)
     frontend.push(y[: p.window_samples])
     features = frontend.features()
     features_seconds = []
@@ -155,7 +155,8 @@ def measure_inference(bundle: Bundle) -> dict[str, dict[str, float]]:
         begin = time.perf_counter()
         features = frontend.features()
         features_seconds.append(time.perf_counter() - begin)
-    model_seconds = call_by_call(lambda: classifier.predict(features), 2000)
+    state = classifier.cold_state()
+    model_seconds = call_by_call(lambda: classifier.step(features, state), 2000)
     return {
         "features_us": percentiles_us(np.array(features_seconds)),
         "model_us": percentiles_us(model_seconds),
@@ -183,7 +184,7 @@ def measure_decision(bundle: Bundle) -> dict[str, Any]:
     y = np.resize(synthesise(bundle.features.sr)[0], int(_STREAM_SECONDS * bundle.features.sr))
     detector = _TimedDetector(bundle)
     pipeline = Pipeline(bundle, detector=detector)
-    pipeline.process(y[: bundle.features.window_samples])
+    pipeline.process(y[: bundle.window_samples])
     detector.seconds.clear()
     begin = time.perf_counter()
     pipeline.process(y)
@@ -221,7 +222,7 @@ def measure_start(bundle: Bundle, model: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "short.wav"
         sr = bundle.features.sr
-        y = np.resize(synthesise(sr)[0], bundle.features.window_samples + sr)
+        y = np.resize(synthesise(sr)[0], bundle.window_samples + sr)
         soundfile.write(path, y, sr, subtype="PCM_16")
         command = [sys.executable, "-m", "otic", "replay", str(path), "--model", model]
         command += ["--speed", "max", "--jsonl", "-"]

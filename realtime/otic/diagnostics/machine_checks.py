@@ -205,7 +205,7 @@ def model_check(model: str) -> Finding:
 
     bundle = load_checked_bundle(model)
     sound = synthesise(bundle.features.sr)[0]
-    y = np.resize(sound, max(len(sound), 2 * bundle.features.window_samples))
+    y = np.resize(sound, max(len(sound), 2 * bundle.window_samples))
     proofs = [check_streaming_is_batch(bundle, y), check_golden_cases(bundle)]
     bad = [proof for proof in proofs if proof.passed is False]
     if bad:

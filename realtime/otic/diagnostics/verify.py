@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 from otic.audio.soundscape import synthesise
 from otic.audio.sources import ArraySource, FileSource
 from otic.errors import SourceError
-from otic.features.frontend import Frontend
+from otic.features.frame_ring import FrameRing
+from otic.features.frontend import Frontend, StreamFrontend
 from otic.features.params import LOG_MEL, MFCC, FeatureParams
-from otic.features.reference import reference_features
+from otic.features.reference import clamped, reference_features
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
-from otic.model.golden import golden_sound, kept_features
-from otic.pipeline import Pipeline
+from otic.model.golden import GoldenCase, golden_sound, kept_features
+from otic.pipeline import Pipeline, open_frontend
 from otic.sinks.jsonl import JsonlSink
 from otic.streaming.control import Stop
 from otic.streaming.runner import Runner
-from otic.types import Item, Lost
+from otic.types import Item, Lost, Scores
 
 FEATURE_LIMIT = 5e-4
 """Largest difference of any feature from the float64 batch result.
@@ -44,6 +45,9 @@ SCORE_LIMIT = 1e-4
 
 INT8_SCORE_LIMIT = 0.03
 """The same of an int8 model, where a feature between two steps may fall to either."""
+
+STREAM_LIMIT = 1e-5
+"""Largest difference of a streaming model's scores from those of the recording at once."""
 
 # A float32 FFT has noise of about this power beside its loudest bin. Where that is not far below
 # all that a model looks at (a loud hum under its fmin, say), it shows in the features.
@@ -82,6 +86,7 @@ def verify_bundle(bundle: Bundle, y: NDArray[np.float32]) -> list[Proof]:
     """All proofs of one model, on mono samples at its rate."""
     return [
         check_streaming_is_batch(bundle, y),
+        *([] if bundle.stream is None else [check_steps(bundle, y)]),
         check_block_sizes(bundle, y),
         check_replay(bundle, y),
         check_golden_cases(bundle),
@@ -98,7 +103,7 @@ def audio_for(bundle: Bundle, path: str | None = None) -> tuple[NDArray[np.float
     """
     sr = bundle.features.sr
     if path is None:
-        enough = bundle.features.window_samples + _MIN_HOPS * bundle.inference_hop_samples
+        enough = bundle.window_samples + _MIN_HOPS * bundle.inference_hop_samples
         sound = synthesise(sr)[0]
         return np.resize(sound, max(len(sound), enough)), "a synthetic soundscape"
     blocks: list[NDArray[np.float32]] = []
@@ -116,10 +121,10 @@ def audio_for(bundle: Bundle, path: str | None = None) -> tuple[NDArray[np.float
     finally:
         source.close()
     y = np.concatenate([np.zeros(0, np.float32), *blocks])[: int(_MAX_SECONDS * sr)]
-    if len(y) < bundle.features.window_samples:
+    if len(y) < bundle.window_samples:
         raise SourceError(
             f"'{path}' has {len(y)} samples at {sr} Hz: at least the model's window of "
-            f"{bundle.features.window_samples} is needed"
+            f"{bundle.window_samples} is needed"
         )
     return y, path
 
@@ -131,15 +136,12 @@ def check_golden_cases(bundle: Bundle) -> Proof:
         return Proof(
             name, None, "the model file has none: it was not made by 'otic train' of today"
         )
-    p, classifier = bundle.features, Classifier(bundle)
     int8 = bundle.provenance.get("weights") == "int8"
     score_limit = INT8_SCORE_LIMIT if int8 else SCORE_LIMIT
     off_features = off_scores = 0.0
+    p, classifier = bundle.features, Classifier(bundle)
     for case in bundle.golden:
-        frontend = Frontend(p)
-        frontend.push(golden_sound(case.sound, p.sr, p.window_samples))
-        features = frontend.features()
-        scores = classifier.predict(features)
+        features, scores = _played(bundle, classifier, case)
         kept, weights = kept_features(features), kept_features(_weights(p))
         off_features = max(off_features, _difference(kept, np.array(case.features), weights))
         off_scores = max(off_scores, _difference(scores, np.array(case.scores)))
@@ -152,10 +154,35 @@ def check_golden_cases(bundle: Bundle) -> Proof:
     )
 
 
+def _played(
+    bundle: Bundle, classifier: Classifier, case: GoldenCase
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Compute the last features of a golden sound, and the scores that its case has."""
+    p, frontend = bundle.features, open_frontend(bundle)
+    steps = [0] if bundle.stream is None else [bundle.stream.warm_up_steps + s for s in case.steps]
+    hop = bundle.inference_hop_samples
+    y = golden_sound(case.sound, p.sr, p.window_samples + steps[-1] * hop)
+    state, scores, position = classifier.cold_state(), [], 0
+    for step in range(steps[-1] + 1):
+        end = p.window_samples + step * hop
+        frontend.push(y[position:end])
+        position = end
+        given = classifier.step(frontend.features(), state)
+        if step in steps:
+            scores.append(given)
+    return _features(bundle, frontend), np.concatenate(scores)
+
+
+def _features(bundle: Bundle, frontend: Frontend | StreamFrontend) -> NDArray[np.float32]:
+    """Compute features; clamped where a model takes frames that are not, for their rounding."""
+    features = frontend.features()
+    return features if bundle.stream is None else clamped(features, bundle.features)
+
+
 def check_streaming_is_batch(bundle: Bundle, y: NDArray[np.float32]) -> Proof:
     """Windows of the stream have the features that float64 NumPy gives for them alone."""
     p, hop = bundle.features, bundle.inference_hop_samples
-    frontend = Frontend(p)
+    frontend = open_frontend(bundle)
     ends = np.arange(p.window_samples, len(y) + 1, hop)
     chosen = ends[np.unique(np.linspace(0, len(ends) - 1, _WINDOWS).astype(int))]
     weights = _weights(p)
@@ -165,7 +192,7 @@ def check_streaming_is_batch(bundle: Bundle, y: NDArray[np.float32]) -> Proof:
         position = end
         window = y[end - p.window_samples : end]
         expected = reference_features(window, p)
-        off = _difference(frontend.features(), expected, weights)
+        off = _difference(_features(bundle, frontend), expected, weights)
         worst = max(worst, off)
         if off > FEATURE_LIMIT:
             blur = _difference(reference_features(window, p, _ROUNDING), expected, weights)
@@ -181,6 +208,37 @@ def check_streaming_is_batch(bundle: Bundle, y: NDArray[np.float32]) -> Proof:
     return Proof("streaming = batch", passed, text + ")")
 
 
+def check_steps(bundle: Bundle, y: NDArray[np.float32]) -> Proof:
+    """Require of a streaming model's stream, also behind a gap, the recording's scores at once."""
+    assert bundle.stream is not None
+    p, hop = bundle.features, bundle.inference_hop_frames
+    n_frames = 1 + (len(y) - p.n_fft) // p.hop_length
+    ring, classifier = FrameRing(p, n_frames), Classifier(bundle)
+    ring.push(y)
+    state = classifier.cold_state()
+    steps = [
+        classifier.step(ring.log_mel[first : first + p.window_frames].ravel(), state)
+        for first in range(0, n_frames - p.window_frames + 1, hop)
+    ]
+    at_once = np.array(steps[bundle.stream.warm_up_steps :])
+    pipeline = Pipeline(bundle, classifier)
+    blocks = _cut(y, _BLOCKS[1])
+    streamed = _scores(item for block in blocks for item in pipeline.process(block))
+    pipeline.lose(1)
+    behind_gap = _scores(pipeline.process(y))
+    off = max(_difference(streamed, at_once), _difference(behind_gap, at_once))
+    return Proof(
+        "state",
+        off <= STREAM_LIMIT,
+        f"{len(steps)} steps: scores of the stream, and behind a gap, within {off:.1e} of those "
+        f"of the whole recording at once (limit {STREAM_LIMIT:.0e})",
+    )
+
+
+def _scores(items: Iterable[Item]) -> NDArray[np.float64]:
+    return np.array([list(item.scores.values()) for item in items if isinstance(item, Scores)])
+
+
 def check_block_sizes(bundle: Bundle, y: NDArray[np.float32]) -> Proof:
     """The same scores and events, bit for bit, however the stream is cut."""
     whole = _items(bundle, [y])
@@ -192,7 +250,7 @@ def check_block_sizes(bundle: Bundle, y: NDArray[np.float32]) -> Proof:
         for name, blocks in {**cuttings, "random": at_random}.items()
         if _items(bundle, blocks) != whole
     ]
-    start = y[: bundle.features.window_samples + int(_SHORT_SECONDS * bundle.features.sr)]
+    start = y[: bundle.window_samples + int(_SHORT_SECONDS * bundle.features.sr)]
     if _items(bundle, _cut(start, 1)) != _items(bundle, [start]):
         different.insert(0, "1")
     tried = f"blocks of 1, {', '.join(map(str, _BLOCKS))} and random sizes"

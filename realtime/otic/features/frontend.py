@@ -196,12 +196,7 @@ class Frontend:
             If the window is not full yet (see :attr:`ready`).
         """
         self._check_ready()
-        window = self._frames.window()
-        rows = np.arange(window.oldest_row - n_frames, window.oldest_row)
-        recent = window.log_mel.take(rows, axis=0, mode="wrap")
-        loudest = recent.max()
-        power = np.mean(np.float32(10.0) ** ((recent - loudest) / np.float32(10.0)))
-        return float(loudest) + 10.0 * float(np.log10(power))
+        return _level_db(self._frames.window(), n_frames)
 
     def reset(self) -> None:
         """Forget all samples; the next one starts a new first frame."""
@@ -209,10 +204,7 @@ class Frontend:
 
     def _check_ready(self) -> None:
         if not self.ready:
-            raise ParameterError(
-                f"the window holds {self.n_frames} of {self.params.window_frames} frames: "
-                "push more samples first"
-            )
+            raise _not_ready(self.n_frames, self.params)
 
 
 def _frames(params: FeatureParams) -> CenteredFrames | WaveformFrames | FrameRing:
@@ -222,3 +214,97 @@ def _frames(params: FeatureParams) -> CenteredFrames | WaveformFrames | FrameRin
     if WAVEFORM in params.statistics:
         return WaveformFrames(params)
     return FrameRing(params, params.window_frames)
+
+
+class StreamFrontend:
+    """Log-mel frames of a streaming model: those of each step, and some before for onsets.
+
+    Frames are not clamped, so that each depends on its own samples only. The same samples
+    give the same frames, bit for bit, however they are cut into blocks.
+
+    Not thread safe: one thread owns an instance at a time.
+
+    Parameters
+    ----------
+    params : FeatureParams
+        Those of a model of ``log_mel`` with ``center=False``; a step takes ``window_frames``.
+    history_frames : int
+        Frames to keep.
+    """
+
+    def __init__(self, params: FeatureParams, history_frames: int) -> None:
+        self.params = params
+        self._ring = FrameRing(params, max(params.window_frames, history_frames))
+
+    def push(self, y: ArrayLike) -> int:
+        """Take samples, float32 [n], and return the number of new frames."""
+        return self._ring.push(y)
+
+    @property
+    def n_frames(self) -> int:
+        """Frames computed since the start or the last :meth:`reset`."""
+        return self._ring.n_frames
+
+    @property
+    def ready(self) -> bool:
+        """True once there are the frames of a step."""
+        return self.n_frames >= self.params.window_frames
+
+    def features(self) -> NDArray[np.float32]:
+        """Copy the frames of a step, in dB re 1, oldest first: float32 [params.n_features].
+
+        Raises
+        ------
+        ParameterError
+            If there are not enough frames yet (see :attr:`ready`).
+        """
+        return self._latest(self.params.window_frames).ravel()
+
+    def log_mel(self) -> NDArray[np.float32]:
+        """Copy all frames that are kept, in dB re 1, oldest first: float32 [n, n_mels].
+
+        Raises
+        ------
+        ParameterError
+            If there are not enough frames for a step yet (see :attr:`ready`).
+        """
+        return self._latest(min(self.n_frames, len(self._ring.log_mel)))
+
+    def level_db(self, n_frames: int) -> float:
+        """Average the power of the bands in the latest frames, in dB re 1.
+
+        Raises
+        ------
+        ParameterError
+            If there are not enough frames for a step yet (see :attr:`ready`).
+        """
+        self._check_ready()
+        return _level_db(self._ring, n_frames)
+
+    def reset(self) -> None:
+        """Forget all samples; the next one starts a new first frame."""
+        self._ring.reset()
+
+    def _latest(self, n: int) -> NDArray[np.float32]:
+        self._check_ready()
+        rows = np.arange(self.n_frames - n, self.n_frames)
+        return self._ring.log_mel.take(rows, axis=0, mode="wrap")
+
+    def _check_ready(self) -> None:
+        if not self.ready:
+            raise _not_ready(self.n_frames, self.params)
+
+
+def _level_db(ring: FrameRing, n_frames: int) -> float:
+    """Average the power of the bands in a ring's latest frames, in dB re 1."""
+    rows = np.arange(ring.oldest_row - n_frames, ring.oldest_row)
+    recent = ring.log_mel.take(rows, axis=0, mode="wrap")
+    loudest = recent.max()
+    power = np.mean(np.float32(10.0) ** ((recent - loudest) / np.float32(10.0)))
+    return float(loudest) + 10.0 * float(np.log10(power))
+
+
+def _not_ready(n_frames: int, params: FeatureParams) -> ParameterError:
+    return ParameterError(
+        f"the window holds {n_frames} of {params.window_frames} frames: push more samples first"
+    )

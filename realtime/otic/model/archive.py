@@ -21,6 +21,7 @@ from typing import Any
 from otic.errors import BundleError, ParameterError
 
 JSON, LABELS, GOLDEN, SHA256 = "otic.json", "labels.txt", "golden.json", "model.sha256"
+STATE = "state.json"
 
 MAX_BYTES = 256 * 2**20
 """Limit of a model's file."""
@@ -149,7 +150,7 @@ def _split(attached: str, content: bytes) -> tuple[bytes, dict[str, bytes]]:
             raise ValueError("a file is there twice, or lies before the model")
         files = {
             name: _decompressed(attached, archive, members[name])
-            for name in (JSON, LABELS, GOLDEN, SHA256)
+            for name in (JSON, LABELS, GOLDEN, STATE, SHA256)
             if name in members
         }
     if SHA256 in files and files[SHA256].strip() != hashlib.sha256(model).hexdigest().encode():

@@ -26,6 +26,7 @@ from otic.model.archive import (
     GOLDEN,
     JSON,
     LABELS,
+    STATE,
     attach,
     check_json,
     detach,
@@ -34,10 +35,13 @@ from otic.model.archive import (
 )
 from otic.model.golden import GoldenCase, check_sizes, golden_cases_from
 from otic.model.interface import PLAIN, ModelInterface
+from otic.model.streaming import StreamParams
 
 BUNDLE_FORMAT = 1
 FOREIGN_FORMAT = 2
 """Format of a bundle with an interface or groups; written only where one is needed."""
+STREAM_FORMAT = 3
+"""Format of a streaming model, which has an interface, groups and a state."""
 NOT_STATED = "not stated"
 """Licence of a model that came without one."""
 MAX_LABELS = 4096
@@ -56,6 +60,12 @@ _KEYS = [
     "provenance",
 ]
 _FOREIGN_KEYS = [*_KEYS, "interface", "groups"]
+_FORMAT_KEYS = {
+    BUNDLE_FORMAT: _KEYS,
+    FOREIGN_FORMAT: _FOREIGN_KEYS,
+    STREAM_FORMAT: [*_FOREIGN_KEYS, "stream"],
+}
+_MAX_STREAM_LAG_SECONDS = 10.0
 
 
 Groups = Mapping[str, tuple[str, ...]]
@@ -97,6 +107,8 @@ class Bundle:
         How the model takes features and gives scores.
     groups : mapping of str to tuple of str
         Groups of the model's labels, by name; their names end ``labels``, in order.
+    stream : StreamParams or None
+        State of a streaming model; None for a model of windows.
     """
 
     name: str
@@ -113,6 +125,7 @@ class Bundle:
     origin: str = field(default="", compare=False)
     interface: ModelInterface = PLAIN
     groups: Groups = field(default_factory=dict)
+    stream: StreamParams | None = None
 
     def __post_init__(self) -> None:
         check_whole("inference_hop_frames", self.inference_hop_frames)
@@ -121,7 +134,14 @@ class Bundle:
         check_groups(self.groups, self.model_labels)
         self._check_names()
         self.interface.check_fits(self.features)
-        if self.decision.lag_seconds > self.features.window_seconds:
+        if self.stream is not None:
+            self.stream.check_fits(self.features, self.interface, self.inference_hop_frames)
+            if self.decision.lag_seconds > _MAX_STREAM_LAG_SECONDS:
+                raise ParameterError(
+                    f"lag_seconds={self.decision.lag_seconds:g} must be at most "
+                    f"{_MAX_STREAM_LAG_SECONDS:g}"
+                )
+        elif self.decision.lag_seconds > self.features.window_seconds:
             raise ParameterError(
                 f"lag_seconds={self.decision.lag_seconds:g} must be at most the window's "
                 f"{self.features.window_seconds:g}"
@@ -171,14 +191,34 @@ class Bundle:
         """Time from one prediction to the next, in seconds."""
         return self.inference_hop_samples / self.features.sr
 
+    @property
+    def window_samples(self) -> int:
+        """Samples of unbroken audio before the first scores: the window, or the warm-up."""
+        steps = 0 if self.stream is None else self.stream.warm_up_steps
+        return self.features.window_samples + steps * self.inference_hop_samples
+
+    @property
+    def window_seconds(self) -> float:
+        """Seconds of unbroken audio before the first scores."""
+        return self.window_samples / self.features.sr
+
+    @property
+    def format(self) -> int:
+        """Number of the file format that the bundle needs: the oldest that can hold it."""
+        if self.stream is not None:
+            return STREAM_FORMAT
+        return FOREIGN_FORMAT if self.groups or not self.interface.plain else BUNDLE_FORMAT
+
     def to_dict(self) -> dict[str, Any]:
         """Make the content of ``otic.json``."""
-        foreign: dict[str, Any] = {}
-        if self.groups or not self.interface.plain:
+        added: dict[str, Any] = {}
+        if self.format >= FOREIGN_FORMAT:
             groups = {name: list(members) for name, members in self.groups.items()}
-            foreign = {"interface": self.interface.to_dict(), "groups": groups}
+            added = {"interface": self.interface.to_dict(), "groups": groups}
+        if self.stream is not None:
+            added["stream"] = self.stream.to_dict()
         return {
-            "format": FOREIGN_FORMAT if foreign else BUNDLE_FORMAT,
+            "format": self.format,
             "name": self.name,
             "features": self.features.to_dict(),
             "inference_hop_frames": self.inference_hop_frames,
@@ -186,7 +226,7 @@ class Bundle:
             "accuracy": self.accuracy,
             "license": self.license,
             "provenance": self.provenance,
-            **foreign,
+            **added,
         }
 
 
@@ -259,6 +299,8 @@ def bundle_bytes(bundle: Bundle) -> bytes:
         cases = [case.to_dict() for case in bundle.golden]
         check_json("golden", cases)
         texts[GOLDEN] = json.dumps(cases)
+    if bundle.stream is not None and (initial := bundle.stream.initial_to_json()):
+        texts[STATE] = initial
     return attach(bundle.model, texts)
 
 
@@ -276,13 +318,16 @@ def parse_bundle(origin: str, content: bytes) -> Bundle:
     try:
         values = read_json("bundle", files[JSON])
         form = values.get("format") if isinstance(values, dict) else BUNDLE_FORMAT
-        if form not in (BUNDLE_FORMAT, FOREIGN_FORMAT) or isinstance(form, bool):
+        if not isinstance(form, int) or isinstance(form, bool) or form not in _FORMAT_KEYS:
             raise ParameterError(
                 f"it has bundle format {form!r}, this otic reads formats "
-                f"{BUNDLE_FORMAT} and {FOREIGN_FORMAT}: use the otic that wrote it or a newer one"
+                f"{', '.join(map(str, _FORMAT_KEYS))}: use the otic that wrote it or a newer one"
             )
-        foreign = form == FOREIGN_FORMAT
-        check_keys("bundle", values, _FOREIGN_KEYS if foreign else _KEYS)
+        check_keys("bundle", values, _FORMAT_KEYS[form])
+        foreign, stream = form >= FOREIGN_FORMAT, None
+        if form == STREAM_FORMAT:
+            initial = read_json("initial states", files[STATE]) if STATE in files else None
+            stream = StreamParams.from_dict(values["stream"], initial)
         groups = as_groups(values["groups"]) if foreign else {}
         own_labels = files[LABELS].decode().removesuffix("\n").split("\n")
         bundle = Bundle(
@@ -300,8 +345,11 @@ def parse_bundle(origin: str, content: bytes) -> Bundle:
             origin=origin,
             interface=ModelInterface.from_dict(values["interface"]) if foreign else PLAIN,
             groups=groups,
+            stream=stream,
         )
-        check_sizes(bundle.golden, bundle.features.n_features, len(bundle.labels))
+        check_sizes(
+            bundle.golden, bundle.features.n_features, len(bundle.labels), stream is not None
+        )
         return bundle
     except (ParameterError, ValueError, OverflowError) as error:
         raise BundleError(f"model '{origin}': {_readable(str(error))}") from error

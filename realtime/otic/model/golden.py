@@ -7,28 +7,33 @@ that features and scores equal those of the machine that exported it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.config.values import check_keys
+from otic.config.values import as_tuple, check_keys
 from otic.errors import ParameterError
 from otic.features.params import FeatureParams
-from otic.features.reference import reference_features
+from otic.features.reference import clamped, reference_features, reference_log_mel
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Gives the scores, float32 [n_labels], of features, float32 [n_features]."""
 
 SOUNDS = ("noise", "sweep", "pulses")
 MAX_FEATURES = 512
+MAX_STEPS = 64
+"""Limit of a golden stream's length in steps behind the warm-up: a check stays quick."""
+STREAM_STEPS = (0, 1, 3, 7, 12)
+"""Steps behind the warm-up whose scores a golden stream has."""
 _KEYS = ["sound", "features", "scores"]
 
 
 @dataclass(frozen=True)
 class GoldenCase:
-    """One window of a golden sound.
+    """One window of a golden sound, or the beginning of a stream of it.
 
     Attributes
     ----------
@@ -38,17 +43,28 @@ class GoldenCase:
         The window's features, computed in float64; where they are many, those
         that :func:`kept_features` keeps.
     scores : tuple of float
-        Scores that the model gave.
+        Scores that the model gave; of a stream, those of each of ``steps``, one after another.
+    steps : tuple of int
+        Steps of a stream behind its warm-up, from 0, in order; the features are those of the
+        last one. Empty for a window.
     """
 
     sound: str
     features: tuple[float, ...]
     scores: tuple[float, ...]
+    steps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.sound not in SOUNDS:
             raise ParameterError(
                 f"golden sound '{self.sound}' is unknown: it must be one of {', '.join(SOUNDS)}"
+            )
+        whole = all(isinstance(s, int) and not isinstance(s, bool) for s in self.steps)
+        if not whole or list(self.steps) != sorted(set(self.steps)):
+            raise ParameterError(f"golden steps {list(self.steps)} must be whole numbers in order")
+        if self.steps and not 0 <= self.steps[0] <= self.steps[-1] < MAX_STEPS:
+            raise ParameterError(
+                f"golden steps {list(self.steps)} must be from 0 to {MAX_STEPS - 1}"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,6 +73,7 @@ class GoldenCase:
             "sound": self.sound,
             "features": [round(value, 5) for value in self.features],
             "scores": [round(value, 6) for value in self.scores],
+            **({"steps": list(self.steps)} if self.steps else {}),
         }
 
     @classmethod
@@ -68,11 +85,13 @@ class GoldenCase:
         ParameterError
             If a key is missing or unknown, or a value is not what it should be.
         """
-        check_keys("golden case", values, _KEYS)
+        stream = isinstance(values, dict) and "steps" in values
+        check_keys("golden case", values, [*_KEYS, "steps"] if stream else _KEYS)
         return cls(
             sound=str(values["sound"]),
             features=_numbers("features", values["features"]),
             scores=_numbers("scores", values["scores"]),
+            steps=as_tuple("steps", values["steps"]) if stream else (),
         )
 
 
@@ -103,7 +122,9 @@ def golden_cases_from(values: Any) -> tuple[GoldenCase, ...]:
     return tuple(GoldenCase.from_dict(value) for value in values)
 
 
-def check_sizes(cases: tuple[GoldenCase, ...], n_features: int, n_labels: int) -> None:
+def check_sizes(
+    cases: tuple[GoldenCase, ...], n_features: int, n_labels: int, stream: bool = False
+) -> None:
     """Require different sounds, with as many features and scores as the model has.
 
     Raises
@@ -117,11 +138,17 @@ def check_sizes(cases: tuple[GoldenCase, ...], n_features: int, n_labels: int) -
     # Of these kept_features keeps so many, of no array of that size:
     n_kept = len(range(0, n_features, -(-n_features // MAX_FEATURES)))
     for case in cases:
+        if stream != bool(case.steps):
+            kind = "a streaming model" if stream else "a model of windows"
+            raise ParameterError(
+                f"golden case '{case.sound}' has {len(case.steps)} steps, which {kind} can't have"
+            )
+        n_scores = n_labels * max(1, len(case.steps))
         widths = len(case.features), len(case.scores)
-        if widths != (n_kept, n_labels):
+        if widths != (n_kept, n_scores):
             raise ParameterError(
                 f"golden case '{case.sound}' has {widths[0]} features and {widths[1]} scores: "
-                f"{n_kept} and {n_labels} are needed"
+                f"{n_kept} and {n_scores} are needed"
             )
 
 
@@ -146,14 +173,46 @@ def golden_sound(sound: str, sr: int, n: int) -> NDArray[np.float32]:
 
 
 def golden_cases(p: FeatureParams, predict: Predict) -> tuple[GoldenCase, ...]:
-    """Compute golden cases: features in float64, and the scores that the model gives them.
-
-    ``predict`` takes features, float32 [n_features], and gives scores, float32 [n_labels].
-    """
+    """Compute golden cases of windows: features in float64, and the scores that they get."""
     cases = []
     for sound in SOUNDS:
         features = reference_features(golden_sound(sound, p.sr, p.window_samples), p)
         scores = predict(features.astype(np.float32))
         kept = kept_features(features)
         cases.append(GoldenCase(sound, tuple(kept.tolist()), tuple(scores.tolist())))
+    return tuple(cases)
+
+
+def golden_streams(
+    p: FeatureParams,
+    hop_frames: int,
+    warm_up_steps: int,
+    cold: Callable[[], Predict],
+    steps: Sequence[int] = STREAM_STEPS,
+) -> tuple[GoldenCase, ...]:
+    """Compute golden cases of streams: frames in float64, and the scores of some steps.
+
+    Parameters
+    ----------
+    p : FeatureParams
+    hop_frames, warm_up_steps : int
+    cold : callable
+        Begins a stream; gives what takes the frames of its steps, one after another.
+    steps : sequence of int
+        Steps behind the warm-up, in order.
+    """
+    n_steps = warm_up_steps + steps[-1] + 1
+    n = p.window_samples + (n_steps - 1) * hop_frames * p.hop_length
+    cases = []
+    for sound in SOUNDS:
+        log_mel = reference_log_mel(golden_sound(sound, p.sr, n), p)
+        predict = cold()
+        scores: list[float] = []
+        for step in range(n_steps):
+            frames = log_mel[step * hop_frames :][: p.window_frames].ravel()
+            given = predict(frames.astype(np.float32))
+            if step - warm_up_steps in steps:
+                scores += given.tolist()
+        kept = kept_features(clamped(frames, p))  # what is softer may be a transform's rounding
+        cases.append(GoldenCase(sound, tuple(kept.tolist()), tuple(scores), tuple(steps)))
     return tuple(cases)

@@ -73,7 +73,8 @@ def main() -> int:
     """Load and run the named model; the parent process reports what is wrong with it."""
     try:
         bundle = load_bundle(sys.argv[1])
-        Classifier(bundle).predict(np.zeros(bundle.features.n_features, np.float32))
+        classifier = Classifier(bundle)
+        classifier.step(np.zeros(bundle.features.n_features, np.float32), classifier.cold_state())
     except OticError:
         return 1
     return 0

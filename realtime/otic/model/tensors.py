@@ -13,12 +13,13 @@ from otic.errors import BundleError
 from otic.features.params import LOG_MEL, FeatureParams
 from otic.model.bundle import Bundle
 from otic.model.interface import BANDS_FIRST, PLAIN, ModelInterface
+from otic.model.streaming import StateTensor
 
 _INTEGERS = ("int8", "uint8", "int16")
 
 
 class ModelInput:
-    """A model's only input, and the tensor for a feature vector.
+    """The input that takes features, and the tensor for a feature vector.
 
     Parameters
     ----------
@@ -34,21 +35,26 @@ class ModelInput:
 
     def __init__(self, bundle: Bundle, details: list[dict[str, Any]]) -> None:
         name, n = bundle.origin or bundle.name, bundle.features.n_features
-        if len(details) != 1:
+        states = () if bundle.stream is None else bundle.stream.states
+        taken = {state.input for state in states}
+        free = [detail for number, detail in enumerate(details) if number not in taken]
+        if len(free) != 1:
+            beside = f" beside {len(taken)} of the bundle's states" if taken else ""
             raise BundleError(
-                f"model '{name}': one input is needed, it has {shown_tensors(details)}"
+                f"model '{name}': one input is needed{beside}, it has {shown_tensors(details)}"
             )
-        self.index = int(details[0]["index"])
-        fitting = input_shape(_shape(details[0]), n)
+        detail = free[0]
+        self.index = int(detail["index"])
+        fitting = input_shape(_shape(detail), n)
         if fitting is None:
             raise BundleError(
                 f"model '{name}': the bundle names {n} features, "
-                f"but the model's input has shape {_shown(details[0])}"
+                f"but the model's input has shape {_shown(detail)}"
             )
         self.shape = fitting
-        self.must_be_resized = list(fitting) != [int(size) for size in details[0]["shape"]]
-        self._steps = _quantisation(name, "input", details[0])
-        self._dtype = np.dtype(details[0]["dtype"])
+        self.must_be_resized = list(fitting) != [int(size) for size in detail["shape"]]
+        self._steps = _quantisation(f"model '{name}'", "input", detail)
+        self._dtype = np.dtype(detail["dtype"])
         interface = bundle.interface
         self._cells = _cells(interface, bundle.features)
         self._relative_to_peak = interface.relative_to_peak
@@ -71,6 +77,83 @@ class ModelInput:
         steps = np.clip(np.round(features / scale) + zero, limits.min, limits.max)
         quantised: NDArray[Any] = steps.astype(self._dtype)
         return quantised.reshape(self.shape)
+
+
+class ModelState:
+    """One tensor that a streaming model hands on: its input, its output, its first numbers.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    number : int
+        Number of the state in the bundle.
+    inputs, outputs : list of dict
+        The runtime's description of them.
+
+    Raises
+    ------
+    BundleError
+        If input and output differ, or the bundle names what the model does not have.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        number: int,
+        inputs: list[dict[str, Any]],
+        outputs: list[dict[str, Any]],
+    ) -> None:
+        assert bundle.stream is not None
+        state = bundle.stream.states[number]
+        name = f"model '{bundle.origin or bundle.name}': state {number} of the bundle"
+        for kind, index, details in (
+            ("input", state.input, inputs),
+            ("output", state.output, outputs),
+        ):
+            if index >= len(details):
+                raise BundleError(
+                    f"{name} is {kind} {index}, but the model has {len(details)} {kind}s"
+                )
+        taken, given = inputs[state.input], outputs[state.output]
+        for detail in (taken, given):
+            if -1 in _shape(detail):
+                raise BundleError(f"{name} has the open shape {_shape(detail)}: it must be fixed")
+        if _tensor_kind(taken) != _tensor_kind(given):
+            raise BundleError(
+                f"{name} does not match: the model takes {_tensor_text(taken)}, "
+                f"but gives {_tensor_text(given)}"
+            )
+        self.input_index, self.output_index = int(taken["index"]), int(given["index"])
+        self.initial = _initial(name, state, taken)
+
+
+def _tensor_kind(detail: dict[str, Any]) -> tuple[Any, ...]:
+    scale, zero = detail.get("quantization", (0.0, 0))
+    return np.dtype(detail["dtype"]), tuple(_shown(detail)), float(scale), int(zero)
+
+
+def _tensor_text(detail: dict[str, Any]) -> str:
+    dtype, shape, scale, zero = _tensor_kind(detail)
+    steps = f" in steps of {scale:.6g} from {zero}" if scale else ""
+    return f"{dtype.name} {list(shape)}{steps}"
+
+
+def _initial(name: str, state: StateTensor, detail: dict[str, Any]) -> NDArray[Any]:
+    """Make a state's first numbers, in the tensor's shape and type."""
+    values = np.zeros(math.prod(_shown(detail)), np.float32)
+    for start, numbers in state.initial:
+        end = start + len(numbers)
+        if end > len(values):
+            raise BundleError(
+                f"{name} begins with numbers up to {end}, but the model's state has {len(values)}"
+            )
+        values[start:end] = numbers
+    steps = _quantisation(name, "tensor", detail)
+    if steps is not None:
+        limits = np.iinfo(detail["dtype"])
+        quantised = np.round(values / np.float32(steps[0])) + steps[1]
+        values = np.clip(quantised, limits.min, limits.max).astype(detail["dtype"])
+    return values.reshape(_shown(detail))
 
 
 class ModelOutput:
@@ -100,7 +183,7 @@ class ModelOutput:
                 f"model '{name}': the bundle names {self._n_outputs} labels, "
                 f"but the model's output has shape {_shown(chosen)}"
             )
-        self._steps = _quantisation(name, "output", chosen)
+        self._steps = _quantisation(f"model '{name}'", "output", chosen)
         self._activation = interface.activation
         place = {label: index for index, label in enumerate(bundle.model_labels)}
         members = [[place[label] for label in labels] for labels in bundle.groups.values()]
@@ -161,7 +244,7 @@ def _shape(detail: dict[str, Any]) -> list[int]:
     return signature if len(signature) == len(shape) else shape
 
 
-def _quantisation(name: str, kind: str, detail: dict[str, Any]) -> tuple[float, int] | None:
+def _quantisation(what: str, kind: str, detail: dict[str, Any]) -> tuple[float, int] | None:
     """Read step and zero point of a tensor of 8 or 16 bits; None for float32."""
     dtype = np.dtype(detail["dtype"]).name
     if dtype == "float32":
@@ -169,7 +252,7 @@ def _quantisation(name: str, kind: str, detail: dict[str, Any]) -> tuple[float, 
     scale, zero = (float(detail["quantization"][0]), int(detail["quantization"][1]))
     if dtype not in _INTEGERS or not (scale > 0.0 and math.isfinite(scale)):
         raise BundleError(
-            f"model '{name}': its {kind} is {dtype} {_shown(detail)}: "
+            f"{what}: its {kind} is {dtype} {_shown(detail)}: "
             "float32, or int8, uint8 or int16 with a quantisation, is needed"
         )
     return scale, zero

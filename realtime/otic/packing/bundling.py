@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from otic.model.bundle import (
     parse_bundle,
     save_bundle,
 )
-from otic.model.classifier import Classifier
-from otic.model.golden import golden_cases, golden_sound
+from otic.model.classifier import Classifier, with_golden_cases
+from otic.model.golden import golden_sound
 from otic.model.interface import ModelInterface
 from otic.model.sandbox import try_out
 from otic.packing.features import FeatureRequest, derive_features
@@ -242,7 +242,7 @@ def prove(bundle: Bundle) -> Bundle:
         save_bundle(path, bundle)
         try_out(str(path), bundle.origin)
     try:
-        proven = replace(bundle, golden=golden_cases(bundle.features, Classifier(bundle).predict))
+        proven = with_golden_cases(bundle)
     except BundleError as error:
         raise _with_remedy(error) from error
     _check_silence(proven)

@@ -265,8 +265,8 @@ class Section:
             ("lost", _lost_text(end.lost, record.n_gaps)),
             (
                 "scores",
-                f"every {bundle.inference_hop_seconds:.3f} s, each of the {p.window_seconds:.3f} s "
-                f"before it; smoothed: the mean of the latest {d.smoothing_scores}",
+                f"every {bundle.inference_hop_seconds:.3f} s, {_looked_at(bundle)}; "
+                f"smoothed: the mean of the latest {d.smoothing_scores}",
             ),
             (
                 "events",
@@ -282,7 +282,7 @@ class Section:
         return "\n".join([table, *(f'<p class="note">{escape(n)}</p>' for n in self._notes())])
 
     def _notes(self) -> list[str]:
-        record, window = self._record, self._bundle.features.window_seconds
+        record, window = self._record, self._bundle.window_seconds
         notes = []
         if len(record.history.times) == 0:
             notes.append(
@@ -337,7 +337,7 @@ class Section:
         ]
         return {
             "seconds": round(max(self._end.seconds, 1e-3), 6),
-            "window": round(p.window_seconds, 6),
+            "window": round(bundle.window_seconds, 6),
             "hop": round(bundle.inference_hop_seconds, 6),
             "labels": [
                 {
@@ -390,6 +390,13 @@ class Section:
         return _table(
             ("label", "events", "highest smoothed score", "at, s", "on from", "off below"), rows
         )
+
+
+def _looked_at(bundle: Bundle) -> str:
+    """Name the audio behind each prediction."""
+    if bundle.stream is None:
+        return f"each of the {bundle.window_seconds:.3f} s before it"
+    return f"each of the stream so far, from {bundle.window_seconds:.3f} s on"
 
 
 def _lost_text(samples: int, gaps: int) -> str:

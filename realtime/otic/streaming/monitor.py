@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.model.bundle import Bundle
-from otic.pipeline import Predictor
+from otic.model.classifier import State
+from otic.pipeline import Predictor, StepPredictor
 from otic.types import Chunk, Event, Gap, Item, Lost, Scores, Source, StreamStatus
 
 SILENCE_DBFS = -120.0
@@ -40,13 +41,30 @@ class TimedClassifier:
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         begin = time.perf_counter()
         scores = self._classifier.predict(features)
-        self._durations[self._count % _LATEST_INFERENCES] = time.perf_counter() - begin
-        self._count += 1
+        self._keep(time.perf_counter() - begin)
+        return scores
+
+    def cold_state(self) -> State:
+        return self._stepper.cold_state()
+
+    def step(self, frames: NDArray[np.float32], state: State) -> NDArray[np.float32]:
+        begin = time.perf_counter()
+        scores = self._stepper.step(frames, state)
+        self._keep(time.perf_counter() - begin)
         return scores
 
     def reset(self) -> None:
         """Discard the durations so far, such as those of the warm-up."""
         self._count = 0
+
+    @property
+    def _stepper(self) -> StepPredictor:
+        assert isinstance(self._classifier, StepPredictor), "for streaming models only"
+        return self._classifier
+
+    def _keep(self, seconds: float) -> None:
+        self._durations[self._count % _LATEST_INFERENCES] = seconds
+        self._count += 1
 
     def percentiles(self) -> tuple[float, float]:
         """Return median and 99th percentile in seconds; 0 before the first inference."""

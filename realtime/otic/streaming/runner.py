@@ -171,7 +171,7 @@ class Runner:
 
     def _warm_up(self) -> None:
         """Compile the kernels, or load them, before there is audio to lose."""
-        self._pipeline().process(np.zeros(self.bundle.features.window_samples, np.float32))
+        self._pipeline().process(np.zeros(self.bundle.window_samples, np.float32))
         self._classifier.reset()
 
 

@@ -67,7 +67,7 @@ class Stream:
             model_sha256=bundle.sha256,
             source=self.source.name,
             sr=bundle.features.sr,
-            window_seconds=bundle.features.window_seconds,
+            window_seconds=bundle.window_seconds,
             inference_hop_seconds=bundle.inference_hop_seconds,
             labels=bundle.labels,
             started=started,

@@ -410,7 +410,7 @@ class Feed:
                 "model": bundle.name,
                 "labels": bundle.labels,
                 "thresholds": list(self._thresholds.values()),
-                "window_seconds": bundle.features.window_seconds,
+                "window_seconds": bundle.window_seconds,
                 "top_db": bundle.features.top_db,
                 "ticks": ticks,
                 "palette": palette(0, 255).tobytes().hex(),

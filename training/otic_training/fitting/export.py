@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle, save_bundle
-from otic.model.classifier import Classifier
-from otic.model.golden import golden_cases
+from otic.model.classifier import Classifier, with_golden_cases
 from otic_training.networks.tflite import served, to_float, to_int8
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ def export(
 def _finished(bundle: Bundle, path: str, model: bytes, weights: str) -> Bundle:
     provenance = {**bundle.provenance, "weights": weights}
     named = replace(bundle, name=Path(path).stem, model=model, provenance=provenance)
-    return replace(named, golden=golden_cases(named.features, Classifier(named).predict))
+    return with_golden_cases(named)
 
 
 def _check_float32(bundle: Bundle, expected: _F32, probe: _F32) -> None:
