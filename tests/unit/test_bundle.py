@@ -142,7 +142,7 @@ def test_every_flipped_byte_is_an_otic_error_or_harmless() -> None:
             "onset_back_seconds=0 must be 0 just where it is 0",
         ),
         (lambda v: v["decision"].update(onset_ground=-1, onset_back_seconds=0), "at least 0"),
-        (lambda v: v.update(format=3), "bundle format 3"),
+        (lambda v: v.update(format=4), "bundle format 4"),
         (lambda v: v.update(format=2), "missing keys interface, groups"),
         (lambda v: v.update(groups={}), "unknown keys groups"),
         (lambda v: v.update(inference_hop_frames=0), "inference_hop_frames=0"),
