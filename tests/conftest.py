@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -34,6 +35,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "real_audio: needs the recordings in $OTIC_DATA")
     config.addinivalue_line("markers", "slow: make test-slow runs it, make test does not")
     config.addinivalue_line("markers", "training: of otic_training, which needs the extra train")
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """Messages for a person, as they come."""
+    from tests.support.helpers import Recorder
+
+    recorder = Recorder()
+    yield recorder.start()
+    recorder.stop()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -21,12 +22,14 @@ from otic.sinks.text import event_text
 from otic.streaming.control import Control, Stop, stop_on_signals
 from otic.streaming.monitor import Monitor
 from otic.streaming.runner import Runner
-from otic.system.log import as_message, held_messages, say
+from otic.system.log import as_message, held_messages, print_lines
 from otic.system.sd_notify import Notifier
 from otic.types import Event, Sink, Source, StreamStatus
 
 if TYPE_CHECKING:
     from otic.streaming.session_view import SessionView
+
+_log = logging.getLogger(__name__)
 
 _STOP_SECONDS, _REPLAY_STOP_SECONDS = 0.3, 10.0  # for receivers, at the end
 _STATUS_SECONDS = 1.0
@@ -103,13 +106,12 @@ def run_plan(plan: Plan) -> int:
     notifier = Notifier.from_environment()
     session = _Session(plan, notifier)
     if problem := cache_problem():
-        say(problem)
+        _log.warning(problem)
     with stop_on_signals() as stop:
         failures = session.run(stop)
-    for note in session.notes:
-        print(note, file=sys.stderr)
+    print_lines(*session.notes)
     for failure in failures[:-1]:
-        say(str(failure))
+        _log.error(str(failure))
     if failures:
         raise failures[-1]
     return 1 if session.undelivered else 0
@@ -238,7 +240,7 @@ class _Session:
 
                 server = WebServer(settings, session_view)
                 stack.callback(server.close)
-                say(f"the page is at {server.url}")
+                _log.info(f"the page is at {server.url}")
             if shown:
                 from rich.console import Console
 

@@ -59,14 +59,9 @@ def off(label: str, onset: float, offset: float, at: float) -> Event:
     return Event("off", label, onset=onset, time=at, offset=offset, peak=0.95)
 
 
-def new_sink(
-    folder: Path, said: list[str] | None = None, patience: float = 60.0, **more: Any
-) -> ClipSink:
+def new_sink(folder: Path, patience: float = 60.0, **more: Any) -> ClipSink:
     asked = {"directory": str(folder), "pre_seconds": 1.0, "post_seconds": 0.5, **more}
-    told = [] if said is None else said
-    return ClipSink(
-        ClipsSettings(**asked), "hall", lambda: NOW, told.append, drain_timeout=lambda: patience
-    )
+    return ClipSink(ClipsSettings(**asked), "hall", lambda: NOW, drain_timeout=lambda: patience)
 
 
 def feed(
@@ -335,7 +330,7 @@ def test_privacy(tmp_path: Path, asked: dict[str, Any]) -> None:
     assert not folder.exists()
 
 
-def test_the_oldest_make_room_and_nobody_else_s_files(tmp_path: Path) -> None:
+def test_the_oldest_make_room_and_nobody_else_s_files(tmp_path: Path, said: list[str]) -> None:
     others = ["20200101T000000.000Z_note.flac", "notes.txt", "holiday.flac"]
     for name in others:
         (tmp_path / name).write_bytes(b"x" * 200_000)
@@ -344,8 +339,7 @@ def test_the_oldest_make_room_and_nobody_else_s_files(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x" * 40_000)
     future = "20990101T000000.000Z_mic_dog.wav"  # from before the clock was set
     (tmp_path / future).write_bytes(b"x" * 40_000)
-    said: list[str] = []
-    sink = new_sink(tmp_path, said, max_megabytes=0.1, format="wav")
+    sink = new_sink(tmp_path, max_megabytes=0.1, format="wav")
     sink.start(START)
     deadline = time.monotonic() + 10.0
     while sink.status().deleted < 3:  # at start already
@@ -403,9 +397,10 @@ def test_the_budget_holds_at_every_moment(tmp_path: Path) -> None:
     assert 0 < most <= budget
 
 
-def test_a_recording_larger_than_the_budget_is_dropped_and_said(tmp_path: Path) -> None:
-    said: list[str] = []
-    sink = new_sink(tmp_path, said, max_megabytes=0.01)
+def test_a_recording_larger_than_the_budget_is_dropped_and_said(
+    tmp_path: Path, said: list[str]
+) -> None:
+    sink = new_sink(tmp_path, max_megabytes=0.01)
     run(sink, blocks(noise(10), 100), [on("dog", 2.0, 3.0), off("dog", 2.0, 8.0, 9.0)])
     assert clips(tmp_path) == []
     assert sink.status().dropped == 1
@@ -441,10 +436,11 @@ def test_a_folder_that_can_t_be_written_is_said_at_start(tmp_path: Path) -> None
         sink.start(START)
 
 
-def test_a_folder_that_vanishes_is_said_once_and_recording_goes_on(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_a_folder_that_vanishes_is_said_once_and_recording_goes_on(
+    tmp_path: Path, said: list[str]
+) -> None:
     folder = tmp_path / "stick"
-    sink = new_sink(folder, said)
+    sink = new_sink(folder)
     sink.start(START)
     y = noise(6)
     events = [on("dog", 2.0, 3.0), off("dog", 2.0, 4.0, 5.0)]
@@ -478,8 +474,9 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder, suffix = Path(sys.argv[1]), sys.argv[2]
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), hard))
-said = []
-sink = new_sink(folder, said, format=suffix)
+from tests.support.helpers import Recorder
+said = Recorder().start()
+sink = new_sink(folder, format=suffix)
 run(sink, blocks(noise(10), 100), [on("dog", 3.0, 4.0), off("dog", 3.0, 8.0, 8.5)])
 assert list(folder.iterdir()) == [], "a part of a recording was left"
 assert sink.status().failed == 1
@@ -503,7 +500,7 @@ def test_a_full_disk_leaves_no_part_of_a_recording(tmp_path: Path, suffix: str, 
 
 
 def test_a_slow_disk_drops_whole_recordings_and_nobody_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     go_on = threading.Event()
     write_sound = clip_writer.write_sound
@@ -514,8 +511,7 @@ def test_a_slow_disk_drops_whole_recordings_and_nobody_waits(
 
     monkeypatch.setattr(clip_writer, "write_sound", slowly)
     monkeypatch.setattr(clip_writer, "_MOST_WAITING_BYTES", 50_000)
-    said: list[str] = []
-    sink = new_sink(tmp_path, said)
+    sink = new_sink(tmp_path)
     sink.start(START)
     y = noise(100)
     events = [
@@ -537,7 +533,9 @@ def test_a_slow_disk_drops_whole_recordings_and_nobody_waits(
     assert sink.status().written == len(clips(tmp_path)) == kept
 
 
-def test_a_replay_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_waits_for_a_slow_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
     write_sound = clip_writer.write_sound
 
     def slowly(*args: Any) -> bool:
@@ -546,9 +544,8 @@ def test_a_replay_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(clip_writer, "write_sound", slowly)
     monkeypatch.setattr(clip_writer, "_MOST_WAITING_BYTES", 20_000)
-    said: list[str] = []
     asked = ClipsSettings(str(tmp_path), pre_seconds=1.0, post_seconds=0.5)
-    sink = ClipSink(asked, "hall", lambda: NOW, said.append, waits=True, drain_timeout=lambda: 20.0)
+    sink = ClipSink(asked, "hall", lambda: NOW, waits=True, drain_timeout=lambda: 20.0)
     events = [
         event
         for n in range(2, 90, 3)
@@ -560,7 +557,7 @@ def test_a_replay_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_close_waits_no_longer_than_asked_and_leaves_nothing_half_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     write_sound = clip_writer.write_sound
     go_on, done = threading.Event(), threading.Event()
@@ -573,8 +570,7 @@ def test_close_waits_no_longer_than_asked_and_leaves_nothing_half_written(
             done.set()
 
     monkeypatch.setattr(clip_writer, "write_sound", slowly)
-    said: list[str] = []
-    sink = new_sink(tmp_path, said, patience=0.3)
+    sink = new_sink(tmp_path, patience=0.3)
     sink.start(START)
     feed(sink, blocks(noise(6), 100), [on("dog", 2.0, 3.0), off("dog", 2.0, 4.0, 5.0)])
     begin = time.monotonic()

@@ -55,17 +55,16 @@ def raising(error: BaseException) -> Callable[[], None]:
 class Delivery:
     """A queue, a receiver and a fast worker."""
 
-    def __init__(self, queue: DeliveryQueue | None = None) -> None:
+    def __init__(self, said: list[str], queue: DeliveryQueue | None = None) -> None:
         self.queue = queue or DeliveryQueue(None, ["inbox"], 1000)
         self.receiver = Inbox()
-        self.said: list[str] = []
+        self.said = said
         self.worker = self.another()
 
     def another(self, pause: Callable[[float], bool] | None = None) -> DeliveryWorker:
         return DeliveryWorker(
             self.receiver,
             self.queue,
-            self.said.append,
             first_retry_seconds=0.01,
             longest_retry_seconds=0.05,
             idle_seconds=0.05,
@@ -87,8 +86,8 @@ class Delivery:
 
 
 @pytest.fixture
-def delivery() -> Iterator[Delivery]:
-    made = Delivery()
+def delivery(said: list[str]) -> Iterator[Delivery]:
+    made = Delivery(said)
     yield made
     made.receiver.trouble.clear()
     made.worker.stop(5.0)
@@ -183,22 +182,6 @@ def test_a_bug_in_a_receiver_ends_nothing(
     delivery.got(1)
 
 
-def test_a_terminal_that_is_closed_ends_nothing() -> None:
-    def say(line: str) -> None:
-        raise BrokenPipeError(line)
-
-    queue, receiver = DeliveryQueue(None, ["inbox"], 10), Inbox()
-    receiver.trouble["open"] = raising(DeliveryError("away"))
-    worker = DeliveryWorker(
-        receiver, queue, say, first_retry_seconds=0.01, longest_retry_seconds=0.01
-    )
-    worker.start()
-    wait_for(lambda: worker.status().retries >= 2)
-    receiver.trouble.clear()
-    wait_for(lambda: worker.status().connected)
-    assert worker.stop(5.0)
-
-
 def test_it_waits_longer_each_time_up_to_a_limit() -> None:
     queue = DeliveryQueue(None, ["inbox"], 10)
     receiver = Inbox()
@@ -214,7 +197,6 @@ def test_it_waits_longer_each_time_up_to_a_limit() -> None:
         worker = DeliveryWorker(
             receiver,
             queue,
-            lambda line: None,
             chance=lambda chance=chance: chance,  # type: ignore[misc]
             pause=pause,
         )
@@ -240,7 +222,7 @@ def test_a_delivery_begins_the_back_off_anew_and_an_open_does_not(delivery: Deli
     delivery.receiver.trouble["deliver"] = raising(DeliveryError("no"))
     delivery.append(1, 2)
     delivery.worker = DeliveryWorker(
-        delivery.receiver, delivery.queue, delivery.said.append, chance=lambda: 0.0, pause=pause
+        delivery.receiver, delivery.queue, chance=lambda: 0.0, pause=pause
     )
     delivery.worker.start()
     delivery.worker._thread.join(10.0)
@@ -263,9 +245,7 @@ def test_a_receiver_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
         release.wait(60.0)
 
     hung.trouble["deliver"] = hang
-    workers = [
-        DeliveryWorker(r, queue, lambda line: None, idle_seconds=0.05) for r in (hung, other)
-    ]
+    workers = [DeliveryWorker(r, queue, idle_seconds=0.05) for r in (hung, other)]
     for worker in workers:
         worker.start()
     times = []
@@ -316,16 +296,16 @@ def test_a_stop_at_once_after_the_start_drains(delivery: Delivery) -> None:
 def test_a_stop_while_waiting_or_never_started_is_immediate() -> None:
     queue = DeliveryQueue(None, ["inbox"], 10)
     receiver = Inbox()
-    worker = DeliveryWorker(receiver, queue, lambda line: None, idle_seconds=60.0)
+    worker = DeliveryWorker(receiver, queue, idle_seconds=60.0)
     assert worker.stop(60.0)
-    worker = DeliveryWorker(receiver, queue, lambda line: None, idle_seconds=60.0)
+    worker = DeliveryWorker(receiver, queue, idle_seconds=60.0)
     worker.start()
     wait_for(lambda: "open" in receiver.calls)
     begin = time.monotonic()
     assert worker.stop(60.0)
     receiver.trouble["open"] = raising(DeliveryError("away"))
     queue.append(notification(1))
-    worker = DeliveryWorker(receiver, queue, lambda line: None, first_retry_seconds=60.0)
+    worker = DeliveryWorker(receiver, queue, first_retry_seconds=60.0)
     worker.start()
     wait_for(lambda: worker.status().last_error is not None)
     worker.finish(60.0)  # the wait of a minute ends, and it is tried again
@@ -347,7 +327,7 @@ def test_what_fails_at_the_end_is_tried_again_until_the_patience_is_over() -> No
             raise DeliveryError("restarting")
 
     receiver.trouble["deliver"] = restarting
-    worker = DeliveryWorker(receiver, queue, lambda line: None, first_retry_seconds=60.0)
+    worker = DeliveryWorker(receiver, queue, first_retry_seconds=60.0)
     worker.start()
     for number in range(3):
         queue.append(notification(number))
@@ -360,7 +340,7 @@ def test_one_that_was_never_reached_is_not_connected() -> None:
     receiver = Inbox()
     receiver.trouble["deliver"] = raising(DeliveryError("refused"))
     queue.append(notification(1))
-    worker = DeliveryWorker(receiver, queue, lambda line: None, first_retry_seconds=0.01)
+    worker = DeliveryWorker(receiver, queue, first_retry_seconds=0.01)
     worker.start()
     seen = set()
     while worker.status().retries < 5:
@@ -384,9 +364,9 @@ def test_a_slow_receiver_keeps_what_the_patience_left(delivery: Delivery) -> Non
     assert delivery.queue.waiting("inbox") == 400 - n_got
 
 
-def test_nothing_is_lost_between_appends_and_failures(tmp_path: Path) -> None:
+def test_nothing_is_lost_between_appends_and_failures(tmp_path: Path, said: list[str]) -> None:
     """A receiver that fails at every third delivery, half of these after it took the event."""
-    delivery = Delivery(DeliveryQueue(tmp_path / "queue.jsonl", ["inbox"], 10_000))
+    delivery = Delivery(said, DeliveryQueue(tmp_path / "queue.jsonl", ["inbox"], 10_000))
     asked: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def sometimes() -> None:

@@ -31,9 +31,8 @@ from tests.support.review_marks import SR, live_mark, mark_of, sound
 NOW = datetime(2026, 3, 1, 13, 0, tzinfo=UTC)
 
 
-def new_folder(tmp_path: Path, said: list[str] | None = None, **options: Any) -> ReviewFolder:
-    lines: list[str] = [] if said is None else said
-    return ReviewFolder(tmp_path / "review", lambda: NOW, say=lines.append, **options)
+def new_folder(tmp_path: Path, **options: Any) -> ReviewFolder:
+    return ReviewFolder(tmp_path / "review", lambda: NOW, **options)
 
 
 def files(folder: ReviewFolder) -> list[str]:
@@ -208,9 +207,8 @@ def test_a_recording_of_others_needs_its_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", [b'{"verdict":"ri', b"\0\0\0\0", b"[1,2", b"\xff{"])
-def test_a_power_cut_costs_a_line(tmp_path: Path, torn: bytes) -> None:
-    said: list[str] = []
-    folder = new_folder(tmp_path, said)
+def test_a_power_cut_costs_a_line(tmp_path: Path, torn: bytes, said: list[str]) -> None:
+    folder = new_folder(tmp_path)
     first = folder.mark(mark_of(), SR, [])
     with (folder.path / "review.jsonl").open("ab") as file:
         file.write(torn)

@@ -374,7 +374,7 @@ def test_a_dead_name_server_holds_up_only_its_worker(
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     queue = DeliveryQueue(None, ["webhook"], 10)
     made = receiver(hook.url, timeout_seconds=0.3)
-    worker = DeliveryWorker(made, queue, lambda line: None)
+    worker = DeliveryWorker(made, queue)
     worker.start()
     for _ in range(3):
         queue.append(NOTICE)

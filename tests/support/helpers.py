@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -178,3 +179,26 @@ def so_far(log: Path) -> bytes:
 
 def of_type(jsonl: bytes, kind: str) -> list[dict[str, Any]]:
     return [record for record in records(jsonl) if record["type"] == kind]
+
+
+class Recorder(logging.Handler):
+    """Keeps the messages of otic's loggers in a list, from INFO up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self._logger = logging.getLogger("otic")
+        self._level = self._logger.level
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def start(self) -> list[str]:
+        """The list, which grows from now on."""
+        self._logger.setLevel(logging.INFO)
+        self._logger.addHandler(self)
+        return self.lines
+
+    def stop(self) -> None:
+        self._logger.removeHandler(self)
+        self._logger.setLevel(self._level)

@@ -141,7 +141,7 @@ def test_a_process_that_can_not_be_started_is_a_device_that_fails(
 
 def test_a_terminal_that_is_gone_stops_nothing(tmp_path: Path) -> None:
     """What can't be said on a full disk is not worth more than what goes on."""
-    code = "from otic.system.log import say; say('x'); print('went on')"
+    code = "from otic.system.log import start_logging; start_logging().error('x'); print('went on')"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", code], stderr=full, stdout=subprocess.PIPE, cwd=ROOT, check=False
@@ -153,8 +153,7 @@ def test_text_that_nobody_reads_does_not_stop_the_stream(tmp_path: Path) -> None
     """64 kB fill a pipe; what follows is dropped and counted, and the log is whole."""
     code = (
         "import sys\n"
-        "from otic.types import StreamEnd, StreamStart\n"
-        "from otic.detection.detector import Gap\n"
+        "from otic.types import Gap, StreamEnd, StreamStart\n"
         "from otic.sinks.text import TextSink\n"
         "sink = TextSink(sys.stderr)\n"
         "start = StreamStart('1', 'm', '0', 'a', 8000, 1.0, 0.1, ('x',))\n"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -287,10 +289,15 @@ def test_a_full_pipe_does_not_keep_it_from_stopping(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,  # never read
         stderr=subprocess.PIPE,
     )
-    time.sleep(3)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    for _ in range(600):
+        waiting = fcntl.ioctl(process.stdout, termios.FIONREAD, bytes(4))
+        if int.from_bytes(waiting, sys.byteorder) > 60_000:
+            break
+        time.sleep(0.05)
     process.terminate()
     assert process.wait(timeout=12) == 1
-    assert process.stderr is not None
     assert "the log's reader has stalled" in one_line(process.stderr.read())
 
 

@@ -205,7 +205,7 @@ class File:
     def close(self): os.close(self.file)
 
 queue = DeliveryQueue(sys.argv[1], ["file"], 1_000_000, max_memory=1_000_000)
-DeliveryWorker(File(), queue, print).start()
+DeliveryWorker(File(), queue).start()
 number = int(sys.argv[3])
 while True:
     queue.append(notification(number // 2, "off" if number % 2 else "on"))

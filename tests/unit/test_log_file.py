@@ -42,9 +42,8 @@ def scores(n: int) -> Scores:
     return Scores(n, n / 22050, {"dog": 0.5, "rain": 0.25}, {"dog": 0.5, "rain": 0.25})
 
 
-def log(path: Path, said: list[str] | None = None, **more: Any) -> JsonlSink:
-    said = [] if said is None else said
-    return JsonlSink(str(path), BOTH, **{"max_bytes": 10**6, "say": said.append, **more})
+def log(path: Path, **more: Any) -> JsonlSink:
+    return JsonlSink(str(path), BOTH, **{"max_bytes": 10**6, **more})
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -141,12 +140,11 @@ def test_a_line_larger_than_the_limit_is_written_all_the_same(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "torn", [b'{"type":"sco', b"\0" * 5000, b'{"a":\0\0\0\0}\n\0\0\n', b'\0\0"b":1}\n{']
 )
-def test_a_torn_end_is_cut_off(tmp_path: Path, torn: bytes) -> None:
+def test_a_torn_end_is_cut_off(tmp_path: Path, torn: bytes, said: list[str]) -> None:
     path = tmp_path / "log.jsonl"
     whole = b'{"type":"a"}\n{"type":"b"}\n'
     path.write_bytes(whole + torn)
-    said: list[str] = []
-    sink = log(path, said)
+    sink = log(path)
     sink.start(START)
     sink.close()
     assert [r["type"] for r in records(path)] == ["a", "b", "start"]
@@ -226,13 +224,14 @@ def test_a_permanent_log_to_standard_output_is_that(capfd: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("begin", [b"", b'{"a":1}\n'])
-def test_a_file_of_something_else_is_not_destroyed(tmp_path: Path, begin: bytes) -> None:
+def test_a_file_of_something_else_is_not_destroyed(
+    tmp_path: Path, begin: bytes, said: list[str]
+) -> None:
     path = tmp_path / "table.csv"
     size = 2 << 20 if begin else 100  # more than is cut off
     text = begin + b"when,what\n" * (size // 10)
     path.write_bytes(text)
-    said: list[str] = []
-    sink = log(path, said, max_bytes=10**8)
+    sink = log(path, max_bytes=10**8)
     sink.start(START)
     sink.close()
     assert (tmp_path / "table.csv.1").read_bytes() == text
@@ -283,14 +282,13 @@ def test_between_events_the_path_is_looked_at_once_a_second(
 
 
 def test_the_folder_vanishes_and_comes_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     monkeypatch.setattr(log_file, "_RETRY_SECONDS", 0.0)
     folder = tmp_path / "stick"
     folder.mkdir()
     path = folder / "log.jsonl"
-    said: list[str] = []
-    sink = log(path, said)
+    sink = log(path)
     sink.start(START)
     folder.rename(tmp_path / "pulled out")
     other = replace(START, source="yard")
@@ -320,8 +318,9 @@ hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 def room(n):
     resource.setrlimit(resource.RLIMIT_FSIZE, (n if n is not None else hard, hard))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-said = []
-sink = log(path, said)
+from tests.support.helpers import Recorder
+said = Recorder().start()
+sink = log(path)
 sink.start(START)
 for n in range(3):
     sink.write(START, scores(n))
@@ -398,12 +397,13 @@ def test_sigkill_at_any_moment_leaves_a_log_that_goes_on(tmp_path: Path) -> None
     assert len(seen) - len(set(seen)) <= 5
 
 
-def test_rotation_that_is_not_possible_does_not_end_the_log(tmp_path: Path) -> None:
+def test_rotation_that_is_not_possible_does_not_end_the_log(
+    tmp_path: Path, said: list[str]
+) -> None:
     path = tmp_path / "log.jsonl"
     (tmp_path / "log.jsonl.1").mkdir()
     (tmp_path / "log.jsonl.1" / "something").touch()
-    said: list[str] = []
-    sink = log(path, said, max_bytes=500, keep=1)
+    sink = log(path, max_bytes=500, keep=1)
     sink.start(START)
     for n in range(50):
         sink.write(START, scores(n))

@@ -112,9 +112,8 @@ def heard(chunks: list[Chunk]) -> F32:
     return np.concatenate([c for c in chunks if not isinstance(c, Lost)])
 
 
-def test_a_replug_is_a_gap_of_its_length(room: Room) -> None:
-    said: list[str] = []
-    source = Microphone("0", SR, 400, say=said.append)
+def test_a_replug_is_a_gap_of_its_length(room: Room, said: list[str]) -> None:
+    source = Microphone("0", SR, 400)
     source.await_opening()
     assert source.name == "Fake USB"
     chunks = source.chunks()
@@ -203,9 +202,8 @@ def test_a_late_reader_invents_no_gap(room: Room) -> None:
     assert len(heard(found)) / SR + sum(losses(found)) == pytest.approx(room.now - begin, abs=0.2)
 
 
-def test_zeros_after_sound_are_a_broken_device(room: Room) -> None:
-    said: list[str] = []
-    source = Microphone(None, SR, 400, silent_seconds=10.0, say=said.append)
+def test_zeros_after_sound_are_a_broken_device(room: Room, said: list[str]) -> None:
+    source = Microphone(None, SR, 400, silent_seconds=10.0)
     chunks = source.chunks()
     run(room, chunks, 1.0)
     room.level = 0.0
@@ -226,10 +224,9 @@ def test_zeros_after_sound_are_a_broken_device(room: Room) -> None:
     assert len(room.options) == 4
 
 
-def test_zeros_from_the_start_are_told_and_left_alone(room: Room) -> None:
-    said: list[str] = []
+def test_zeros_from_the_start_are_told_and_left_alone(room: Room, said: list[str]) -> None:
     room.level = 0.0
-    source = Microphone(None, SR, 400, silent_seconds=10.0, say=said.append)
+    source = Microphone(None, SR, 400, silent_seconds=10.0)
     chunks = source.chunks()
     found = run(room, chunks, 60.0)
     assert len(room.options) == 1
@@ -250,14 +247,13 @@ def test_zeros_can_be_allowed(room: Room) -> None:
     assert len(room.options) == 1
 
 
-def test_a_device_that_is_not_there_yet_is_waited_for(room: Room) -> None:
+def test_a_device_that_is_not_there_yet_is_waited_for(room: Room, said: list[str]) -> None:
     room.present = False
     with pytest.raises(DeviceError, match="no input device 'Fake'"):
         Microphone("Fake", SR, 400).await_opening()
     assert room.open_processes == 0
     room.options.clear()
-    said: list[str] = []
-    source = Microphone("Fake", SR, 400, name="door", say=said.append)
+    source = Microphone("Fake", SR, 400, name="door")
     chunks = source.chunks()
     away = run(room, chunks, 60.0)
     assert sum(losses(away)) == pytest.approx(60.0, abs=0.61)

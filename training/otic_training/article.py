@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.errors import OticError
-from otic.system.log import say
+from otic_training.cli.progress import say
 from otic_training.data.augmentation import Batch
 from otic_training.data.dataset import DatasetError
 from otic_training.fitting import fit as fitting

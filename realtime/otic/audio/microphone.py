@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from otic.errors import DeviceError
 from otic.system.backoff import Backoff
 from otic.types import Chunk, Lost, SourceHealth
 
+_log = logging.getLogger(__name__)
+
 _OPEN_SECONDS = 15.0  # a sound server that hangs would take for ever
 _STALL_SECONDS = 5.0
 _LOSS_SECONDS = 0.5  # how often a loss that goes on is told of
@@ -21,8 +24,6 @@ _OPENING_SECONDS = 1.0  # that a device may take to open, before that is a loss
 _STEADY_SECONDS = 2.0  # a device that delivers for so long is there again
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.25, 10.0
 _LONGEST_SILENCE_SECONDS = 600.0
-
-Say = Callable[[str], None]
 
 
 class Microphone:
@@ -49,8 +50,6 @@ class Microphone:
         What to call it (default: the device's name).
     silent_seconds : float
         How long a run of exact zeros makes a device that was heard before suspect; 0: never.
-    say : callable
-        Told of troubles and their end, a line each.
 
     Raises
     ------
@@ -69,13 +68,11 @@ class Microphone:
         *,
         name: str | None = None,
         silent_seconds: float = 30.0,
-        say: Say = lambda line: None,
     ) -> None:
         self._wanted = wanted
         self._sr = sr
         self._block_seconds = block / sr
         self._channel = channel
-        self._say = say
         self._stall_seconds = max(_STALL_SECONDS, 4 * self._block_seconds)
         self._silent_seconds = silent_seconds
         self._silence_limit = silent_seconds
@@ -236,7 +233,7 @@ class Microphone:
             self._lost_seconds += max(0.0, missed)
             yield Lost(max(1, round(missed * self._sr)))
         if self._trouble:
-            self._say(f"{self.name}: heard again")
+            _log.info(f"{self.name}: heard again")
             self._trouble = ""
 
     def _take(self, block: CapturedBlock) -> Iterator[Chunk]:
@@ -267,7 +264,7 @@ class Microphone:
         if self._sounded:
             raise DeviceError(problem)
         if self._state != "silent":
-            self._say(f"{self.name}: {problem}")
+            _log.warning(f"{self.name}: {problem}")
         self._state = "silent"
 
     def _give_up(self, error: DeviceError) -> Iterator[Chunk]:
@@ -283,5 +280,5 @@ class Microphone:
         if self._heard_until is None:  # it was to be heard since then
             self._heard_until = self._asked_since
         if str(error) != self._trouble:  # not at every try
-            self._say(f"{self.name}: {error}: waiting for it")
+            _log.warning(f"{self.name}: {error}: waiting for it")
             self._trouble = str(error)

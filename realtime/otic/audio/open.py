@@ -11,7 +11,6 @@ from otic.audio.pcm import PcmSource
 from otic.audio.sources import FileSource
 from otic.config.settings import InputSettings, Settings
 from otic.errors import UsageError
-from otic.system.log import say
 from otic.types import Source
 
 _STDIN = 0
@@ -65,7 +64,6 @@ def microphones(settings: Settings, sr: int) -> list[OpenSource]:
             chosen.channel,
             name=chosen.name,
             silent_seconds=settings.silent_seconds,
-            say=say,
         )
 
     return [opener(chosen) for chosen in settings.inputs]

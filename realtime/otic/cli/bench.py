@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from typing import Any
 
 from otic.cli.arguments import Parser, add_json_option
 from otic.config.values import DEFAULT_MODEL
-from otic.system.log import say
+
+_log = logging.getLogger(__name__)
 
 
 def add_bench_options(parser: Parser) -> None:
@@ -30,10 +32,10 @@ def bench(args: argparse.Namespace) -> int:
     from otic.model.sandbox import load_checked_bundle
 
     bundle = load_checked_bundle(args.model)
-    say("measuring for half a minute or more: leave the machine alone")
+    _log.info("measuring for half a minute or more: leave the machine alone")
     figures = measure(bundle, args.model)
     if problem := cache_problem():
-        say(problem)
+        _log.warning(problem)
     if args.json:
         print(json.dumps(figures, indent=2, ensure_ascii=False))
     else:

@@ -20,6 +20,8 @@ from otic import __version__
 from otic.errors import OticError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from logging import Logger
+
     from otic.cli.arguments import Parser
 
 
@@ -126,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OticError as error:
         if "--debug" in words:
             raise
-        _say(str(error))
+        _start_logging().error(str(error))
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output has what it wanted ('otic … | head -1').
@@ -135,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if "--debug" in words:
             raise
-        _say(_os_error_text(error))
+        _start_logging().error(_os_error_text(error))
         _drop_stdout()
         return 1
     except KeyboardInterrupt:
@@ -187,13 +189,15 @@ def _run(words: Sequence[str]) -> int:
             args = parser.parse_args(words[1:])
         except SystemExit as done:  # --help
             return int(done.code or 0)
+        _start_logging()
         return int(body(args))
 
 
-def _say(message: str) -> None:
-    from otic.system.log import say
+def _start_logging() -> Logger:
+    """Make messages appear on standard error; the logger of all of otic."""
+    from otic.system.log import start_logging  # logging takes longer to import than all of --help
 
-    say(message)
+    return start_logging()
 
 
 def _os_error_text(error: OSError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,13 @@ from otic.packing.features import (
     FeatureRequest,
 )
 from otic.packing.tflite_file import ModelFile, read_model_file
-from otic.system.log import say
 
 if TYPE_CHECKING:
     from otic.model.bundle import Bundle
     from otic.packing.bundling import PackRequest
     from otic.packing.files import ModelMetadata
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_THRESHOLD = 0.5
 _SHOWN_GROUPS = 4
@@ -284,7 +286,7 @@ def _features(args: argparse.Namespace, metadata: ModelMetadata) -> FeatureReque
             f"model '{args.model}' does not say its sampling rate: give it with --sr HZ"
         )
     if metadata.sr not in (0, sr):
-        say(f"--sr {sr} is taken, though the model's metadata says {metadata.sr} Hz")
+        _log.warning(f"--sr {sr} is taken, though the model's metadata says {metadata.sr} Hz")
     if args.statistics and args.input != "statistics":
         raise UsageError("--statistics goes with --input statistics")
     n = args.window_samples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shlex
 from collections.abc import Sequence
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING
 from otic.cli.arguments import Parser, add_json_option, positive
 from otic.config.load import load_settings
 from otic.errors import SinkError
-from otic.system.log import say
 
 if TYPE_CHECKING:
     from otic.review.export import Exported
     from otic.review.folder import ReviewFolder
     from otic.review.mark import Mark
+
+_log = logging.getLogger(__name__)
 
 _HEADINGS = ("when", "source", "label", "verdict", "true label", "sound")
 _LEAST_LABELS, _LEAST_RECORDINGS = 2, 2
@@ -89,15 +91,17 @@ def export_marks(args: argparse.Namespace) -> int:
     folder = _folder(args.directory)
     exported = export(folder.marks(), folder.audio, Path(args.out), args.min_seconds)
     for why, n in exported.left_out.items():
-        say(f"left out: {n} {why}")
+        _log.warning(f"left out: {n} {why}")
     for label, name in exported.renamed.items():
-        say(f"the label {label!r} is called {name!r} in the data set: it can't name a folder")
+        _log.warning(
+            f"the label {label!r} can't name a folder: it is called {name!r} in the data set"
+        )
     for label, n in exported.clips.items():
         print(f"{label}: clips {n}, recordings {exported.recordings[label]}")
     if exported.others:
         print(f"without a label, in {OTHER_FOLDER}: clips {exported.others}")
     for line in _lacking(exported):
-        say(line)
+        _log.warning(line)
     out = shlex.quote(args.out)
     other = f" --other {shlex.quote(str(Path(args.out) / OTHER_FOLDER))}" if exported.others else ""
     print(f"next: otic train {out}{other}")

@@ -7,6 +7,7 @@ The unit is ``otic.service.in`` beside this file. What is done to the system goe
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import time
@@ -14,8 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from otic.cli.arguments import Parser
-from otic.system.log import say
 from otic.system.systemd import ServiceError, System, UnitState, unit_state
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = "/etc/otic.toml"
 DEFAULT_NAME = "otic"
@@ -96,7 +98,7 @@ def service(args: argparse.Namespace, system: System | None = None) -> int:
     _check_name(name)
     if args.print:
         if problem := reading_problem(config, system):
-            say(problem)
+            _log.warning(problem)
         print(unit_text(name, config, system), end="")
         return 0
     if not system.has_systemd:
@@ -157,7 +159,7 @@ def install(name: str, config: str, system: System) -> int:
     state = _wait(unit.name, system)
     print(f"{name}: {state.text}")
     if not state.runs:
-        say(
+        _log.warning(
             f"the service does not run yet: 'journalctl -u {name} -n 20' says why; it is "
             "tried again, for ever"
             if state.active != "activating" or state.restarts

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import time
 from dataclasses import asdict
 
 from otic.cli.arguments import MODEL_HELP, Parser, add_json_option
 from otic.config.values import DEFAULT_MODEL
-from otic.system.log import say
+
+_log = logging.getLogger(__name__)
 
 _MARKS = {True: "ok  ", False: "FAIL", None: "none"}
 
@@ -43,7 +45,7 @@ def verify(args: argparse.Namespace) -> int:
     proofs = verify_bundle(bundle, y)
     passed = all(proof.passed is not False for proof in proofs)
     if problem := cache_problem():
-        say(problem)
+        _log.warning(problem)
     if args.json:
         outcome = {"model": bundle.name, "audio": name, "passed": passed}
         print(json.dumps({**outcome, "checks": [asdict(proof) for proof in proofs]}, indent=2))
@@ -52,7 +54,7 @@ def verify(args: argparse.Namespace) -> int:
     for proof in proofs:
         print(f"{_MARKS[proof.passed]}  {proof.name:<18} {proof.text}")
     if not passed:
-        say(
+        _log.warning(
             "this machine, or this model file, gives wrong results: do not rely on it; if another "
             "model fails too, please report it"
         )
@@ -84,7 +86,7 @@ def warmup(args: argparse.Namespace) -> int:
         Classifier(bundle)
     seconds = time.perf_counter() - begin
     if problem := cache_problem():
-        say(problem)
+        _log.warning(problem)
         return 1
     print(f"ready: {', '.join(names)} ({seconds:.1f} s); compiled kernels are in")
     print(cache_folder() or "a read-only folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -19,7 +20,8 @@ from otic.dashboard.terminal import Terminal
 from otic.dashboard.theme import Theme
 from otic.dashboard.view_state import ViewState
 from otic.streaming.session_view import SessionView
-from otic.system.log import say
+
+_log = logging.getLogger(__name__)
 
 FRAMES_A_SECOND = 8
 _KEY_SECONDS = 0.25  # time until the keys' thread notices the end
@@ -87,7 +89,7 @@ class Dashboard:
         try:
             self._draw_frames()
         except Exception as error:  # the audio goes on
-            say(f"the dashboard failed: {type(error).__name__}: {error}")
+            _log.error(f"the dashboard failed: {type(error).__name__}: {error}")
             assert self._terminal is not None
             self._terminal.leave()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,8 @@ from otic.sinks.clip_folder import Clip, stamp
 from otic.sinks.clip_writer import write_sound
 from otic.sinks.clips import file_name_part
 from otic.system.clock import iso, utc_now
-from otic.system.log import say as say_on_stderr
+
+_log = logging.getLogger(__name__)
 
 MARGIN_SECONDS = 1.0
 """Sound that a clip holds before the onset and after the offset."""
@@ -201,8 +203,6 @@ class ReviewFolder:
         Returns the wall-clock time, with a time zone.
     sound : bool
         False for privacy: no sound is written, whatever :meth:`mark` is given.
-    say : callable
-        Receives one line about marks that can't be read. Any thread may call it.
     """
 
     def __init__(
@@ -211,12 +211,10 @@ class ReviewFolder:
         now: Callable[[], datetime] = utc_now,
         *,
         sound: bool = True,
-        say: Callable[[str], None] = say_on_stderr,
     ) -> None:
         self.path = path
         self._now = now
         self._sound = sound
-        self._say = say
         self._lock = threading.Lock()  # guards what follows, and writing
         self._known: dict[EventKey, Mark] = {}
         self._read_state: tuple[int, int, int] | None = None  # the file's state when it was read
@@ -400,7 +398,7 @@ class ReviewFolder:
                 ) from error
             known[mark.event] = mark
         if damaged > self._damaged:
-            self._say(f"{damaged} damaged lines (a power cut?) of {str(path)!r} are skipped")
+            _log.warning(f"{damaged} damaged lines (a power cut?) of {str(path)!r} are skipped")
         self._known, self._read_state, self._damaged = known, seen, damaged
         return known
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -13,6 +14,8 @@ from queue import SimpleQueue
 
 from otic.errors import SinkError
 from otic.sinks.clip_folder import Clip, ClipFolder
+
+_log = logging.getLogger(__name__)
 
 _MOST_WAITING_BYTES = 64 << 20
 _LOOK_SECONDS = 0.05  # how soon a shorter patience is noticed
@@ -45,8 +48,6 @@ class ClipWriter:
     folder : ClipFolder
     suffix : str
         ``flac`` or ``wav``.
-    say : callable
-        Told, on one line, where recordings are lost, and where they are written again.
     waits : bool
         Whether :meth:`offer` waits for a slow disk, or else drops the recording.
 
@@ -56,12 +57,9 @@ class ClipWriter:
         If the folder can't be made, or no file can be made in it.
     """
 
-    def __init__(
-        self, folder: ClipFolder, suffix: str, say: Callable[[str], None], waits: bool = False
-    ) -> None:
+    def __init__(self, folder: ClipFolder, suffix: str, waits: bool = False) -> None:
         self._folder = folder
         self._suffix = suffix
-        self._say = say
         self._waits = waits
         self._finishing_since: float | None = None
         self._queue: SimpleQueue[Clip | None] = SimpleQueue()
@@ -109,7 +107,7 @@ class ClipWriter:
         if self._thread.is_alive():
             self._given_up.set()
             left = self.status().waiting
-            self._say(f"{left} recordings could not be written before the end")
+            _log.warning(f"{left} recordings could not be written before the end")
             self._add(dropped=left)
 
     def status(self) -> ClipStatus:
@@ -161,7 +159,7 @@ class ClipWriter:
                 self._folder.put(unfinished, clip, self._suffix)
                 self._add(written=1)
                 if self._failing:
-                    self._say("recordings are written again")
+                    _log.info("recordings are written again")
                 self._failing = False
         except (OSError, RuntimeError, AssertionError) as error:  # the last two are soundfile's
             self._trouble(_reason(error), failed=1)
@@ -174,7 +172,7 @@ class ClipWriter:
         with self._lock:
             self._status = replace(self._status, last_error=reason)
         if not self._failing:
-            self._say(f"a recording is lost, {str(self._folder.path)!r}: {reason}")
+            _log.warning(f"a recording is lost, {str(self._folder.path)!r}: {reason}")
         self._failing = True
 
     def _add(self, written: int = 0, dropped: int = 0, failed: int = 0) -> None:

@@ -17,7 +17,6 @@ from otic.config.settings import ClipsSettings
 from otic.sinks.clip_folder import Clip, ClipFolder, stamp
 from otic.sinks.clip_writer import ClipStatus, ClipWriter
 from otic.system.clock import iso, utc_now
-from otic.system.log import say as say_on_stderr
 from otic.types import Chunk, Event, Item, Lost, StreamEnd, StreamStart
 
 _MARGIN_SECONDS = 1.0  # an onset lies in the window in which it was decided, or about there
@@ -87,8 +86,6 @@ class ClipSink:
         Named in each file's comment.
     now : callable
         The wall clock, with a time zone.
-    say : callable
-        Told, on one line, where recordings are lost. Another thread may call it.
     waits : bool
         Whether the stream may be held up until there is room for a recording; else it is
         dropped where 64 MB wait for the disk. For streams that are not live.
@@ -106,7 +103,6 @@ class ClipSink:
         settings: ClipsSettings,
         sensor: str,
         now: Callable[[], datetime] = utc_now,
-        say: Callable[[str], None] = say_on_stderr,
         *,
         waits: bool = False,
         drain_timeout: Callable[[], float] = lambda: _STOP_SECONDS,
@@ -115,7 +111,6 @@ class ClipSink:
         self._directory = settings.directory if settings.enabled else None
         self._sensor = sensor
         self._now = now
-        self._say = say
         self._waits = waits
         self._patience = drain_timeout
         self._tracks: dict[str, _Track] = {}
@@ -133,7 +128,7 @@ class ClipSink:
         if self._writer is None:
             max_bytes = round(self._settings.max_megabytes * 1e6)
             folder = ClipFolder(Path(self._directory), max_bytes, self._now)
-            self._writer = ClipWriter(folder, self._settings.format, self._say, self._waits)
+            self._writer = ClipWriter(folder, self._settings.format, self._waits)
         self._tracks[stream.source] = _Track(stream, self._settings)
 
     def on_chunk(self, stream: StreamStart, chunk: Chunk) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from otic.detection.unknown import UNKNOWN
 from otic.errors import SinkError
 from otic.sinks.log_file import LogFile
-from otic.system.log import say as say_on_stderr
 from otic.types import Event, Gap, Item, Scores, StreamEnd, StreamStart
 
 JSONL_FORMAT = 1
@@ -33,8 +31,6 @@ class JsonlSink:
         If not 0, the path is a permanent log, rotated at this size.
     keep : int
         How many full files are kept.
-    say : callable
-        Told, on one line, where a permanent log can't be written and where it can again.
     permanent : bool
         Whether the path is appended to, and a disk that is full costs lines, counted, and no
         more; see :class:`otic.sinks.log_file.LogFile`. Only opening it raises then.
@@ -53,7 +49,6 @@ class JsonlSink:
         several: bool = False,
         max_bytes: int = 0,
         keep: int = 5,
-        say: Callable[[str], None] = say_on_stderr,
         permanent: bool = False,
     ) -> None:
         if max_bytes and target == "-":
@@ -64,7 +59,7 @@ class JsonlSink:
         self._log = log
         self._several = several
         self._file: _Lines = (
-            LogFile(target, max_bytes, keep, self._headings, say)
+            LogFile(target, max_bytes, keep, self._headings)
             if target != "-" and (permanent or max_bytes)
             else _Overwritten(target)
         )

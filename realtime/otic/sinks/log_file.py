@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from contextlib import suppress
 
 from otic.errors import SinkError
 from otic.sinks.append_file import AppendFile
+
+_log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0  # how often to look whether the path is still our file
 _RETRY_SECONDS = 1.0  # how often to try to open a file that can't be opened
@@ -36,8 +39,6 @@ class LogFile:
         How many full files are kept.
     headings : callable
         The lines that a new file starts with, each with its newline.
-    say : callable
-        Told, on one line, where writing stops and where it goes on.
     """
 
     def __init__(
@@ -46,13 +47,11 @@ class LogFile:
         max_bytes: int,
         keep: int,
         headings: Callable[[], list[bytes]],
-        say: Callable[[str], None],
     ) -> None:
         self._path = path
         self._max_bytes = max_bytes
         self._keep = keep
         self._headings = headings
-        self._say = say
         self._file = AppendFile(path)
         self._size = 0  # the file's, as we left it
         self._needs_headings = False
@@ -107,7 +106,7 @@ class LogFile:
             return
         self._needs_headings = False
         if self._failing:
-            self._say(f"{self._path!r} can be written again; {self._unsaid} lines were dropped")
+            _log.info(f"{self._path!r} can be written again; {self._unsaid} lines were dropped")
         self._failing, self._unsaid = False, 0
 
     def close(self) -> None:
@@ -121,12 +120,12 @@ class LogFile:
         self._open_at = time.monotonic() + _RETRY_SECONDS
         self._file.open()
         while (length := _whole_length(self._file)) is None:
-            self._say(f"{self._path!r} is no log of JSON lines: it is kept as a full file")
+            _log.warning(f"{self._path!r} is no log of JSON lines: it is kept as a full file")
             _shift(self._path, self._keep)
             self._file.open()
         if torn := self._file.size - length:
             self._file.cut(length)
-            self._say(f"{self._path!r} ended in {torn} bytes of a torn line: they are cut off")
+            _log.warning(f"{self._path!r} ended in {torn} bytes of a torn line: they are cut off")
         self._size = length
         self._needs_headings = True
         self._look_at = time.monotonic() + _LOOK_SECONDS
@@ -151,7 +150,7 @@ class LogFile:
             _shift(self._path, self._keep)
         except OSError as error:
             self._rotate_at = now + _ROTATE_AGAIN_SECONDS
-            self._say(f"can't rename {self._path!r}: {error.strerror}: the log grows on")
+            _log.warning(f"can't rename {self._path!r}: {error.strerror}: the log grows on")
         else:
             self._open()
 
@@ -162,7 +161,7 @@ class LogFile:
 
     def _failed(self, error: OSError) -> None:
         if not self._failing:
-            self._say(
+            _log.warning(
                 f"can't write {self._path!r}: {error.strerror}: "
                 "its lines are dropped and counted until it can be"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -16,13 +17,14 @@ from otic.model.bundle import Bundle
 from otic.sinks.delivery.notification import Receiver, Sensor
 from otic.sinks.jsonl import JsonlSink
 from otic.sinks.text import TextSink
-from otic.system.log import say
 from otic.types import Sink, StreamStatus
 
 if TYPE_CHECKING:
     from otic.sinks.clips import ClipSink
     from otic.sinks.delivery.outbox import Outbox
     from otic.sinks.metrics import MetricsServer
+
+_log = logging.getLogger(__name__)
 
 Health = Callable[[], Mapping[str, StreamStatus]]
 
@@ -107,9 +109,7 @@ def open_outputs(
         if settings.clips.directory is not None and settings.clips.enabled:
             from otic.sinks.clips import ClipSink
 
-            clips = ClipSink(
-                settings.clips, sensor, say=say, waits=not kept, drain_timeout=drain_timeout
-            )
+            clips = ClipSink(settings.clips, sensor, waits=not kept, drain_timeout=drain_timeout)
             closing.callback(clips.close)
             finishing.callback(clips.finish)
             outputs.sinks.append(clips)
@@ -121,7 +121,6 @@ def open_outputs(
                 several=concurrent,
                 max_bytes=round(settings.jsonl.max_megabytes * _MEGABYTE),
                 keep=settings.jsonl.keep,
-                say=say,
                 permanent=permanent,
             )
             closing.callback(log.close)
@@ -155,7 +154,7 @@ def spool_file(settings: Settings, environment: Mapping[str, str]) -> Path:
             "name another with --spool-directory"
         ) from error
     if (old := folder / _OLD_QUEUE).exists():
-        say(
+        _log.warning(
             f"'{old}' is the queue of an older otic, and events may wait in it: start that otic "
             "once more to have them delivered, then delete the file"
         )
@@ -190,9 +189,9 @@ def _outbox(
     file = spool_file(settings, os.environ) if kept else None
     queue = DeliveryQueue(file, names, settings.spool.max_events)
     for warning in queue.warnings():
-        say(warning)
-    workers = [DeliveryWorker(receiver, queue, say=say) for receiver in asked_for]
-    return Outbox(sensor, queue, workers, drain_timeout=drain_timeout, say=say)
+        _log.warning(warning)
+    workers = [DeliveryWorker(receiver, queue) for receiver in asked_for]
+    return Outbox(sensor, queue, workers, drain_timeout=drain_timeout)
 
 
 def _metrics(listen: str, health: Health, model: str, outputs: Outputs) -> MetricsServer:

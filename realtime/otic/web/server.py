@@ -22,7 +22,8 @@ from otic.system.addresses import (
     reachable_host,
     url_host,
 )
-from otic.system.log import say
+
+_log = logging.getLogger(__name__)
 
 try:
     import uvicorn
@@ -112,7 +113,7 @@ class WebServer:
         try:
             self._server.run([bound])
         except (Exception, SystemExit) as error:
-            say(
+            _log.warning(
                 f"the page has failed, all else goes on: {type(error).__name__}: {error}: "
                 "restart otic to get it back"
             )
@@ -184,7 +185,7 @@ class PageServer(uvicorn.Server):
 def _say_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log an exception that nothing caught, on one line."""
     error = context.get("exception")
-    say(f"the page: {context['message']}" + (f": {error!r}" if error is not None else ""))
+    _log.warning(f"the page: {context['message']}" + (f": {error!r}" if error is not None else ""))
 
 
 class _Http(H11Protocol):
@@ -227,4 +228,4 @@ class _ErrorLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         what = record.getMessage() if error is None else f"{type(error).__name__}: {error}"
-        say(f"the page: {what}")
+        _log.warning(f"the page: {what}")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otic.cli.arguments import Parser, add_json_option, whole
-from otic.system.log import say
 from otic_training.cli.options import (
     add_dataset_options,
     add_recipe_options,
     add_report_option,
 )
+from otic_training.cli.progress import say
 from otic_training.data.cache import Store, default_store
 from otic_training.data.dataset import Dataset
 from otic_training.data.negatives import OTHER_FOLD

@@ -14,10 +14,9 @@ from otic.cli.arguments import MODEL_HELP, Parser, add_json_option, decibel_rang
 from otic.errors import OticError, UsageError
 from otic.model.bundle import Bundle, load_bundle
 from otic.pipeline import Pipeline
-from otic.system.log import say
 from otic.types import Scores
 from otic_training.cli.options import add_dataset_options, add_report_option
-from otic_training.cli.progress import progress
+from otic_training.cli.progress import progress, say
 from otic_training.data.dataset import Clip, Dataset, DatasetError, same_data
 from otic_training.data.windows import MIN_ACTIVE_SHARE, active_part, read_clip
 from otic_training.fitting.requests import listed, read_dataset

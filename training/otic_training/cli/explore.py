@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from otic.cli.arguments import Parser
 from otic.errors import OticError, RuntimeMissingError
-from otic.system.log import say, silence_native_stderr
+from otic.system.log import silence_native_stderr
 from otic_training.cli.options import add_dataset_options
-from otic_training.cli.progress import progress
+from otic_training.cli.progress import progress, say
 from otic_training.data.dataset import Clip, Dataset, DatasetError
 from otic_training.data.layouts import load_dataset
 from otic_training.data.windows import ACTIVE_DB, read_clip

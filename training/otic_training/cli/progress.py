@@ -1,9 +1,13 @@
-"""The bar that long work shows on standard error."""
+"""What long work shows on standard error: messages, and a bar."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+say = logging.getLogger("otic.training").info
+"""Tell the person at the terminal, on one line."""
 
 
 @contextmanager

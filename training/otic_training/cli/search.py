@@ -17,8 +17,8 @@ import numpy as np
 
 from otic.cli.arguments import Parser, add_json_option, whole
 from otic.errors import OticError, RuntimeMissingError
-from otic.system.log import say
 from otic_training.cli.options import add_dataset_options, add_recipe_options
+from otic_training.cli.progress import say
 from otic_training.data.cache import default_store, key_of
 from otic_training.data.windows import Passes
 from otic_training.fitting.requests import begin, listed, load_tensorflow, some_folds

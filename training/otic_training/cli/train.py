@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from otic.cli.arguments import Parser
 from otic.errors import OticError
-from otic.system.log import say
 from otic_training.cli.options import (
     add_dataset_options,
     add_recipe_options,
     add_report_option,
 )
+from otic_training.cli.progress import say
 from otic_training.data.cache import Store, default_store
 from otic_training.fitting.requests import begin, listed, load_tensorflow, some_folds
 from otic_training.networks.presets import Preset

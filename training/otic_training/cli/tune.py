@@ -19,9 +19,9 @@ from otic.detection.thresholds import DecisionParams
 from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle, save_bundle
 from otic.model.classifier import Classifier
-from otic.system.log import say
 from otic_training.cli.evaluate import folds_to_test
 from otic_training.cli.options import add_grouping_options
+from otic_training.cli.progress import say
 from otic_training.data.sound_tables import audio_below
 from otic_training.data.soundscapes import as_sound, mix
 from otic_training.fitting.requests import listed, read_dataset

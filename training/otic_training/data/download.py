@@ -32,8 +32,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from otic.errors import OticError, RuntimeMissingError
-from otic.system.log import say
-from otic_training.cli.progress import progress
+from otic_training.cli.progress import progress, say
 from otic_training.data.dataset import DatasetError
 from otic_training.data.fetching import AGAIN, MIRROR, download_rest
 from otic_training.data.layouts import load_dataset

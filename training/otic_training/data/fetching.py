@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 
 from otic.errors import OticError
-from otic.system.log import say
-from otic_training.cli.progress import progress
+from otic_training.cli.progress import progress, say
 
 MIRROR = "OTIC_DOWNLOAD_URL"
 AGAIN = "run the same command again"

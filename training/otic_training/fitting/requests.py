@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from otic.errors import OticError, RuntimeMissingError
-from otic.system.log import say, silence_native_stderr
+from otic.system.log import silence_native_stderr
+from otic_training.cli.progress import say
 from otic_training.data.dataset import Dataset
 from otic_training.data.layouts import load_dataset
 from otic_training.networks.base_model import Base, recipe_on

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.errors import OticError, RuntimeMissingError
-from otic.system.log import say
+from otic_training.cli.progress import say
 from otic_training.data.dataset import Dataset
 from otic_training.data.windows import read_clip
 from otic_training.scoring.metrics import Tested, reliability

@@ -10,8 +10,7 @@ from typing import Any
 from otic.detection.thresholds import DecisionParams
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
-from otic.system.log import say
-from otic_training.cli.progress import progress
+from otic_training.cli.progress import progress, say
 from otic_training.data.dataset import Clip, DatasetError
 from otic_training.data.sound_tables import ListedSound
 from otic_training.data.windows import read_clip

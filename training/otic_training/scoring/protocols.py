@@ -10,7 +10,7 @@ import numpy as np
 
 from otic.model.bundle import Bundle
 from otic.model.interface import ModelInterface
-from otic.system.log import say
+from otic_training.cli.progress import say
 from otic_training.data.cache import Store
 from otic_training.data.dataset import Dataset, DatasetError, same_data
 from otic_training.data.negatives import described_others, license_on, license_with, other_clips

@@ -17,8 +17,7 @@ from otic.detection.thresholds import DecisionParams
 from otic.errors import OticError
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
-from otic.system.log import say
-from otic_training.cli.progress import progress
+from otic_training.cli.progress import progress, say
 from otic_training.data.dataset import Clip, Dataset
 from otic_training.data.noises import noises
 from otic_training.data.sound_tables import audio_below, sounds_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -12,6 +13,8 @@ from otic.sinks.delivery.queue import DeliveryQueue
 from otic.sinks.delivery.worker import DeliveryStatus, DeliveryWorker
 from otic.system.clock import iso, utc_now
 from otic.types import Event, Item, StreamEnd, StreamStart
+
+_log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.05  # how soon a shorter patience is noticed
 _SPOOL_SECONDS = 0.05  # for a thread that is at the disk once the patience is over
@@ -47,8 +50,6 @@ class Outbox:
     drain_timeout : callable
         How long the workers may go on from :meth:`finish` on with what still waits. Asked
         again and again until then: it may become shorter.
-    say : callable
-        Told, on one line for each receiver, what was not delivered in the end.
     """
 
     def __init__(
@@ -60,7 +61,6 @@ class Outbox:
         new_id: Callable[[], str] = random_id,
         *,
         drain_timeout: Callable[[], float] = lambda: 0.4,
-        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._sensor = sensor
         self._queue = queue
@@ -68,7 +68,6 @@ class Outbox:
         self._now = now
         self._new_id = new_id
         self._patience = drain_timeout
-        self._say = say
         self._finishing_since: float | None = None
         self._undelivered = 0
         # The event that is on, and when it began, by source and label.
@@ -133,10 +132,10 @@ class Outbox:
             self._undelivered += left + status.refused
             where = "" if path is None else f", they wait in '{path}'"
             if left:
-                self._say(f"{status.name}: {left} events were not delivered{where}")
+                _log.warning(f"{status.name}: {left} events were not delivered{where}")
             if status.refused:
                 why = f": {status.last_error}" if status.last_error else ""
-                self._say(f"{status.name}: {status.refused} events were refused, lately{why}")
+                _log.warning(f"{status.name}: {status.refused} events were refused, lately{why}")
 
     def _notice(self, source: str, event: Event, at: datetime) -> Notification:
         key = (source, event.label)

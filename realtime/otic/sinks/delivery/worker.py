@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 
 from otic.sinks.delivery.notification import DeliveryError, Receiver, RefusedError
 from otic.sinks.delivery.queue import DeliveryQueue
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_ERROR = 300
 _LAST_RETRY_SECONDS = 0.1  # between tries once it is to end
@@ -61,8 +64,6 @@ class DeliveryWorker:
     receiver : Receiver
     queue : DeliveryQueue
         Knows the receiver's name.
-    say : callable
-        Is told one line when the receiver can't be reached, and one when it is back.
     first_retry_seconds, longest_retry_seconds, idle_seconds : float
     chance : callable
         Gives a number in [0, 1).
@@ -74,7 +75,6 @@ class DeliveryWorker:
         self,
         receiver: Receiver,
         queue: DeliveryQueue,
-        say: Callable[[str], None],
         *,
         first_retry_seconds: float = 1.0,
         longest_retry_seconds: float = 60.0,
@@ -85,7 +85,6 @@ class DeliveryWorker:
         self.name = receiver.name
         self._receiver = receiver
         self._queue = queue
-        self._say_line = say
         self._first_retry = first_retry_seconds
         self._longest_retry = longest_retry_seconds
         self._idle_seconds = idle_seconds
@@ -207,7 +206,7 @@ class DeliveryWorker:
         self._failures = 0
         if self._unreachable:
             self._unreachable = False
-            self._say(f"{self.name}: reachable again, {waited} events waited")
+            _log.info(f"{self.name}: reachable again, {waited} events waited")
 
     def _failed(self, error: BaseException) -> None:
         self._pass_on_warnings()
@@ -215,7 +214,7 @@ class DeliveryWorker:
         self._last_error = _one_line(error)
         if not self._unreachable:
             self._unreachable = True
-            self._say(f"{self.name}: {self._last_error}: events wait and it is tried again")
+            _log.warning(f"{self.name}: {self._last_error}: events wait and it is tried again")
 
     def _back_off(self) -> float:
         doublings = min(self._failures - 1, 60)
@@ -225,11 +224,7 @@ class DeliveryWorker:
     def _pass_on_warnings(self) -> None:
         """What the queue has to say of its disk; whichever worker comes first says it."""
         for line in self._queue.warnings():
-            self._say(line)
-
-    def _say(self, line: str) -> None:
-        with suppress(Exception):  # a closed terminal must not end deliveries
-            self._say_line(line)
+            _log.warning(line)
 
 
 def _one_line(error: BaseException) -> str:
