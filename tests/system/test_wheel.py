@@ -66,7 +66,7 @@ def test_it_holds_the_packages_and_the_models(wheel: Path) -> None:
         names = set(archive.namelist())
         (metadata,) = (n for n in names if n.endswith("/METADATA"))
         text = archive.read(metadata).decode()
-    for name in ("otic/cli.py", "otic/py.typed", "otic_training/presets.py"):
+    for name in ("otic/cli/main.py", "otic/py.typed", "otic_training/networks/presets.py"):
         assert name in names
     assert {"otic/sinks/html_report.html", "otic/cli/otic.service.in"} <= names
     for root in ("realtime", "training", "models"):
@@ -168,7 +168,7 @@ def test_an_editable_installation_is_seen_by_type_checkers_and_pytest(tmp_path: 
     where = ("--pythonpath", python, user)
     assert "0 errors" in run(bin_folder / "pyright", *where, cwd=tmp_path, env=env).stdout
     assert "1 passed" in run(python, "-m", "pytest", user, cwd=tmp_path, env=env).stdout
-    user.write_text("from otic import NoSuchName\n")
+    user.write_text("from otic.errors import NoSuchName\n")
     wrong = subprocess.run([python, "-m", "mypy", user], cwd=tmp_path, env=env, capture_output=True)
     assert b"NoSuchName" in wrong.stdout
 
