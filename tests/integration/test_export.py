@@ -10,19 +10,23 @@ import pytest
 
 from otic import Bundle, load_bundle
 from otic.errors import OticError
+from otic_training.experiment import load_tensorflow
 from otic_training.fitting import export as exporting
 from otic_training.fitting.fit import logits_of
-from otic_training.fitting.requests import load_tensorflow
 from otic_training.fitting.validate import probabilities
 from otic_training.networks.layers import logmel_cnn, tiny
 from otic_training.networks.presets import PRESETS, preset
 from otic_training.networks.tflite import scores_of, served, to_float, to_int8
 from otic_training.reports.cost import cost_of
+from otic_training.scoring.metrics import Figures
 from tests.support.helpers import F32, SMALL, decision
 
 PATCH = replace(
     SMALL, n_mels=32, n_mfcc=8, window_frames=24, statistics=("log_mel",), hop_length=128
 )
+
+
+INT8_FIGURES = Figures("int8", 5, 0.4, 0.0, [0.4], 0.4, 0.0, 0.1, [[2, 0, 0], [3, 0, 0], [0, 0, 0]])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,11 +91,11 @@ def test_every_stage_says_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(logits_of(model, x), logits)  # the model is not changed
 
     path = tmp_path / "m.tflite"
-    found = exporting.export(str(path), model, 2.0, bundle(), x, {"clip_mean": 0.4})
+    found = exporting.export(str(path), model, 2.0, bundle(), x, INT8_FIGURES)
     assert found.float32.name == "m"
     assert found.int8 is not None
     assert found.int8.name == "m-int8"
-    assert found.int8.accuracy == {"clip_mean": 0.4}
+    assert found.int8.accuracy == INT8_FIGURES.to_dict()
     assert scores_of(load_bundle(path).model, x) == pytest.approx(expected, abs=1e-5)
     np.testing.assert_array_equal(scores_of(found.int8.model, x), small)
     assert len(found.int8.golden) == 3
@@ -108,7 +112,7 @@ def test_a_stage_that_says_something_else_writes_nothing(
         exporting.export(str(tmp_path / "m.tflite"), model, 1.0, bundle(), x, None)
     monkeypatch.setattr(exporting, "MAX_MEAN_DIFFERENCE_INT8", 0.0)
     with pytest.raises(OticError, match="the int8 model's scores differ"):
-        exporting.export(str(tmp_path / "m.tflite"), model, 1.0, bundle(), x, {})
+        exporting.export(str(tmp_path / "m.tflite"), model, 1.0, bundle(), x, INT8_FIGURES)
     assert list(tmp_path.iterdir()) == []
 
 

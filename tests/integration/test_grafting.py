@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from otic import load_bundle
-from otic_training.fitting.requests import load_tensorflow
+from otic_training.experiment import load_tensorflow
 from otic_training.networks.tflite import scores_of, to_float
 from otic_training.networks.tflite_surgery import (
     GraftError,

@@ -33,8 +33,9 @@ from otic.system.clock import iso
 from otic_training.data.cache import Store
 from otic_training.data.dataset import Clip
 from otic_training.data.layouts import _make_folds, load_dataset
-from otic_training.data.negatives import OTHER_LABEL, other_clips
+from otic_training.data.negatives import NEGATIVE_LABEL, negative_clips
 from otic_training.data.windows import read_clip
+from otic_training.experiment import Experiment
 from otic_training.fitting.fit import trained_on
 from otic_training.fitting.prepare import prepare
 from otic_training.networks.presets import preset
@@ -361,15 +362,15 @@ def test_sounds_without_a_label_are_on_their_recordings_side(tmp_path: Path) -> 
     kept(folder, live_mark(2000.0 * 6 + 10.0, verdict="wrong"))  # of no tested recording
     out = tmp_path / "set"
     assert export(folder.marks(), folder.audio, out).others == 7
-    dataset, others = load_dataset(str(out)), other_clips([str(out / "_other")])
+    dataset, negatives = load_dataset(str(out)), negative_clips([str(out / "_other")])
     recipe = preset("mfcc-mlp")
-    store = Store(None)
-    prepared = prepare(dataset, recipe, 0, print, store, None, others)
-    clips = [*dataset.clips, *prepared.others]
+    negative = tuple(negatives)
+    prepared = prepare(Experiment(dataset, recipe, 0, 1, Store(None), negatives=negative))
+    clips = [*dataset.clips, *prepared.negatives]
     for tested in dataset.folds:
         folds = [fold for fold in dataset.folds if fold != tested]
         heard = [clips[i] for i in trained_on(prepared, recipe, folds)]
         held_out = {clip.recording for clip in dataset.clips if clip.fold == tested}
         assert not held_out & {clip.recording for clip in heard}
-        assert sum(clip.label == OTHER_LABEL for clip in heard) == 7 - len(held_out)
+        assert sum(clip.label == NEGATIVE_LABEL for clip in heard) == 7 - len(held_out)
     assert len(trained_on(prepared, recipe, dataset.folds)) == len(clips)

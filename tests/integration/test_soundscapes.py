@@ -12,8 +12,14 @@ import pytest
 from otic import Event, Pipeline, load_bundle
 from otic_training.data.dataset import DatasetError
 from otic_training.data.layouts import load_dataset
-from otic_training.data.noises import noises
-from otic_training.data.soundscapes import SOUNDSCAPE_SECONDS, Sound, Truth, as_sound, mix
+from otic_training.data.soundscapes import (
+    SOUNDSCAPE_SECONDS,
+    Sound,
+    Truth,
+    as_sound,
+    mix,
+    noises,
+)
 from otic_training.data.windows import read_clip, sounding_part
 from otic_training.scoring.detections import (
     COLLARS_SECONDS,

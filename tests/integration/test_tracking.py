@@ -15,8 +15,8 @@ from otic.errors import RuntimeMissingError
 from otic_training.data.dataset import Clip, Dataset
 from otic_training.reports import tracker as tracking
 from otic_training.reports.tracker import Tracker, start_tracker
+from otic_training.scoring.metrics import Figures
 from otic_training.scoring.metrics import Tested as Outcome
-from otic_training.scoring.metrics import figures
 from tests.support.helpers import noise
 
 
@@ -26,7 +26,7 @@ def finish(tracker: Tracker, folder: Path) -> None:
     clips = (Clip(folder / "a.wav", "a", 1, "r"), Clip(folder / "b.wav", "b", 1, "s"))
     results = [Outcome(1, np.eye(2, dtype=np.float32), np.arange(2), np.arange(2))]
     (folder / "m.tflite").write_bytes(b"model")
-    named = {"tiny": figures(results, "protocol")}
+    named = {"tiny": Figures.of(results, "protocol")}
     tracker.loss(1, 0.5)
     tracker.finish(Dataset("set", "free", clips, "folds"), named, results, str(folder / "m.tflite"))
 

@@ -17,12 +17,11 @@ from otic_training.data.cache import Store
 from otic_training.data.layouts import load_dataset
 from otic_training.data.negatives import license_on
 from otic_training.data.windows import read_clip
+from otic_training.experiment import Experiment, experiment_from
 from otic_training.fitting.prepare import prepare
-from otic_training.fitting.requests import begin
-from otic_training.fitting.validate import typical
+from otic_training.fitting.validate import calibration_windows, reservations
 from otic_training.networks.base_model import Base, recipe_on
 from otic_training.networks.presets import YAMNET, preset
-from otic_training.scoring.protocols import reservations
 from tests.support.helpers import F32, noise, of_type, one_line, otic, write_dataset
 
 SMALL_BASE = "esc10-tiny"
@@ -99,17 +98,16 @@ def test_a_bundle_of_otic_s_is_a_base_too() -> None:
 def test_windows_are_kept_as_embeddings(toy: Path, tmp_path: Path) -> None:
     dataset, base = load_dataset(str(toy)), Base(SMALL_BASE)
     recipe = recipe_on(base, preset("yamnet-head"))
-    store = Store(tmp_path)
-    first = prepare(dataset, recipe, 0, lambda _: None, store, base=base)
-    again = prepare(dataset, recipe, 0, lambda _: None, store, base=base)
+    experiment = Experiment(dataset, recipe, 0, 1, Store(tmp_path), base=base)
+    first, again = prepare(experiment), prepare(experiment)
     np.testing.assert_array_equal(first.test.x, again.test.x)
     assert first.test.x.shape[1] == 64
     assert len(list(tmp_path.glob("*.npz"))) == 12
-    probe = typical(first, [1, 2])
+    probe = calibration_windows(first, experiment, [1, 2])
     assert probe.shape[1] == recipe.features.n_features
     np.testing.assert_allclose(base.embeddings(probe[:1]), first.test.x[:1], rtol=0, atol=0)
     # The toy data calls itself ESC-10, which this base was trained on.
-    assert "a LEAK: the base was trained on ESC-10" in reservations(dataset, first)
+    assert "a LEAK: the base was trained on ESC-10" in reservations(first, experiment)
 
 
 @pytest.mark.xdist_group("tensorflow")  # it is loaded there already
@@ -148,6 +146,8 @@ def request(toy: Path, **changes: object) -> argparse.Namespace:
         "base": None,
         "other": [],
         "int8": False,
+        "seed": 0,
+        "epochs": None,
         "group_regex": None,
         "subset": None,
         **changes,
@@ -171,7 +171,7 @@ def test_bad_requests_fail_before_the_work(
     toy: Path, changes: dict[str, object], words: str
 ) -> None:
     with pytest.raises(OticError, match=words) as failure:
-        begin(request(toy, **changes))
+        experiment_from(request(toy, **changes))
     assert "\n" not in str(failure.value)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from otic import Frontend, load_bundle
 from otic.audio.sources import FileSource
-from otic_training.fitting.requests import load_tensorflow
+from otic_training.experiment import load_tensorflow
 from tests.conftest import DATA
 from tests.support.helpers import F32, of_type, one_line, otic
 

@@ -9,10 +9,16 @@ import pytest
 
 from otic import Frontend
 from otic_training.data.augmentation import Augmentation, DrawnWindows, fitted, mixed
-from otic_training.data.background import background, background_features, hum, shaped
-from otic_training.data.background import noise as coloured
-from otic_training.data.surroundings import Backgrounds, level
-from otic_training.networks.teacher import Lesson, heard_at, lessons
+from otic_training.data.backgrounds import (
+    Backgrounds,
+    background,
+    background_features,
+    hum,
+    level,
+    shaped,
+)
+from otic_training.data.backgrounds import noise as coloured
+from otic_training.networks.teacher import DistillationTarget, centres_of, distillation_targets
 from tests.support.helpers import F32, SMALL, noise
 
 P = replace(SMALL, statistics=("log_mel",))
@@ -23,7 +29,7 @@ PLAIN = Augmentation(
     mix_share=0.0,
     gain_db=0.0,
     equaliser_db=0.0,
-    other_share=0.4,
+    negative_share=0.4,
     late_share=0.0,
     noise_share=0.0,
     snr_db=(0.0, 20.0),
@@ -52,7 +58,9 @@ def clips(n: int = 6, seconds: float = 1.0) -> list[F32]:
 def drawn(how: Augmentation, none_share: float = 0.0, taught: bool = False) -> DrawnWindows:
     rng = np.random.default_rng(9)
     lesson = [
-        Lesson(rng.random((5, 4)).astype(np.float32), np.eye(4, dtype=np.float32)[[i % 3] * 5])
+        DistillationTarget(
+            rng.random((5, 4)).astype(np.float32), np.eye(4, dtype=np.float32)[[i % 3] * 5]
+        )
         for i in range(6)
     ]
     target = np.arange(6) % 3
@@ -91,8 +99,8 @@ def test_targets_are_probabilities_and_background_is_none() -> None:
     none = batch.y[:, -1] == 1.0
     assert 0.15 < none.mean() < 0.45
     np.testing.assert_array_equal(batch.known, np.where(none, 0.0, 1.0))
-    assert not batch.lesson[none].any()
-    assert batch.lesson[~none].any()
+    assert not batch.distilled[none].any()
+    assert batch.distilled[~none].any()
     assert np.isfinite(batch.x).all()
     assert (batch.x.max(axis=1) - batch.x.min(axis=1) <= P.top_db + 1e-3).all()
 
@@ -164,18 +172,18 @@ def test_sounds_without_a_label_are_none_of_the_labels() -> None:
     np.testing.assert_array_equal(batch.y[:, 3], 1.0)
 
 
-def test_surroundings_are_silent_faint_or_loud_and_hold_what_they_are_given() -> None:
+def test_backgrounds_are_silent_faint_or_loud_and_hold_what_they_are_given() -> None:
     rng = np.random.default_rng(0)
     tick = np.zeros(300, np.float32)
     tick[100] = 1.0
-    surroundings = around((tick, np.zeros(500, np.float32)))
-    windows = [surroundings.alone(rng) for _ in range(200)]
+    backgrounds = around((tick, np.zeros(500, np.float32)))
+    windows = [backgrounds.alone(rng) for _ in range(200)]
     loudest = [level(y) for y in windows]
     assert all(len(y) == P.window_samples for y in windows)
     assert 0.03 < np.mean(np.array(loudest) == 0.0) < 0.25
     assert max(loudest) <= 2.0 * 10 ** (-20 / 20)  # two things at once
-    assert level(surroundings.beside(rng)) == pytest.approx(1.0, rel=1e-3)
-    sparse = [np.count_nonzero(surroundings.beside(rng)) == 1 for _ in range(100)]
+    assert level(backgrounds.beside(rng)) == pytest.approx(1.0, rel=1e-3)
+    sparse = [np.count_nonzero(backgrounds.beside(rng)) == 1 for _ in range(100)]
     assert 30 < sum(sparse) < 90  # the tick, somewhere in silence
 
 
@@ -190,19 +198,19 @@ def test_background_is_silent_faint_or_loud() -> None:
     assert background_features(SMALL, 0, -20.0, rng).shape == (0, SMALL.n_features)
 
 
-def test_lessons_come_from_other_folds_only() -> None:
+def test_distillation_targets_come_from_other_folds_only() -> None:
     """The probabilities of a clip do not change with its own label."""
     rng = np.random.default_rng(5)
     target, fold = np.arange(24) % 2, np.arange(24) // 8
     heard = [rng.random((6, 80)).astype(np.float32) + target[i] * 0.2 for i in range(24)]
-    before = lessons(heard, target, fold, 3)
+    before = distillation_targets(heard, target, fold, 3)
     changed = target.copy()
     changed[0] = 1 - changed[0]
-    after = lessons(heard, changed, fold, 3)
+    after = distillation_targets(heard, changed, fold, 3)
     np.testing.assert_array_equal(before[0].probabilities, after[0].probabilities)
     assert np.abs(before[-1].probabilities - after[-1].probabilities).max() > 0.0
     assert before[0].components.shape == (6, 64)
     assert np.all(before[0].probabilities[:, 2] == 0.0)
-    one_fold = lessons(heard, target, np.ones(24, int), 3)
+    one_fold = distillation_targets(heard, target, np.ones(24, int), 3)
     assert one_fold[1].probabilities.tolist() == [[0.0, 1.0, 0.0]] * 6
-    assert heard_at(2)[1] - heard_at(2)[0] == pytest.approx(0.24)
+    assert centres_of(2)[1] - centres_of(2)[0] == pytest.approx(0.24)

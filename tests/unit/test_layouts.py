@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from otic_training.data.dataset import Dataset, DatasetError
 from otic_training.data.layouts import _make_folds, load_dataset
-from otic_training.data.negatives import other_clips
+from otic_training.data.negatives import negative_clips
 from tests.conftest import DATA
 from tests.support.helpers import noise
 
@@ -140,7 +140,7 @@ def test_recordings_of_what_has_no_label(tmp_path: Path) -> None:
     for name in ("_other/1.wav", "_other/night/2.wav", "_other/3.wav"):
         write(tmp_path / name)
     listed(tmp_path, ["_other/1.wav,a", "_other/night/2.wav,b"])
-    clips = other_clips([str(tmp_path / "_other")])
+    clips = negative_clips([str(tmp_path / "_other")])
     assert [clip.recording for clip in clips] == ["a", "3.wav", "b"]
 
 

@@ -8,8 +8,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from otic_training.fitting.calibrate import best_temperature
 from otic_training.fitting.validate import HeldOut, calibrated, probabilities, temperature_of
+from otic_training.scoring.metrics import Figures, by_class, calibration_error, reliability
 from otic_training.scoring.metrics import Tested as Outcome
-from otic_training.scoring.metrics import by_class, calibration_error, figures, reliability
 
 LABELS = ("a", "b", "c")
 
@@ -53,11 +53,18 @@ def test_figures_by_class_are_scikit_learns() -> None:
 
 def test_means_and_spread_are_over_folds() -> None:
     results = [scores(np.random.default_rng(seed)) for seed in range(3)]
-    found = figures(results, "protocol")
+    found = Figures.of(results, "protocol")
     by_fold = [r.clip_accuracy for r in results]
-    assert found["clip_by_fold"] == pytest.approx(by_fold, abs=1e-4)
-    assert found["clip_sd"] == pytest.approx(np.std(by_fold, ddof=1), abs=1e-4)
-    assert found["clips"] == sum(len(r.clips()[1]) for r in results)
+    assert found.clip_by_fold == pytest.approx(by_fold, abs=1e-4)
+    assert found.clip_sd == pytest.approx(np.std(by_fold, ddof=1), abs=1e-4)
+    assert found.clips == sum(len(r.clips()[1]) for r in results)
+    assert Figures(**found.to_dict()) == found
+    assert "clip_by_seed" not in found.to_dict()
+    assert found.spread("clip") == f"{found.clip_mean:.1%} ± {found.clip_sd:.1%}"
+    assert Figures.of(results[:1], "protocol").spread("window").endswith("%")
+    several = Figures.of(results * 2, "protocol", 2)
+    assert several.clip_by_seed == [found.clip_mean] * 2
+    assert several.clips == found.clips
 
 
 def test_reliability_counts_every_window_once() -> None:

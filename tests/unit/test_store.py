@@ -10,7 +10,8 @@ import pytest
 
 from otic_training.data.cache import STORE_VARIABLE, Store, default_store, key_of
 from otic_training.data.layouts import load_dataset
-from otic_training.data.negatives import OTHER_FOLD, OTHER_LABEL
+from otic_training.data.negatives import NEGATIVE_FOLD, NEGATIVE_LABEL
+from otic_training.experiment import Experiment
 from otic_training.fitting.prepare import prepare
 from otic_training.networks.presets import preset
 from tests.support.helpers import noise, write_dataset
@@ -68,15 +69,16 @@ def test_a_file_is_kept_apart_as_another_sound_and_as_a_labelled_one(tmp_path: P
     rows = [(f"{i}.wav", i % 2 + 1, "ab"[i // 2], y + noise(len(y), i, 1e-3)) for i in range(4)]
     folder = write_dataset(tmp_path / "set", rows)
     dataset = load_dataset(str(folder))
-    others = [replace(clip, label=OTHER_LABEL, fold=OTHER_FOLD) for clip in dataset.clips[:2]]
-    recipe, told = preset("mfcc-mlp"), list[str]()
-    store = Store(tmp_path / "store")
-    first = prepare(dataset, recipe, 0, told.append, store, None, others)
-    known = prepare(dataset, recipe, 0, told.append, store)
-    fresh = prepare(dataset, recipe, 0, told.append, Store(None))
+    negatives = tuple(
+        replace(clip, label=NEGATIVE_LABEL, fold=NEGATIVE_FOLD) for clip in dataset.clips[:2]
+    )
+    plain = Experiment(dataset, preset("mfcc-mlp"), 0, 1, Store(tmp_path / "store"))
+    first = prepare(replace(plain, negatives=negatives))
+    known = prepare(plain)
+    fresh = prepare(replace(plain, store=Store(None)))
     np.testing.assert_array_equal(known.test.x, fresh.test.x)
     np.testing.assert_array_equal(known.train.x, fresh.train.x)
-    assert len(first.others) == 2
-    assert first.fold.tolist() == [1, 2, 1, 2, OTHER_FOLD, OTHER_FOLD]
+    assert len(first.negatives) == 2
+    assert first.fold.tolist() == [1, 2, 1, 2, NEGATIVE_FOLD, NEGATIVE_FOLD]
     assert first.target.tolist() == [0, 0, 1, 1, 2, 2]
     assert first.left_out == 0

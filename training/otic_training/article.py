@@ -30,8 +30,8 @@ from otic.errors import OticError
 from otic_training.cli.progress import say
 from otic_training.data.augmentation import Batch
 from otic_training.data.dataset import DatasetError
+from otic_training.experiment import load_tensorflow
 from otic_training.fitting import fit as fitting
-from otic_training.fitting.requests import load_tensorflow
 from otic_training.networks.presets import preset
 
 _F32 = NDArray[np.float32]
@@ -129,7 +129,7 @@ class _SliceExamples:
         return fitting.taken(self._x[chosen], self._y[chosen], np.ones(len(chosen), np.float32))
 
 
-def experiment(slices: Slices, seed: int, epochs: int) -> list[Row]:
+def table_rows(slices: Slices, seed: int, epochs: int) -> list[Row]:
     """The table's rows."""
     rng = np.random.default_rng(seed)
     say("random split")
@@ -164,7 +164,7 @@ def main() -> int:
     except OticError as error:
         say(str(error))
         return 1
-    rows = experiment(slices, args.seed, args.epochs)
+    rows = table_rows(slices, args.seed, args.epochs)
     if args.json:
         print(
             json.dumps({"published": _PUBLISHED, "rows": [asdict(row) for row in rows]}, indent=2)

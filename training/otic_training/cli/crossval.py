@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,28 +17,16 @@ from otic_training.cli.options import (
     add_report_option,
 )
 from otic_training.cli.progress import say
-from otic_training.data.cache import Store, default_store
-from otic_training.data.dataset import Dataset
-from otic_training.data.negatives import OTHER_FOLD
-from otic_training.fitting.requests import begin, listed, load_tensorflow
-from otic_training.networks.presets import Preset
+from otic_training.data.dataset import listed
+from otic_training.data.negatives import NEGATIVE_FOLD
+from otic_training.experiment import Experiment, experiment_from, load_tensorflow
+from otic_training.networks.presets import TUTORIAL
 from otic_training.reports.page import report_folder
-from otic_training.scoring.metrics import Tested, accuracy_line, confusion_lines, figures
-from otic_training.scoring.protocols import (
-    INT8,
-    TUTORIAL,
-    CrossValidated,
-    cross_validated,
-    described,
-    prepared_for,
-    protocol_of,
-    reservations,
-    tutorial_figures,
-    write_report,
-)
+from otic_training.scoring.metrics import Figures, Tested, confusion_lines
 
 if TYPE_CHECKING:
     from otic_training.fitting.prepare import Prepared
+    from otic_training.fitting.validate import CrossValidated
 
 
 def add_crossval_options(parser: Parser) -> None:
@@ -67,61 +55,75 @@ def add_crossval_options(parser: Parser) -> None:
 
 
 def crossval(args: argparse.Namespace) -> int:
-    """The preset's figures over the official folds, the tutorial's beside them."""
-    dataset, recipe = begin(args)
+    """Print the preset's figures over the official folds, and the tutorial's beside them."""
+    experiment = experiment_from(args)
     for folder in filter(None, (args.report, args.models)):
         report_folder(folder)
     load_tensorflow()
 
-    store = default_store()
+    from otic_training.fitting.prepare import prepare
+    from otic_training.fitting.validate import INT8, cross_validate, protocol_of, tutorial_figures
+
+    dataset, recipe = experiment.dataset, experiment.preset
     tested: list[Tested] = []
     int8: list[Tested] = []
     for seed in range(args.seed, args.seed + args.seeds):
         if args.seeds > 1:
             say(f"seed {seed}")
-        seeded = argparse.Namespace(**{**vars(args), "seed": seed})
-        prepared = prepared_for(seeded, dataset, recipe, seed, store)
-        results = cross_validated(prepared, recipe, seeded, store)
+        seeded = replace(experiment, seed=seed)
+        prepared = prepare(seeded)
+        results = cross_validate(prepared, seeded)
         if args.models and seed == args.seed:
-            _keep_models(args, dataset, recipe, prepared, results)
+            _keep_models(args.models, seeded, prepared, results)
         tested += results.float32
         int8 += results.int8
-    protocol = protocol_of(dataset, prepared)
-    named = {recipe.name: _over_seeds(tested, protocol, args.seeds)}
+    protocol = protocol_of(prepared, experiment)
+    several = "" if args.seeds == 1 else f"; {args.seeds} seeds"
+    named = {recipe.name: Figures.of(tested, protocol + several, args.seeds)}
     if int8:
-        named[f"{recipe.name} int8"] = _over_seeds(int8, f"{INT8}{protocol}", args.seeds)
-    leak = _leak_figures(prepared, args, recipe, store) if args.show_leak else None
+        named[f"{recipe.name} int8"] = Figures.of(int8, INT8 + protocol + several, args.seeds)
+    leak = _leak_figures(prepared, experiment) if args.show_leak else None
     if recipe.name != TUTORIAL:
-        tutorial = tutorial_figures(args, dataset, store)
+        tutorial = tutorial_figures(experiment)
         if tutorial is not None:
             named[TUTORIAL] = tutorial
-    write_report(args, f"{recipe.name} on {dataset.name}", dataset, named, tested, None, leak)
+    if args.report:
+        from otic_training.reports.report import Report
+
+        shown = {**named, "a random split, a LEAK": leak} if leak else named
+        title = f"{recipe.name} on {dataset.name}"
+        report = Report(title, dataset.labels, shown, tested, notes=dataset.warnings)
+        say(f"wrote {report.write(report_folder(args.report))}")
     if args.json:
-        outcome = {"labels": list(dataset.labels), "presets": named}
-        print(json.dumps({**outcome, "leak": leak} if leak else outcome, indent=2))
+        presets = {name: figures.to_dict() for name, figures in named.items()}
+        outcome = {"labels": list(dataset.labels), "presets": presets}
+        print(json.dumps({**outcome, "leak": leak.to_dict()} if leak else outcome, indent=2))
         return 0
     print(f"{protocol}:")
-    for name, accuracy in named.items():
-        print(accuracy_line(name, accuracy))
+    for name, figures in named.items():
+        print(figures.line(name))
     if leak is not None:
-        print(f"{leak['protocol']}:")
-        print(accuracy_line(recipe.name, leak))
-    for line in confusion_lines(dataset.labels, named[recipe.name]["confusion"]):
+        print(f"{leak.protocol}:")
+        print(leak.line(recipe.name))
+    for line in confusion_lines(dataset.labels, named[recipe.name].confusion):
         print(line)
     return 0
 
 
 def _keep_models(
-    args: argparse.Namespace,
-    dataset: Dataset,
-    recipe: Preset,
-    prepared: Prepared,
-    results: CrossValidated,
+    folder: str, experiment: Experiment, prepared: Prepared, results: CrossValidated
 ) -> None:
     """Write the model of each fold as a bundle, as it was tested."""
     from otic_training.fitting.export import export
-    from otic_training.fitting.validate import from_bytes, temperatures_of, typical
+    from otic_training.fitting.provenance import make_bundle
+    from otic_training.fitting.validate import (
+        calibration_windows,
+        from_bytes,
+        reservations,
+        temperatures_of,
+    )
 
+    dataset = experiment.dataset
     temperatures = temperatures_of(results.held_out)
     for result, temperature, tested in zip(
         results.held_out, temperatures, results.float32, strict=True
@@ -129,38 +131,28 @@ def _keep_models(
         folds = [fold for fold in dataset.folds if fold != result.fold]
         protocol = (
             f"{dataset.name}: trained on folds {listed(folds)}, tested on fold {result.fold}"
-            f"{reservations(dataset, prepared)}"
+            f"{reservations(prepared, experiment)}"
         )
-        accuracy = figures([tested], protocol)
-        bundle = described(args, dataset, recipe, prepared, folds, accuracy, temperature)
-        path = Path(args.models) / f"fold-{result.fold}.tflite"
+        figures = Figures.of([tested], protocol)
+        bundle = make_bundle(experiment, prepared, folds, figures, temperature)
+        path = Path(folder) / f"fold-{result.fold}.tflite"
+        probe = calibration_windows(prepared, experiment, folds)
         model = from_bytes(result.model)
-        probe = typical(prepared, folds)
-        export(str(path), model, temperature, bundle, probe, None, prepared.base)
+        export(str(path), model, temperature, bundle, probe, None, experiment.base)
         say(f"wrote {path}")
 
 
-def _over_seeds(tested: list[Tested], protocol: str, seeds: int) -> dict[str, Any]:
-    accuracy = figures(tested, protocol if seeds == 1 else f"{protocol}; {seeds} seeds", seeds)
-    if seeds > 1:
-        clip = np.reshape([t.clip_accuracy for t in tested], (seeds, -1)).mean(axis=1)
-        accuracy["clip_by_seed"] = [round(float(a), 4) for a in clip]
-    return accuracy
+def _leak_figures(prepared: Prepared, experiment: Experiment) -> Figures:
+    """Cross-validate on folds drawn at random, as many papers and tutorials do."""
+    from otic_training.fitting.validate import cross_validate
 
-
-def _leak_figures(
-    prepared: Prepared, args: argparse.Namespace, recipe: Preset, store: Store
-) -> dict[str, Any]:
-    """The same on folds drawn at random, as many papers and tutorials do."""
     say("and with a random split")
     mixed = prepared.fold.copy()
-    labelled = np.flatnonzero(mixed != OTHER_FOLD)
-    mixed[labelled] = np.random.default_rng(args.seed).permutation(mixed[labelled])
-    shuffled = replace(prepared, fold=mixed, key=f"{prepared.key} mixed by {args.seed}")
-    plain = argparse.Namespace(**{**vars(args), "int8": False})
-    tested = cross_validated(shuffled, recipe, plain, store).float32
-    return figures(
-        tested,
+    labelled = np.flatnonzero(mixed != NEGATIVE_FOLD)
+    mixed[labelled] = np.random.default_rng(experiment.seed).permutation(mixed[labelled])
+    shuffled = replace(prepared, fold=mixed, key=f"{prepared.key} mixed by {experiment.seed}")
+    return Figures.of(
+        cross_validate(shuffled, replace(experiment, int8=False)).float32,
         "a random split, one seed, which LEAKS: clips of one recording are trained and tested "
         "on; not a figure to rely on",
     )

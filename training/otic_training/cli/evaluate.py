@@ -17,13 +17,13 @@ from otic.pipeline import Pipeline
 from otic.types import Scores
 from otic_training.cli.options import add_dataset_options, add_report_option
 from otic_training.cli.progress import progress, say
-from otic_training.data.dataset import Clip, Dataset, DatasetError, same_data
+from otic_training.data.dataset import Clip, Dataset, DatasetError, listed, same_data
 from otic_training.data.windows import MIN_ACTIVE_SHARE, active_part, read_clip
-from otic_training.fitting.requests import listed, read_dataset
+from otic_training.experiment import read_dataset
 from otic_training.reports.cost import cost_of
 from otic_training.reports.page import report_folder
 from otic_training.reports.report import Report
-from otic_training.scoring.metrics import Tested, figures
+from otic_training.scoring.metrics import Figures, Tested
 from otic_training.scoring.streaming import evaluate_streaming
 
 
@@ -107,11 +107,11 @@ def evaluate(args: argparse.Namespace) -> int:
         f"{leak}{dataset.name}, folds {listed(folds)}, through the live pipeline; scores averaged "
         "over a clip's windows, without those that are silent for more than half"
     )
-    accuracy = figures([tested], protocol)
+    figures = Figures.of([tested], protocol)
     report = Report(
         f"{bundle.name} on {dataset.name}",
         bundle.labels,
-        {bundle.name: accuracy},
+        {bundle.name: figures},
         [tested],
         cost_of(bundle),
         (*dataset.warnings, *notes),
@@ -123,9 +123,9 @@ def evaluate(args: argparse.Namespace) -> int:
         return 0
     print(f"{protocol}:")
     print(
-        f"  {bundle.name}: {accuracy['clip_mean']:.1%} of {accuracy['clips']} clips, "
-        f"{accuracy['window_mean']:.1%} of {len(tested.scores)} windows, "
-        f"calibration error {accuracy['calibration_error']:.1%}"
+        f"  {bundle.name}: {figures.clip_mean:.1%} of {figures.clips} clips, "
+        f"{figures.window_mean:.1%} of {len(tested.scores)} windows, "
+        f"calibration error {figures.calibration_error:.1%}"
     )
     assert report.cost is not None
     print(f"  {report.cost.text()}")

@@ -1,7 +1,7 @@
 """``otic search``: hyper-parameters of a preset, tuned on validation folds only.
 
-The folds to be tested on are never read. Each trial is a cross-validation over the
-others: the mean accuracy of clips is what Optuna's sampler makes better.
+The test folds are never read. Each trial is a cross-validation over the others; Optuna's
+sampler maximises the mean accuracy of clips.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from otic.cli.arguments import Parser, add_json_option, whole
 from otic.errors import OticError, RuntimeMissingError
 from otic_training.cli.options import add_dataset_options, add_recipe_options
 from otic_training.cli.progress import say
-from otic_training.data.cache import default_store, key_of
+from otic_training.data.cache import key_of
+from otic_training.data.dataset import listed
 from otic_training.data.windows import Passes
-from otic_training.fitting.requests import begin, listed, load_tensorflow, some_folds
+from otic_training.experiment import Experiment, experiment_from, load_tensorflow
 from otic_training.networks.presets import Preset
-from otic_training.scoring.protocols import prepared_for
 
 if TYPE_CHECKING:
     import optuna
@@ -54,37 +54,39 @@ def add_search_options(parser: Parser) -> None:
 
 
 def search(args: argparse.Namespace) -> int:
-    """Go on with a study, or begin one; prints the best values so far."""
+    """Continue a study, or begin one; print the best values so far."""
     if find_spec("optuna") is None:
         raise RuntimeMissingError(
             "a search needs optuna, which is not installed: pip install 'otic[train,search]'"
         )
-    dataset, recipe = begin(args)
+    experiment = experiment_from(args)
+    dataset, recipe = experiment.dataset, experiment.preset
     if len(dataset.folds) < _MIN_FOLDS:
         raise OticError(
             f"'{args.dataset}' has {len(dataset.folds)} folds: a search needs {_MIN_FOLDS}, one to "
             "keep for the test and two to train and validate on"
         )
     text = args.test_folds or str(dataset.folds[-1])
-    kept = some_folds("--test-folds", text, dataset.folds)
+    kept = dataset.some_folds("--test-folds", text)
     folds = [fold for fold in dataset.folds if fold not in kept]
     if len(folds) < 2:
         raise OticError(f"--test-folds {text} leaves one fold: two are needed to validate on")
-    study = _study(args, recipe, dataset.name, folds)
+    study = _study(args.study, experiment, folds)
     load_tensorflow()
 
     import optuna
 
+    from otic_training.fitting.prepare import prepare
     from otic_training.fitting.validate import cross_validate
 
-    store = default_store()
-    validation = replace(dataset, clips=tuple(c for c in dataset.clips if c.fold in folds))
-    prepared = prepared_for(args, validation, recipe, args.seed, store)
+    seen = replace(dataset, clips=tuple(c for c in dataset.clips if c.fold in folds))
+    validation = replace(experiment, dataset=seen)
+    prepared = prepare(validation)
 
     def objective(trial: optuna.Trial) -> float:
-        tried = varied(recipe, trial)
-        results = cross_validate(prepared, tried, args.seed, args.epochs, _silent, store)
-        tested = [result.tested(1.0, len(prepared.labels)) for result in results]
+        tried = replace(validation, preset=varied(recipe, trial))
+        results = cross_validate(prepared, tried, _quiet)
+        tested = [result.tested(1.0, len(prepared.labels)) for result in results.held_out]
         accuracy = float(np.mean([t.clip_accuracy for t in tested]))
         say(f"trial {trial.number}: {accuracy:.1%} of clips with {_listed(trial.params)}")
         return accuracy
@@ -113,7 +115,7 @@ def search(args: argparse.Namespace) -> int:
 
 
 def varied(recipe: Preset, trial: optuna.Trial) -> Preset:
-    """The recipe with what the trial suggests."""
+    """Change a recipe as the trial suggests."""
     changed = replace(
         recipe,
         learning_rate=trial.suggest_float(
@@ -135,36 +137,38 @@ def varied(recipe: Preset, trial: optuna.Trial) -> Preset:
     return replace(changed, windows=windows)
 
 
-def _study(args: argparse.Namespace, recipe: Preset, data: str, folds: list[int]) -> optuna.Study:
-    """The study in the file; its name stands for all that makes trials comparable.
+def _study(path: str, experiment: Experiment, folds: list[int]) -> optuna.Study:
+    """Open the study in the file; its name stands for all that makes trials comparable.
 
     Raises
     ------
     OticError
-        If the file can't be read or written, or is none.
+        If the file can't be read or written, or holds something else.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path = Path(args.study).absolute()
-    rest = key_of(recipe.key, args.teacher, args.base, args.group_regex, args.subset, args.other)[
-        :12
-    ]
-    name = f"{recipe.name} on {data}, folds {listed(folds)}, seed {args.seed}, "
-    name += f"{args.epochs or recipe.epochs} epochs, {rest}"
+    place = Path(path).absolute()
+    clips = [(c.path.name, c.label, c.fold) for c in experiment.dataset.clips]
+    clips += [(c.path.name, c.label, c.fold) for c in experiment.negatives]
+    models = [None if m is None else m.key for m in (experiment.teacher, experiment.base)]
+    rest = key_of(experiment.preset.key, clips, models)[:12]
+    name = f"{experiment.preset.name} on {experiment.dataset.name}, folds {listed(folds)}, "
+    name += f"seed {experiment.seed}, {experiment.epochs} epochs, {rest}"
     try:
         study = optuna.create_study(
             study_name=name,
-            storage=f"sqlite:///{path}",
+            storage=f"sqlite:///{place}",
             load_if_exists=True,
             direction="maximize",
         )
-        # One that goes on must not draw again what it drew at first.
-        study.sampler = optuna.samplers.TPESampler(seed=(args.seed + len(study.trials)) % 2**32)
+        # A study that is continued must not draw again what it drew at first.
+        seed = (experiment.seed + len(study.trials)) % 2**32
+        study.sampler = optuna.samplers.TPESampler(seed=seed)
         return study
     except Exception as error:  # SQLAlchemy's and Optuna's, which share nothing
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise OticError(f"can't use '{args.study}' as a study: {reason}") from error
+        raise OticError(f"can't use '{path}' as a study: {reason}") from error
 
 
 def _listed(values: dict[str, Any]) -> str:
@@ -172,5 +176,5 @@ def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{k} {v}" for k, v in shown.items())
 
 
-def _silent(text: str) -> None:
-    """Folds of a trial are not told."""
+def _quiet(line: str) -> None:
+    """Drop the lines about a trial's folds."""

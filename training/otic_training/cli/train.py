@@ -6,8 +6,9 @@ import argparse
 import os
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from otic.cli.arguments import Parser
 from otic.errors import OticError
@@ -17,26 +18,17 @@ from otic_training.cli.options import (
     add_report_option,
 )
 from otic_training.cli.progress import say
-from otic_training.data.cache import Store, default_store
-from otic_training.fitting.requests import begin, listed, load_tensorflow, some_folds
-from otic_training.networks.presets import Preset
+from otic_training.data.dataset import Dataset, listed
+from otic_training.experiment import Experiment, experiment_from, load_tensorflow
+from otic_training.networks.presets import TUTORIAL
 from otic_training.reports.card import int8_path, write_card
 from otic_training.reports.page import report_folder
-from otic_training.reports.tracker import TRACKERS, start_tracker
-from otic_training.scoring.metrics import Tested, accuracy_line, figures
-from otic_training.scoring.protocols import (
-    INT8,
-    TUTORIAL,
-    cross_validated,
-    described,
-    prepared_for,
-    protocol_of,
-    reservations,
-    tutorial_figures,
-    write_report,
-)
+from otic_training.reports.tracker import TRACKERS, Tracker, start_tracker
+from otic_training.scoring.metrics import Figures, Tested
 
 if TYPE_CHECKING:
+    import keras
+
     from otic_training.fitting.prepare import Prepared
 
 
@@ -75,74 +67,105 @@ def add_train_options(parser: Parser) -> None:
 
 def train(args: argparse.Namespace) -> int:
     """Train on the other folds and test on the held-out ones, or train on all."""
-    dataset, recipe = begin(args)
-    test_folds = _test_folds(args.test_folds, dataset.folds)
-    _check_outputs(args, recipe, test_folds)
+    experiment = experiment_from(args)
+    dataset, recipe = experiment.dataset, experiment.preset
+    test_folds = _test_folds(args.test_folds, dataset)
+    out = args.out or f"{Path(args.dataset).resolve().name}-{recipe.name}.tflite"
+    _check_outputs(args, out, test_folds)
     load_tensorflow()
 
     from otic_training.fitting.export import export
-    from otic_training.fitting.fit import fit
-    from otic_training.fitting.validate import temperature_of, typical
+    from otic_training.fitting.prepare import prepare
+    from otic_training.fitting.provenance import make_bundle
+    from otic_training.fitting.validate import INT8, calibration_windows, tutorial_figures
     from otic_training.reports.cost import cost_of
+    from otic_training.reports.report import Report
 
-    store = default_store()
-    prepared = prepared_for(args, dataset, recipe, args.seed, store)
-    tracker = start_tracker(args.tracker, Path(args.out).stem)
-    train_folds = [f for f in dataset.folds if f not in test_folds]
-    if test_folds:
-        protocol = (
-            f"{dataset.name}: trained on folds {listed(train_folds)}, "
-            f"tested on folds {listed(test_folds)}{reservations(dataset, prepared)}"
-        )
-        temperature = _temperature(prepared, recipe, train_folds, args, store)
-    else:
-        protocol = protocol_of(dataset, prepared)
-        results = cross_validated(prepared, recipe, args, store)
-        temperature = temperature_of(results.held_out)
-        say("training on all folds")
-    model = fit(prepared, recipe, train_folds, args.seed, args.epochs, tracker.loss)
-    if test_folds:
-        tested, int8 = _tested(model, prepared, train_folds, test_folds, temperature, args.int8)
-    else:
-        tested, int8 = results.float32, results.int8
-    accuracy = figures(tested, protocol)
-    bundle = described(args, dataset, recipe, prepared, train_folds, accuracy, temperature)
+    prepared = prepare(experiment)
+    tracker = start_tracker(args.tracker, Path(out).stem)
+    fitted = _fit(prepared, experiment, test_folds, tracker)
+    figures = Figures.of(fitted.float32, fitted.protocol)
     exported = export(
-        args.out,
-        model,
-        temperature,
-        bundle,
-        typical(prepared, train_folds),
-        figures(int8, f"{INT8}{protocol}") if int8 else None,
-        prepared.base,
+        out,
+        fitted.model,
+        fitted.temperature,
+        make_bundle(experiment, prepared, fitted.folds, figures, fitted.temperature),
+        calibration_windows(prepared, experiment, fitted.folds),
+        Figures.of(fitted.int8, f"{INT8}{fitted.protocol}") if fitted.int8 else None,
+        experiment.base,
     )
-    named = {recipe.name: accuracy}
+    named = {recipe.name: figures}
     if exported.int8 is not None:
-        named[f"{recipe.name} int8"] = exported.int8.accuracy
-    print(f"{protocol}:")
+        named[f"{recipe.name} int8"] = Figures(**exported.int8.accuracy)
+    print(f"{fitted.protocol}:")
     for name, values in named.items():
-        print(accuracy_line(name, values))
+        print(values.line(name))
     for written in filter(None, (exported.float32, exported.int8)):
-        path = Path(args.out).parent / f"{written.name}.tflite"
+        path = Path(out).parent / f"{written.name}.tflite"
         print(f"wrote {path} ({path.stat().st_size / 1000:.0f} kB)")
     sys.stdout.flush()  # what follows may fail, but the model is there
     if args.card:
-        tutorial = None if recipe.name == TUTORIAL else tutorial_figures(args, dataset, store)
+        tutorial = None if recipe.name == TUTORIAL else tutorial_figures(experiment)
         write_card(args.card, exported.float32, _command(args), tutorial)
         if exported.int8 is not None:
             write_card(int8_path(args.card), exported.int8, _command(args), tutorial)
-    write_report(args, exported.float32.name, dataset, named, tested, cost_of(exported.float32))
-    tracker.finish(dataset, named, tested, args.out)
+    if args.report:
+        cost, title = cost_of(exported.float32), exported.float32.name
+        report = Report(title, dataset.labels, named, fitted.float32, cost, dataset.warnings)
+        say(f"wrote {report.write(report_folder(args.report))}")
+    tracker.finish(dataset, named, fitted.float32, out)
     return 0
 
 
-def _check_outputs(args: argparse.Namespace, recipe: Preset, test_folds: list[int]) -> None:
+@dataclass(frozen=True)
+class _Fitted:
+    """A model of some folds, and what tests say of it or of its recipe."""
+
+    model: keras.Model
+    folds: list[int]
+    temperature: float
+    protocol: str
+    float32: list[Tested]
+    int8: list[Tested]
+
+
+def _fit(
+    prepared: Prepared, experiment: Experiment, test_folds: list[int], tracker: Tracker
+) -> _Fitted:
+    from otic_training.fitting.fit import fit
+    from otic_training.fitting.validate import (
+        cross_validate,
+        evaluate_held_out,
+        protocol_of,
+        reservations,
+        temperature_of,
+    )
+
+    dataset = experiment.dataset
+    folds = [fold for fold in dataset.folds if fold not in test_folds]
+    if not test_folds:
+        results = cross_validate(prepared, experiment)
+        say("training on all folds")
+        model = fit(prepared, experiment, folds, tracker.loss)
+        temperature, protocol = temperature_of(results.held_out), protocol_of(prepared, experiment)
+        return _Fitted(model, folds, temperature, protocol, results.float32, results.int8)
+    protocol = (
+        f"{dataset.name}: trained on folds {listed(folds)}, "
+        f"tested on folds {listed(test_folds)}{reservations(prepared, experiment)}"
+    )
+    temperature = _temperature(prepared, experiment, folds)
+    model = fit(prepared, experiment, folds, tracker.loss)
+    result = evaluate_held_out(model, prepared, experiment, folds, test_folds, temperature)
+    tested = [result.tested(temperature, len(prepared.labels))]
+    int8 = [result.tested_int8()] if experiment.int8 else []
+    return _Fitted(model, folds, temperature, protocol, tested, int8)
+
+
+def _check_outputs(args: argparse.Namespace, out: str, test_folds: list[int]) -> None:
     """Find out before the work whether its results can be written."""
-    if args.out is None:
-        args.out = f"{Path(args.dataset).resolve().name}-{recipe.name}.tflite"
-    if not args.out.endswith(".tflite"):
-        raise OticError(f"--out '{args.out}' must end in .tflite, as bundles do")
-    for path in filter(None, (args.out, args.card)):
+    if not out.endswith(".tflite"):
+        raise OticError(f"--out '{out}' must end in .tflite, as bundles do")
+    for path in filter(None, (out, args.card)):
         folder = Path(path).absolute().parent
         if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
             raise OticError(
@@ -154,50 +177,27 @@ def _check_outputs(args: argparse.Namespace, recipe: Preset, test_folds: list[in
         report_folder(args.report)
 
 
-def _temperature(
-    prepared: Prepared,
-    recipe: Preset,
-    train_folds: list[int],
-    args: argparse.Namespace,
-    store: Store,
-) -> float:
-    """From a model that does without the last training fold, tested on that."""
+def _temperature(prepared: Prepared, experiment: Experiment, folds: list[int]) -> float:
+    """Take the temperature of a model that is tested on the last of the training folds."""
     from otic_training.fitting.validate import hold_out, temperature_of
 
-    if len(train_folds) < 2:
+    if len(folds) < 2:
         say("not calibrated: that takes two training folds or more")
         return 1.0
-    *rest, last = train_folds
+    *rest, last = folds
     say(f"calibrating on fold {last}")
-    held_out = hold_out(prepared, recipe, rest, [last], args.seed, args.epochs, store)
-    return temperature_of([held_out])
+    return temperature_of([hold_out(prepared, experiment, rest, [last])])
 
 
-def _tested(
-    model: Any,
-    prepared: Prepared,
-    train_folds: list[int],
-    test_folds: list[int],
-    temperature: float,
-    int8: bool,
-) -> tuple[list[Tested], list[Tested]]:
-    """The model's scores on the held-out folds, and those of its int8 version."""
-    from otic_training.fitting.validate import evaluate_held_out
-
-    n_labels = len(prepared.labels)
-    result = evaluate_held_out(model, prepared, train_folds, test_folds, int8, temperature)
-    return [result.tested(temperature, n_labels)], [result.tested_int8()] if int8 else []
-
-
-def _test_folds(text: str | None, folds: tuple[int, ...]) -> list[int]:
-    """The held-out folds; none of them for ``none``; the last by default."""
+def _test_folds(text: str | None, dataset: Dataset) -> list[int]:
+    """Read ``--test-folds``: none of the folds for ``none``, the last by default."""
     if text is None:
-        return [folds[-1]]
-    return [] if text == "none" else some_folds("--test-folds", text, folds, ", or none")
+        return [dataset.folds[-1]]
+    return [] if text == "none" else dataset.some_folds("--test-folds", text, ", or none")
 
 
 def _command(args: argparse.Namespace) -> str:
-    """The command line with the data set's place left open."""
+    """Repeat the command line, with placeholders for the places of data and models."""
     command, *words = sys.argv[1:]
     if args.other and "--other" in words:
         at = words.index("--other") + 1

@@ -22,9 +22,10 @@ from otic.model.classifier import Classifier
 from otic_training.cli.evaluate import folds_to_test
 from otic_training.cli.options import add_grouping_options
 from otic_training.cli.progress import say
+from otic_training.data.dataset import listed
 from otic_training.data.sound_tables import audio_below
 from otic_training.data.soundscapes import as_sound, mix
-from otic_training.fitting.requests import listed, read_dataset
+from otic_training.experiment import read_dataset
 from otic_training.reports.page import LINE_COLOUR, Page, drawing, report_folder
 from otic_training.scoring.detections import Judged, event_figures
 from otic_training.scoring.predictions import Predictions, at_thresholds, decide, predictions_of

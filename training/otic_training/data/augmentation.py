@@ -1,4 +1,4 @@
-"""Training windows drawn anew for every epoch, and changed as a sound may change."""
+"""Training windows that are drawn for every epoch, and changed as a sound may change."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from otic.features.frontend import Frontend
 from otic.features.params import LOG_MEL, FeatureParams
-from otic_training.data.surroundings import Backgrounds, level
+from otic_training.data.backgrounds import Backgrounds, level
 from otic_training.data.windows import MIN_ACTIVE_SHARE, active_part, sounding_part
-from otic_training.networks.teacher import Lesson, heard_at
+from otic_training.networks.teacher import DistillationTarget, centres_of
 
 _F32 = NDArray[np.float32]
 
@@ -21,7 +21,7 @@ _EQUALISER_KNOTS = 5
 _LEVEL_FRAME = 2048
 _QUIETEST = 1e-6  # the level of digital silence, -120 dB
 _SHORTEST_SECONDS = 0.4
-"""Of a sound that has only just begun."""
+"""Length so far of a sound that has only just begun."""
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,24 @@ class Augmentation:
     views : int
         Windows of each clip in an epoch.
     speed : float
-        Played faster or slower by up to this factor, pitch and all.
+        Factor up to which a window is played faster or slower, pitch and all.
     speed_share : float
-        Share of windows to which that happens.
+        Share of windows that are.
     mix_share : float
-        Share of windows that are mixed with another clip's; the target is mixed alike.
+        Share of windows that are mixed with another clip's, target and all.
     gain_db : float
-        Made louder or softer by up to this.
+        Decibels up to which a window is made louder or softer.
     equaliser_db : float
         Standard deviation of a random smooth curve over the mel bands.
-    other_share : float
+    negative_share : float
         Share of windows that hold sounds without a label, where there are any.
     late_share : float
         Share of windows in which a sound has only just begun, as it is live when
         an event should start.
     noise_share : float
-        Share of windows with something else beside the sound,
+        Share of windows with a background.
     snr_db : tuple of float
-        which is softer by this much: the least and the most.
+        How much softer the background is than the sound: least and most, in decibels.
     """
 
     views: int
@@ -59,14 +59,14 @@ class Augmentation:
     mix_share: float
     gain_db: float
     equaliser_db: float
-    other_share: float
+    negative_share: float
     late_share: float
     noise_share: float
     snr_db: tuple[float, float]
 
 
 class Batch(NamedTuple):
-    """What one step of training looks at.
+    """The windows of one step of training.
 
     Attributes
     ----------
@@ -74,16 +74,16 @@ class Batch(NamedTuple):
     y : float32 [n, n_outputs]
         Targets.
     weight : float32 [n]
-    lesson : float32 [n, n_components]
-        What the teacher says; no components where there is none.
+    distilled : float32 [n, n_components]
+        The teacher's components; none without a teacher.
     known : float32 [n]
-        1 where it said something, else 0.
+        1 where the teacher knows the window, else 0.
     """
 
     x: _F32
     y: _F32
     weight: _F32
-    lesson: _F32
+    distilled: _F32
     known: _F32
 
 
@@ -100,13 +100,13 @@ class DrawnWindows:
         The label of each; ``n_outputs - 1`` for sounds without one.
     n_outputs : int
     params : FeatureParams
-        Whose features are log-mel frames alone, where there is an equaliser.
+        With log-mel frames as the only features, where there is an equaliser.
     augmentation : Augmentation
     none_share : float
-        So many windows hold background only; their target is the last output too.
-    surroundings : Backgrounds
-        What those hold, and what is put beside sounds.
-    taught : list of Lesson
+        Share of windows that hold background only; their target is the last output too.
+    backgrounds : Backgrounds
+        What those windows hold, and what is mixed with sounds.
+    distillation : list of DistillationTarget
         One for each clip, or none at all.
     soft_share : float
         Share of the targets that the teacher gives.
@@ -120,8 +120,8 @@ class DrawnWindows:
         params: FeatureParams,
         augmentation: Augmentation,
         none_share: float,
-        surroundings: Backgrounds,
-        taught: list[Lesson],
+        backgrounds: Backgrounds,
+        distillation: list[DistillationTarget],
         soft_share: float,
     ) -> None:
         if augmentation.equaliser_db:
@@ -130,65 +130,66 @@ class DrawnWindows:
         self._active = [active_part(y, params.sr) for y in clips]
         self._sounding = [sounding_part(y, params.sr) for y in clips]
         self._how, self._none_share = augmentation, none_share
-        self._surroundings = surroundings
-        self._taught, self._soft_share = taught, soft_share
-        self._n_components = taught[0].components.shape[1] if taught else 0
+        self._backgrounds = backgrounds
+        self._distillation, self._soft_share = distillation, soft_share
+        self._n_components = distillation[0].components.shape[1] if distillation else 0
         self._frontend = Frontend(params)
         self._n_outputs = n_outputs
         labelled = target < n_outputs - 1 if none_share else np.ones(len(clips), bool)
-        self._labelled, self._others = np.flatnonzero(labelled), np.flatnonzero(~labelled)
-        share = augmentation.other_share if len(self._others) else 0.0
+        self._labelled, self._negatives = np.flatnonzero(labelled), np.flatnonzero(~labelled)
+        share = augmentation.negative_share if len(self._negatives) else 0.0
         self._n_labelled = augmentation.views * len(self._labelled)
-        self._n_others = round(self._n_labelled * share / (1.0 - share))
+        self._n_negatives = round(self._n_labelled * share / (1.0 - share))
         self._knots = np.linspace(0.0, 1.0, _EQUALISER_KNOTS)
         self._bands = np.linspace(0.0, 1.0, params.n_mels)
 
     def __len__(self) -> int:
         """Windows in an epoch."""
-        return self._n_labelled + self._n_others
+        return self._n_labelled + self._n_negatives
 
     def order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """The clips of one epoch's windows."""
         rounds = [rng.permutation(self._labelled) for _ in range(self._how.views)]
-        if self._n_others:
-            rounds.append(rng.choice(self._others, self._n_others))
-        return rng.permutation(np.concatenate(rounds)) if self._n_others else np.concatenate(rounds)
+        if not self._n_negatives:
+            return np.concatenate(rounds)
+        rounds.append(rng.choice(self._negatives, self._n_negatives))
+        return rng.permutation(np.concatenate(rounds))
 
     def batch(self, clips: NDArray[np.int64], rng: np.random.Generator) -> Batch:
         """A window of each of these clips."""
         n = len(clips)
         x = np.zeros((n, self._params.n_features), np.float32)
         y = np.zeros((n, self._n_outputs), np.float32)
-        lesson = np.zeros((n, self._n_components), np.float32)
+        distilled = np.zeros((n, self._n_components), np.float32)
         known = np.ones(n, np.float32)
         for i, clip in enumerate(clips.tolist()):
             if rng.random() < self._none_share:
-                window = self._surroundings.alone(rng)
+                window = self._backgrounds.alone(rng)
                 y[i, -1], known[i] = 1.0, 0.0
             else:
-                window, y[i], lesson[i] = self._window(clip, rng)
+                window, y[i], distilled[i] = self._window(clip, rng)
             x[i] = self._features(window, rng)
-        return Batch(x, y, np.ones(n, np.float32), lesson, known)
+        return Batch(x, y, np.ones(n, np.float32), distilled, known)
 
     def _window(self, clip: int, rng: np.random.Generator) -> tuple[_F32, _F32, _F32]:
-        """Samples, target and lesson of one window of a clip, perhaps mixed with another's."""
+        """Draw a window of a clip, perhaps mixed with another's: samples, target, components."""
         how = self._how
-        window, target, lesson = self._draw(clip, rng)
+        window, target, components = self._draw(clip, rng)
         if rng.random() < how.mix_share:
             other = self._draw(int(rng.integers(len(self._clips))), rng)
             share = np.float32(rng.random())
             window = mixed(window, other[0], float(share))
             target = share * target + (1 - share) * other[1]
-            lesson = share * lesson + (1 - share) * other[2]
+            components = share * components + (1 - share) * other[2]
         if rng.random() < how.noise_share:
             snr_db = rng.uniform(*how.snr_db)
             softer = np.float32(level(window) * 10.0 ** (-snr_db / 20.0))
-            window = window + softer * self._surroundings.beside(rng)
+            window = window + softer * self._backgrounds.beside(rng)
         gain = np.float32(10.0 ** (rng.uniform(-how.gain_db, how.gain_db) / 20.0))
-        return window * gain, target, lesson
+        return window * gain, target, components
 
     def _draw(self, clip: int, rng: np.random.Generator) -> tuple[_F32, _F32, _F32]:
-        """A window of a clip from where it is active, perhaps played faster or slower."""
+        """Draw a window of a clip from its active part, perhaps played faster or slower."""
         n, y, how = self._params.window_samples, self._clips[clip], self._how
         factor = 1.0
         if rng.random() < how.speed_share:
@@ -204,15 +205,15 @@ class DrawnWindows:
             window = soxr.resample(window, factor, 1.0, quality="QQ")
         window = fitted(window, n)
         target = np.eye(1, self._n_outputs, self._target[clip], dtype=np.float32)[0]
-        if not self._taught:
+        if not self._distillation:
             return window, target, np.zeros(0, np.float32)
-        said, heard = self._taught[clip], self._heard(clip, start, length)
-        soft = said.probabilities[heard].mean(axis=0)
+        known, near = self._distillation[clip], self._near(clip, start, length)
+        soft = known.probabilities[near].mean(axis=0)
         target = (1 - np.float32(self._soft_share)) * target + np.float32(self._soft_share) * soft
-        return window, target, said.components[heard].mean(axis=0)
+        return window, target, known.components[near].mean(axis=0)
 
     def _anywhere(self, clip: int, length: int, rng: np.random.Generator) -> int:
-        """Where a stretch starts that is active enough."""
+        """Draw the start of a stretch that is active enough."""
         begin, end = self._active[clip]
         needed = min(MIN_ACTIVE_SHARE * length, end - begin)
         first = int(np.clip(begin + needed - length, 0, len(self._clips[clip]) - length))
@@ -220,21 +221,21 @@ class DrawnWindows:
         return int(rng.integers(first, last + 1))
 
     def _beginning(self, clip: int, longest: int, rng: np.random.Generator) -> tuple[int, int]:
-        """Start and length of what has been heard of a sound that is going on."""
+        """Start and length of the part so far of a sound that goes on."""
         begin, end = self._sounding[clip]
         longest = min(longest, end - begin)
         shortest = min(longest, round(_SHORTEST_SECONDS * self._params.sr))
         return begin, int(rng.integers(shortest, longest + 1))
 
-    def _heard(self, clip: int, start: int, length: int) -> NDArray[np.int64]:
-        """Which of the teacher's answers are about a window; always at least one."""
-        middles = heard_at(len(self._taught[clip].components)) * self._params.sr
+    def _near(self, clip: int, start: int, length: int) -> NDArray[np.int64]:
+        """Find which of the teacher's answers are about a window; always at least one."""
+        middles = centres_of(len(self._distillation[clip].components)) * self._params.sr
         place = (middles - start) / length
         inside = np.flatnonzero((place >= 0.1) & (place <= 0.9))
         return inside if len(inside) else np.array([np.abs(place - 0.5).argmin()])
 
     def _features(self, window: _F32, rng: np.random.Generator) -> _F32:
-        """The front end's features, through the equaliser."""
+        """Compute the front end's features, through the equaliser."""
         self._frontend.reset()
         self._frontend.push(window)
         if self._how.equaliser_db == 0.0:
@@ -248,12 +249,12 @@ class DrawnWindows:
 
 
 def fitted(y: _F32, n: int) -> _F32:
-    """The last ``n`` samples, behind zeros if there are fewer."""
+    """Keep the last ``n`` samples, or put zeros before fewer."""
     return y[-n:] if len(y) >= n else np.pad(y, (n - len(y), 0))
 
 
 def mixed(a: _F32, b: _F32, share: float) -> _F32:
-    """Two windows as one, in which ``a`` is heard as much as ``share`` says.
+    """Mix two windows so that ``a`` is as prominent as ``share`` says.
 
     Y. Tokozume, Y. Ushiku, T. Harada, "Learning from Between-class Examples for Deep
     Sound Recognition", ICLR 2018, equation 2, with the loudest frame for the level.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,27 @@ class Dataset:
         """All folds, sorted."""
         return tuple(sorted({clip.fold for clip in self.clips}))
 
+    def some_folds(self, option: str, text: str, more: str = "") -> list[int]:
+        """Read the numbers of some, but not all, of the folds, ``1,2``.
+
+        Raises
+        ------
+        OticError
+            If ``text`` is anything else; ``more`` ends the message.
+        """
+        chosen = [int(part) if part.isdecimal() else -1 for part in text.split(",")]
+        if not set(chosen) < set(self.folds):
+            raise OticError(
+                f"{option} {text} must name some, not all, of the folds {listed(self.folds)}{more}"
+            )
+        return sorted(set(chosen))
+
+
+def listed(folds: Sequence[int]) -> str:
+    """Join the numbers of folds for a message."""
+    return ", ".join(map(str, folds))
+
 
 def same_data(a: str, b: str) -> bool:
-    """Whether two data sets, by name, share clips: ESC-10 is a part of ESC-50, with its folds."""
+    """Tell by their names if two data sets share clips: ESC-10 is a part of ESC-50."""
     return a == b or {a, b} == {"ESC-10", "ESC-50"}

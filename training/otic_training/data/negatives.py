@@ -1,4 +1,4 @@
-"""Recordings of sounds that have no label: whatever else a microphone hears."""
+"""Negatives: recordings of sounds that no label is true of, to be trained as "none of these"."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from otic_training.data.dataset import Clip
 from otic_training.data.layouts import ESC50, URBAN, known_layout, listed_recording
 from otic_training.data.sound_tables import audio_below
 
-OTHER_LABEL = ""
-OTHER_FOLD = -1
-"""No data set has it: these clips are trained on, never tested on."""
+NEGATIVE_LABEL = ""
+NEGATIVE_FOLD = -1
+"""The fold of negatives, which no data set has: they are trained on, never tested on."""
 
 _NON_COMMERCIAL = "model: non-commercial use only; "
 _MEANS_NON_COMMERCIAL = re.compile(r"[Nn]on-?[Cc]ommercial|\bNC\b")  # "CC BY-NC 4.0"
 
 
-def other_clips(paths: Sequence[str]) -> list[Clip]:
-    """Files, and all audio below folders, as clips without a label.
+def negative_clips(paths: Sequence[str]) -> list[Clip]:
+    """Take files, and all audio below folders, as clips without a label.
 
-    Where ``recordings.csv`` is in the folder that holds theirs, it says of which recording
-    they are: of one that a data set has, too, they are on its side of every test.
+    Where ``recordings.csv`` is in the folder above theirs, it names the recording of each.
+    A negative of a recording that a data set has, too, is on that recording's side of a test.
 
     Raises
     ------
@@ -31,24 +31,25 @@ def other_clips(paths: Sequence[str]) -> list[Clip]:
     """
     found = [path for name in paths for path in audio_below(name)]
     return [
-        Clip(path, OTHER_LABEL, OTHER_FOLD, listed_recording(path) or path.name) for path in found
+        Clip(path, NEGATIVE_LABEL, NEGATIVE_FOLD, listed_recording(path) or path.name)
+        for path in found
     ]
 
 
-def described_others(clips: Sequence[Clip]) -> str | None:
-    """For provenance: how many, and of what."""
+def negatives_text(clips: Sequence[Clip]) -> str | None:
+    """Count negatives and name their sources, for provenance; None where there are none."""
     if not clips:
         return None
     count = f"{len(clips)} recording{'s' if len(clips) > 1 else ''}"
     return f"{count} of {', '.join(_sources(clips))}"
 
 
-def license_with(own: str, others: Sequence[Clip]) -> str:
-    """A data set's licence line, for a model that was also trained against other sounds."""
-    if not others:
+def license_with(own: str, negatives: Sequence[Clip]) -> str:
+    """Licence line of a model that was trained on a data set and against negatives."""
+    if not negatives:
         return own
     known = {name: text.removeprefix(_NON_COMMERCIAL) for name, text in (ESC50, URBAN)}
-    sources = _sources(others)
+    sources = _sources(negatives)
     against = [
         known[source].replace("trained on", "trained against")
         if source in known
@@ -62,7 +63,7 @@ def license_with(own: str, others: Sequence[Clip]) -> str:
 
 
 def license_on(own: str, base: str, base_license: str) -> str:
-    """A licence line for a head on a base model, with the base's own line in it."""
+    """Licence line of a head on a base model, with the base's own line in it."""
     if not own.startswith(_NON_COMMERCIAL):
         if _MEANS_NON_COMMERCIAL.search(base_license):
             own = _under(_NON_COMMERCIAL, own)
@@ -72,11 +73,11 @@ def license_on(own: str, base: str, base_license: str) -> str:
 
 
 def _under(terms: str, own: str) -> str:
-    """A licence line with other terms for the model, and the rest of it."""
+    """Replace the terms for the model in a licence line, and keep the rest."""
     model, _, rest = own.partition("; ")
     return terms + (rest or f"otherwise {model.removeprefix('model: ')}")
 
 
 def _sources(clips: Sequence[Clip]) -> list[str]:
-    """The data sets that recordings are of; for others their folders' names."""
+    """Name the data sets of recordings, or the folders of those that are of none."""
     return sorted({known_layout(clip.path) or clip.path.resolve().parent.name for clip in clips})

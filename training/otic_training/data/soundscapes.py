@@ -16,11 +16,12 @@ from otic_training.data.dataset import DatasetError
 from otic_training.data.windows import sounding_part
 
 _F32 = NDArray[np.float32]
+_F64 = NDArray[np.float64]
 
 SOUNDSCAPE_SECONDS = 300.0
 _FADE_SECONDS = 0.01
 _LEAD_SECONDS = 4.0
-"""Of background before the first sound: a window has to fill first."""
+"""Background before the first sound, for a window to fill."""
 _PAUSE_SECONDS = (1.0, 5.0)
 _OVERLAP_SHARE = 0.15
 _LONGEST_SECONDS = 30.0
@@ -47,7 +48,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is heard when; seconds of the soundscape."""
+    """One sound of a soundscape: its label, its times in seconds, and its level."""
 
     label: str
     onset: float
@@ -57,7 +58,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Soundscape:
-    """``y``, float32 [n], and what is in it, by onset."""
+    """Samples ``y``, float32 [n], and the sounds in them, by onset."""
 
     name: str
     y: _F32
@@ -65,7 +66,7 @@ class Soundscape:
 
 
 def as_sound(label: str, y: _F32, sr: int) -> Sound:
-    """The stretch of a clip that carries its sound, 30 s at most, with its ends faded.
+    """Cut out the stretch of a clip that carries its sound, 30 s at most, and fade its ends.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def mix(
     snr_db: tuple[float, float],
     rng: np.random.Generator,
 ) -> Iterator[Soundscape]:
-    """Every sound once, in random order, in soundscapes of five minutes.
+    """Mix every sound once, in random order, into soundscapes of five minutes.
 
     Sounds follow each other after 1 to 5 s; every seventh begins while the one
     before, of another label, is still heard. The signal-to-noise ratio is that of
@@ -150,7 +151,7 @@ def mix(
 def _background(
     pool: Sequence[_F32], n: int, sr: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """``n`` samples of recordings of a pool, one after the other, at the level of a room."""
+    """Join recordings of a pool to ``n`` samples at the level of a room."""
     y = np.zeros(n, np.float64)
     fade = round(_CROSSFADE_SECONDS * sr)
     at = 0
@@ -169,3 +170,56 @@ def _background(
         at += len(part) - len(slope)
     loudness = 10.0 ** (rng.uniform(*_BACKGROUND_DBFS) / 20.0)
     return np.asarray(y * loudness, np.float32)
+
+
+def noises(sr: int, seconds: float, rng: np.random.Generator) -> list[_F32]:
+    """Make a room, a fan, wind, a road and a pump at RMS 0.1, float32 [round(sr * seconds)] each.
+
+    They are not made by :mod:`otic_training.data.backgrounds`, on purpose: training uses that.
+    """
+    n = round(sr * seconds)
+    made = []
+    for make in (_room, _fan, _wind, _road, _pump):
+        y = make(n, sr, rng)
+        made.append((0.1 * y / np.sqrt(np.mean(y * y))).astype(np.float32))
+    return made
+
+
+def _filtered(n: int, sr: int, low_hz: float, high_hz: float, rng: np.random.Generator) -> _F64:
+    """White noise through a Butterworth band-pass of second order."""
+    from scipy.signal import butter, sosfilt
+
+    sos = butter(2, (low_hz, min(high_hz, 0.45 * sr)), "bandpass", fs=sr, output="sos")
+    y: _F64 = sosfilt(sos, rng.standard_normal(n))
+    return y
+
+
+def _slow(n: int, sr: int, hz: float, depth: float, rng: np.random.Generator) -> _F64:
+    """A factor around 1 that wanders at about ``hz``."""
+    knots = rng.uniform(1.0 - depth, 1.0 + depth, 2 + int(2.0 * hz * n / sr))
+    wander: _F64 = np.interp(np.linspace(0.0, 1.0, n), np.linspace(0.0, 1.0, len(knots)), knots)
+    return wander
+
+
+def _room(n: int, sr: int, rng: np.random.Generator) -> _F64:
+    return _filtered(n, sr, 40.0, 400.0, rng) + 0.05 * rng.standard_normal(n)
+
+
+def _fan(n: int, sr: int, rng: np.random.Generator) -> _F64:
+    t = np.arange(n) / sr
+    blade_hz = rng.uniform(60.0, 140.0)
+    blades = sum(np.sin(2 * np.pi * k * blade_hz * t + k) / k for k in range(1, 5))
+    return _filtered(n, sr, 80.0, 3000.0, rng) + 0.1 * np.asarray(blades)
+
+
+def _wind(n: int, sr: int, rng: np.random.Generator) -> _F64:
+    return _filtered(n, sr, 30.0, 300.0, rng) * _slow(n, sr, 0.3, 0.7, rng)
+
+
+def _road(n: int, sr: int, rng: np.random.Generator) -> _F64:
+    return _filtered(n, sr, 50.0, 1500.0, rng) * _slow(n, sr, 0.1, 0.5, rng)
+
+
+def _pump(n: int, sr: int, rng: np.random.Generator) -> _F64:
+    beat = 1.0 + 0.4 * np.sin(2 * np.pi * rng.uniform(0.5, 2.0) * np.arange(n) / sr)
+    return _filtered(n, sr, 100.0, 2000.0, rng) * beat  # slower than any rotor

@@ -1,11 +1,11 @@
-"""From a trained model to bundles; every stage is checked against the one before."""
+"""Export of a trained model to bundles; every stage is checked against the one before."""
 
 from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle, save_bundle
 from otic.model.classifier import Classifier, with_golden_cases
 from otic_training.networks.tflite import served, to_float, to_int8
+from otic_training.scoring.metrics import Figures
 
 if TYPE_CHECKING:
     import keras
@@ -26,11 +27,11 @@ MAX_DIFFERENCE = 1e-5
 """Largest difference of any score between the Keras model and the written bundle."""
 
 MAX_MEAN_DIFFERENCE_INT8 = 0.02
-"""Largest mean difference of scores between the float32 and the int8 bundle,"""
+"""Largest mean difference of scores between the float32 and the int8 bundle."""
 
 MIN_AGREEMENT_INT8 = 0.95
-"""and the least share of windows for which the int8 one must name the label that has the
-highest float32 score, or one within ``_TIE`` of it."""
+"""Least share of windows whose best int8 label has the highest float32 score, or one within
+``_TIE`` of it."""
 
 _TIE = 0.05
 
@@ -52,7 +53,7 @@ def export(
     temperature: float,
     bundle: Bundle,
     probe: _F32,
-    int8_accuracy: dict[str, Any] | None,
+    int8_figures: Figures | None,
     base: Base | None = None,
 ) -> Exported:
     """Write bundles and prove that they give the Keras model's scores.
@@ -66,13 +67,13 @@ def export(
     temperature : float
         See :func:`otic_training.networks.tflite.served`.
     bundle : Bundle
-        All that it holds but the model, the name and the golden cases.
+        Complete but for the model, the name and the golden cases.
     probe : float32 [n, n_features]
         Windows to compare on, and for the ranges of int8 activations.
-    int8_accuracy : dict, optional
-        The figures of the int8 version, which is then written too.
+    int8_figures : Figures, optional
+        Of the int8 version, which is then written too.
     base : Base, optional
-        What the model is a head on: it becomes a part of what is written.
+        The model that this one is a head on: it becomes a part of what is written.
 
     Returns
     -------
@@ -92,10 +93,10 @@ def export(
     weights = "int8" if base is not None and base.has_8_bit_weights else "float32"
     whole = _finished(bundle, path, written, weights)
     small = None
-    if int8_accuracy is not None:
+    if int8_figures is not None:
         small_path = f"{path.removesuffix('.tflite')}{INT8_SUFFIX}.tflite"
-        described = replace(bundle, accuracy=int8_accuracy)
-        small = _finished(described, small_path, to_int8(final, probe), "int8")
+        accurate = replace(bundle, accuracy=int8_figures.to_dict())
+        small = _finished(accurate, small_path, to_int8(final, probe), "int8")
         _check_int8(small, expected, probe)
     _check_float32(whole, expected, probe)
     save_bundle(path, whole)
@@ -137,7 +138,7 @@ def _check_int8(bundle: Bundle, expected: _F32, probe: _F32) -> None:
 
 
 def _scores(bundle: Bundle, probe: _F32) -> _F32:
-    """What the packed bundle says, read back from a file: one that fails is never seen."""
+    """Run the packed bundle, read back from a file that nobody sees if this fails."""
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / f"{bundle.name}.tflite"
         save_bundle(trial, bundle)

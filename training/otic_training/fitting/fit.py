@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from otic_training.cli.progress import progress
 from otic_training.data.augmentation import Batch, DrawnWindows
-from otic_training.data.background import background_features
+from otic_training.data.backgrounds import Backgrounds, background_features
 from otic_training.data.dataset import DatasetError
-from otic_training.data.negatives import OTHER_FOLD
-from otic_training.data.surroundings import Backgrounds
+from otic_training.data.negatives import NEGATIVE_FOLD
 from otic_training.data.windows import Passes
+from otic_training.experiment import Experiment
 from otic_training.fitting.prepare import Prepared
 from otic_training.networks.presets import Preset
-from otic_training.networks.teacher import Lesson, lessons
+from otic_training.networks.teacher import DistillationTarget, distillation_targets
 
 if TYPE_CHECKING:
     import keras
@@ -29,50 +29,49 @@ _I64 = NDArray[np.int64]
 Watch = Callable[[int, float], None]
 
 _PREDICTED_AT_ONCE = 512
-_OTHER_SHARE = 0.25
-"""Of the weight of windows taken once: sounds without a label."""
+_NEGATIVE_SHARE = 0.25
+"""Share of the weight that negatives have among windows taken once."""
 
-_SURROUNDINGS = 1  # their random numbers do not depend on how many the rest takes
+_BACKGROUNDS = 1  # their random numbers do not depend on how many the rest takes
 _STANDARDISED_BY = 2000
-"""Windows that tell the mean and variance of a drawing preset's features."""
+"""Windows whose mean and variance standardise a drawing preset's features."""
 
 
 class Examples(Protocol):
-    """Where training windows come from."""
+    """A supply of training windows."""
 
     def __len__(self) -> int:
-        """Windows in an epoch."""
+        """Count the windows in an epoch."""
 
     def sample(self, rng: np.random.Generator) -> _F32:
-        """Features to standardise by, float32 [n, n_features]."""
+        """Take features to standardise by, float32 [n, n_features]."""
 
     def order(self, rng: np.random.Generator) -> _I64:
-        """What an epoch goes through, in which order."""
+        """Shuffle the indices of an epoch, int64 [n]."""
 
     def batch(self, chosen: _I64, rng: np.random.Generator) -> Batch:
-        """A part of that."""
+        """Make a batch of some of these indices."""
 
 
 class TakenExamples:
     """Windows that were taken once; every clip has the same weight."""
 
-    def __init__(self, prepared: Prepared, preset: Preset, chosen: _I64, seed: int) -> None:
-        taken = prepared.train
+    def __init__(self, prepared: Prepared, experiment: Experiment, chosen: _I64) -> None:
+        taken, preset = prepared.train, experiment.preset
         keep = np.isin(taken.clip, chosen)
         self._x, clip = taken.x[keep], taken.clip[keep]
         n_outputs = preset.n_outputs(len(prepared.labels))
         self._y = np.eye(n_outputs, dtype=np.float32)[prepared.target[clip]]
         weight = 1.0 / np.bincount(clip)[clip]
-        other = prepared.target[clip] == len(prepared.labels)
-        if other.any():
-            weight[other] *= (
-                _OTHER_SHARE / (1 - _OTHER_SHARE) * weight[~other].sum() / weight[other].sum()
-            )
+        negative = prepared.target[clip] == len(prepared.labels)
+        if negative.any():
+            odds = _NEGATIVE_SHARE / (1 - _NEGATIVE_SHARE)
+            weight[negative] *= odds * weight[~negative].sum() / weight[negative].sum()
         self._weight = (weight / weight.mean()).astype(np.float32)
         self._n_taken = len(self._x)
         n_none = round(preset.none_share * len(self._x))
         if n_none:
-            rng = np.random.default_rng(seed)
+            rng = np.random.default_rng(experiment.seed)
             none = np.eye(1, n_outputs, n_outputs - 1, dtype=np.float32)
             background = background_features(preset.features, n_none, preset.background_dbfs, rng)
             self._x = np.concatenate([self._x, background])
@@ -93,26 +92,28 @@ class TakenExamples:
 
 
 def taken(x: _F32, y: _F32, weight: _F32) -> Batch:
-    """A batch that no teacher knows."""
+    """Make a batch that no teacher knows."""
     return Batch(x, y, weight, np.zeros((len(x), 0), np.float32), np.zeros(len(x), np.float32))
 
 
 class DrawnExamples:
     """Windows that are drawn when they are needed."""
 
-    def __init__(self, prepared: Prepared, preset: Preset, chosen: _I64, seed: int) -> None:
+    def __init__(self, prepared: Prepared, experiment: Experiment, chosen: _I64) -> None:
+        preset = experiment.preset
         assert not isinstance(preset.windows, Passes)
-        self._base = prepared.base
-        taught: list[Lesson] = []
+        self._base = experiment.base
+        distillation: list[DistillationTarget] = []
         n_labels = len(prepared.labels)
-        if prepared.teacher:
-            heard = [prepared.teacher[i] for i in chosen]
+        if prepared.embeddings:
+            embeddings = [prepared.embeddings[i] for i in chosen]
             target, fold = prepared.target[chosen], _spread(prepared.fold[chosen])
-            taught = lessons(heard, target, fold, preset.n_outputs(n_labels))
+            n_outputs = preset.n_outputs(n_labels)
+            distillation = distillation_targets(embeddings, target, fold, n_outputs)
         p = preset.features
-        others = tuple(prepared.audio[i] for i in chosen if prepared.target[i] == n_labels)
-        rng = np.random.default_rng([seed, _SURROUNDINGS])
-        surroundings = Backgrounds(p.window_samples, p.sr, preset.background_dbfs, others, rng)
+        negatives = tuple(prepared.audio[i] for i in chosen if prepared.target[i] == n_labels)
+        rng = np.random.default_rng([experiment.seed, _BACKGROUNDS])
+        backgrounds = Backgrounds(p.window_samples, p.sr, preset.background_dbfs, negatives, rng)
         self._windows = DrawnWindows(
             [prepared.audio[i] for i in chosen],
             prepared.target[chosen],
@@ -120,8 +121,8 @@ class DrawnExamples:
             preset.features,
             preset.windows,
             preset.none_share,
-            surroundings,
-            taught,
+            backgrounds,
+            distillation,
             preset.soft_share,
         )
 
@@ -142,27 +143,28 @@ class DrawnExamples:
 
 
 def _spread(fold: _I64) -> _I64:
-    """Sounds without a label over the folds of the others, neighbours together."""
-    other = fold == OTHER_FOLD
-    folds = np.unique(fold[~other])
+    """Spread negatives over the folds of labelled clips, neighbours together."""
+    negative = fold == NEGATIVE_FOLD
+    folds, n = np.unique(fold[~negative]), int(negative.sum())
     spread = fold.copy()
-    spread[other] = folds[np.arange(other.sum()) * len(folds) // max(1, int(other.sum()))]
+    spread[negative] = folds[np.arange(n) * len(folds) // max(1, n)]
     return spread
 
 
 def fit(
-    prepared: Prepared,
-    preset: Preset,
-    folds: Sequence[int],
-    seed: int,
-    epochs: int | None,
-    watch: Watch | None = None,
+    prepared: Prepared, experiment: Experiment, folds: Sequence[int], watch: Watch | None = None
 ) -> keras.Model:
     """Train on the clips of these folds; the model gives logits.
 
-    The same seed on the same machine gives the same model. ``watch`` is told the
-    number of each epoch that ends, and its mean loss.
+    The same seed on the same machine gives the same model. ``watch`` is called at the end
+    of each epoch with its number, from 1, and its mean loss.
+
+    Raises
+    ------
+    DatasetError
+        If the folds have no clip of some label.
     """
+    preset, seed = experiment.preset, experiment.seed
     import keras
     import tensorflow as tf
 
@@ -179,23 +181,23 @@ def fit(
         )
     examples: Examples
     if isinstance(preset.windows, Passes):
-        examples = TakenExamples(prepared, preset, chosen, seed)
+        examples = TakenExamples(prepared, experiment, chosen)
     else:
-        examples = DrawnExamples(prepared, preset, chosen, seed)
+        examples = DrawnExamples(prepared, experiment, chosen)
     n_outputs = preset.n_outputs(len(prepared.labels))
     model = preset.build(preset.features, examples.sample(rng), n_outputs)
-    train(model, preset, examples, epochs or preset.epochs, rng, watch)
+    train(model, preset, examples, experiment.epochs, rng, watch)
     return model
 
 
 def trained_on(prepared: Prepared, preset: Preset, folds: Sequence[int]) -> _I64:
-    """Indices of the clips that a model of these folds is trained on, int64 [n].
+    """Choose the clips that a model of these folds is trained on: their indices, int64 [n].
 
-    No sound without a label is among them that is of a recording of another fold.
+    Negatives are among them unless they are of a recording of another fold.
     """
     if preset.none_share == 0.0:
         return np.flatnonzero(np.isin(prepared.fold, folds))
-    seen = [*folds, OTHER_FOLD]
+    seen = [*folds, NEGATIVE_FOLD]
     return np.flatnonzero(np.isin(prepared.fold, seen) & np.isin(prepared.beside, seen))
 
 
@@ -207,12 +209,12 @@ def train(
     rng: np.random.Generator,
     watch: Watch | None = None,
 ) -> None:
-    """Change the model's weights as the preset says."""
+    """Fit the model's weights, in place, as the preset says."""
     n_outputs = model.output.shape[-1]
     steps = max(1, epochs * len(examples) // preset.batch_size)
     batches = _batches(examples, preset.batch_size, steps, rng)
     first = next(batches)
-    step, averages = _make_step(model, preset, steps, first.lesson.shape[1])
+    step, averages = _make_step(model, preset, steps, first.distilled.shape[1])
     losses: list[float] = []
     with progress("training", epochs) as advance:
         for done, batch in enumerate(_one_ahead(chain([first], batches)), 1):
@@ -230,18 +232,17 @@ def train(
 def _make_step(
     model: keras.Model, preset: Preset, steps: int, n_components: int
 ) -> tuple[Any, list[tuple[Any, Any]]]:
-    """The function that trains on one batch, and the averages of the weights, if wanted.
+    """Make the function that trains on one batch, and averages of the weights where wanted.
 
-    What the last layer looks at is also what tells the teacher's components, by a
-    layer of its own that is not kept. Keras's own ``fit`` takes twice as long for
-    models as small as these.
+    A dense layer beside the last one learns the teacher's components from the same input;
+    it is not kept. Keras's own ``fit`` takes twice as long for models as small as these.
     """
     import keras
     import tensorflow as tf
 
     seen = model.layers[-1].input
-    taught = keras.layers.Dense(n_components)(seen) if n_components else seen
-    both = keras.Model(model.input, [model.output, taught])
+    components = keras.layers.Dense(n_components)(seen) if n_components else seen
+    both = keras.Model(model.input, [model.output, components])
     variables = both.trainable_variables
     optimizer = keras.optimizers.AdamW(_rate(preset, steps), weight_decay=preset.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
@@ -250,13 +251,13 @@ def _make_step(
     averages = [(weight, tf.Variable(weight)) for weight in weights]
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def step(x: Any, y: Any, weight: Any, lesson: Any, known: Any) -> Any:
+    def step(x: Any, y: Any, weight: Any, distilled: Any, known: Any) -> Any:
         with tf.GradientTape() as tape:
             logits, learnt = both(x, training=True)
             losses = weight * tf.nn.softmax_cross_entropy_with_logits(y, logits)
             if n_components:
-                error = tf.reduce_mean((learnt - lesson) ** 2, axis=1)
-                losses += preset.lesson_weight * known * error
+                error = tf.reduce_mean((learnt - distilled) ** 2, axis=1)
+                losses += preset.distillation_weight * known * error
             loss = tf.reduce_mean(losses) + tf.add_n([*model.losses, 0.0])
         optimizer.apply(tape.gradient(loss, variables), variables)
         for variable, average in averages:
@@ -282,7 +283,7 @@ def _rate(preset: Preset, steps: int) -> Any:
 def _batches(
     examples: Examples, size: int, steps: int, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """Batches of one size; one may reach over the end of an epoch."""
+    """Yield batches of one size; one may reach over the end of an epoch."""
     waiting = np.zeros(0, np.int64)
     for _ in range(steps):
         while len(waiting) < size:
@@ -292,7 +293,7 @@ def _batches(
 
 
 def _one_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same; the next one is made while one is trained on."""
+    """Yield the same batches; the next one is made while one is trained on."""
     with ThreadPoolExecutor(1) as worker:
         upcoming = worker.submit(next, batches, None)
         while (batch := upcoming.result()) is not None:
@@ -301,7 +302,7 @@ def _one_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def logits_of(model: keras.Model, x: _F32) -> _F32:
-    """Logits, float32 [n, n_outputs]. Keras's predict() would trace anew for each model."""
+    """Compute logits, float32 [n, n_outputs]. Keras's predict() traces every new model."""
     parts = [
         np.asarray(model(x[i : i + _PREDICTED_AT_ONCE], training=False))
         for i in range(0, len(x), _PREDICTED_AT_ONCE)

@@ -1,43 +1,49 @@
-"""Where a model comes from: what its bundle says of that."""
+"""Provenance: what a bundle says of where its model comes from."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from otic import __version__
+from otic.model.bundle import Bundle
+from otic.model.interface import ModelInterface
+from otic_training.data.negatives import license_on, license_with, negatives_text
+from otic_training.experiment import Experiment
+from otic_training.fitting.prepare import Prepared
+from otic_training.scoring.metrics import Figures
 
 
-def provenance(
-    data: str,
-    clips: int,
-    folds: list[int],
-    preset: str,
-    epochs: int,
-    seed: int,
+def make_bundle(
+    experiment: Experiment,
+    prepared: Prepared,
+    folds: Sequence[int],
+    figures: Figures,
     temperature: float,
-    teacher: str | None,
-    others: str | None,
-    base: dict[str, str] | None = None,
-) -> dict[str, Any]:
-    """Plain values for JSON; the same for the same training on the same machine."""
+) -> Bundle:
+    """Make the bundle of a model of these folds, without the model, its name and golden cases.
+
+    Its provenance is the same for the same training on the same machine.
+    """
     import tensorflow as tf
 
-    return {
-        "data": data,
-        "clips": clips,
-        "folds": folds,
-        "preset": preset,
-        "epochs": epochs,
-        "seed": seed,
+    dataset, recipe, base = experiment.dataset, experiment.preset, experiment.base
+    terms = license_with(dataset.license, prepared.negatives)
+    provenance = {
+        "data": dataset.name,
+        "clips": int(np.isin(prepared.fold, folds).sum()),
+        "folds": list(folds),
+        "preset": recipe.name,
+        "epochs": experiment.epochs,
+        "seed": experiment.seed,
         "temperature": temperature,
-        "teacher": teacher,
-        "others": others,
-        **({} if base is None else {"base": base}),
+        "teacher": None if experiment.teacher is None else experiment.teacher.name,
+        "others": negatives_text(prepared.negatives),
+        **({} if base is None else {"base": base.origin}),
         "commit": commit(),
         "versions": {
             "otic": __version__,
@@ -46,10 +52,22 @@ def provenance(
             "numpy": np.__version__,
         },
     }
+    return Bundle(
+        name="",
+        labels=dataset.labels,
+        features=recipe.features,
+        inference_hop_frames=recipe.inference_hop_frames,
+        decision=recipe.decision(len(dataset.labels)),
+        accuracy=figures.to_dict(),
+        license=terms if base is None else license_on(terms, base.name, base.license),
+        provenance=provenance,
+        model=b"",
+        interface=ModelInterface() if base is None else base.interface,
+    )
 
 
 def commit() -> str | None:
-    """The commit of the code that runs; with a plus where it was changed since; None if unknown."""
+    """Name the commit of the code that runs, with a plus where it was changed; None: unknown."""
     here = Path(__file__)
     try:
         _git(here.parent, "ls-files", "--error-unmatch", here.name)  # not somebody's site-packages

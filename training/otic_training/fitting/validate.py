@@ -1,4 +1,4 @@
-"""Tests on folds that training did not see, and what their scores say of confidence."""
+"""Tests on folds that training did not see: scores, temperatures, protocols."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from otic_training.data.cache import Store, fitting_code, key_of
-from otic_training.data.negatives import OTHER_FOLD
+from otic_training.cli.progress import say
+from otic_training.data.cache import fitting_code, key_of
+from otic_training.data.dataset import DatasetError, same_data
+from otic_training.data.negatives import NEGATIVE_FOLD
 from otic_training.data.windows import clip_windows
+from otic_training.experiment import Experiment
 from otic_training.fitting.calibrate import best_temperature
 from otic_training.fitting.fit import fit, logits_of
-from otic_training.fitting.prepare import Prepared
-from otic_training.networks.presets import Preset
+from otic_training.fitting.prepare import Prepared, prepare
 from otic_training.networks.tflite import scores_of, served, to_int8
-from otic_training.scoring.metrics import Tested
+from otic_training.scoring.metrics import Figures, Tested
 
 if TYPE_CHECKING:
     import keras
@@ -28,15 +30,18 @@ _F32 = NDArray[np.float32]
 _I64 = NDArray[np.int64]
 
 _RANGED_BY = 400
-"""Windows that tell an int8 model the ranges of its activations."""
+"""Windows that set the ranges of an int8 model's activations."""
 
 _LISTENED_TO = 40
-"""Clips of whose windows the features are computed again."""
+"""Clips whose features are computed again for that, on a base model."""
+
+INT8 = "int8, scores not calibrated; "
+"""Begins the protocol of an int8 model's figures."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a model said of folds that it was not trained on; see :class:`Tested`.
+    """A model's logits on folds that it was not trained on; see :class:`Tested`.
 
     ``int8`` holds the scores of its int8 version, where that was asked for; ``model`` is
     the Keras model as a file.
@@ -50,12 +55,12 @@ class HeldOut:
     model: bytes = b""
 
     def tested(self, temperature: float, n_labels: int) -> Tested:
-        """Scores as they would be served."""
+        """Scores as they would be served, at a temperature."""
         scores = probabilities(self.logits, temperature, n_labels)
         return Tested(self.fold, scores, self.clip, self.target)
 
     def tested_int8(self) -> Tested:
-        """The same of the int8 version."""
+        """Scores of the int8 version."""
         assert self.int8 is not None
         return Tested(self.fold, self.int8, self.clip, self.target)
 
@@ -72,47 +77,41 @@ def probabilities(logits: _F32, temperature: float, n_labels: int) -> _F32:
 def evaluate_held_out(
     model: keras.Model,
     prepared: Prepared,
+    experiment: Experiment,
     train_folds: Sequence[int],
     test_folds: Sequence[int],
-    int8: bool,
     temperature: float = 1.0,
 ) -> HeldOut:
-    """What a model, trained on some folds, says of others; its int8 version too if wanted."""
+    """Test a model that was trained on some folds on others, and its int8 version if wanted."""
     x, clip = _windows_of(prepared, test_folds)
     small = None
-    if int8:
+    if experiment.int8:
         scores = served(model, len(prepared.labels), temperature)
-        small = scores_of(to_int8(scores, typical(prepared, train_folds)), x)
+        ranges = calibration_windows(prepared, experiment, train_folds)
+        small = scores_of(to_int8(scores, ranges), x)
     return HeldOut(min(test_folds), logits_of(model, x), clip, prepared.target[clip], small)
 
 
 def hold_out(
     prepared: Prepared,
-    preset: Preset,
+    experiment: Experiment,
     train_folds: Sequence[int],
     test_folds: Sequence[int],
-    seed: int,
-    epochs: int | None,
-    store: Store,
-    int8: bool = False,
 ) -> HeldOut:
-    """Train on some folds, test on others; what was tested before comes from the store."""
+    """Train on some folds and test on others; the store keeps the result."""
     folds = (tuple(train_folds), tuple(test_folds))
-    n_epochs = epochs or preset.epochs
-    key = key_of(prepared.key, preset.key, folds, seed, n_epochs, int8, fitting_code())
+    store, int8 = experiment.store, experiment.int8
+    how = (experiment.preset.key, folds, experiment.seed, experiment.epochs, int8)
+    key = key_of(prepared.key, *how, fitting_code())
     known = store.load(key)
     names = {"logits", "model", "int8"} if int8 else {"logits", "model"}
     if known is not None and known.keys() == names:
         _, clip = _windows_of(prepared, test_folds)
-        logits, small = (
-            np.asarray(known[name], np.float32) if name in known else None
-            for name in ("logits", "int8")
-        )
-        assert logits is not None
-        kept = known["model"].tobytes()
+        small = np.asarray(known["int8"], np.float32) if int8 else None
+        logits, kept = np.asarray(known["logits"], np.float32), known["model"].tobytes()
         return HeldOut(min(test_folds), logits, clip, prepared.target[clip], small, kept)
-    model = fit(prepared, preset, train_folds, seed, epochs)
-    result = evaluate_held_out(model, prepared, train_folds, test_folds, int8)
+    model = fit(prepared, experiment, train_folds)
+    result = evaluate_held_out(model, prepared, experiment, train_folds, test_folds)
     result = replace(result, model=to_bytes(model))
     found: dict[str, NDArray[np.generic] | None] = {
         "logits": result.logits,
@@ -146,63 +145,99 @@ def _windows_of(prepared: Prepared, folds: Sequence[int]) -> tuple[_F32, _I64]:
     return prepared.test.x[chosen], prepared.test.clip[chosen]
 
 
-def typical(prepared: Prepared, folds: Sequence[int]) -> _F32:
-    """Some windows of these folds, at the live pace.
+def calibration_windows(prepared: Prepared, experiment: Experiment, folds: Sequence[int]) -> _F32:
+    """Take some windows of these folds, at the live pace, float32 [n, n_features].
 
-    For the ranges of an int8 model, and to compare what is written with what was trained.
+    They set the ranges of an int8 model, and what is written is compared on them with
+    what was trained.
     """
-    if prepared.base is not None:
-        return _typical_features(prepared, folds)
-    x, _ = _windows_of(prepared, folds)
-    return x[:: -(-len(x) // _RANGED_BY)]
-
-
-def _typical_features(prepared: Prepared, folds: Sequence[int]) -> _F32:
-    """Features of windows, where only their embeddings are kept."""
-    assert prepared.base is not None
-    clips = np.flatnonzero(np.isin(prepared.fold, folds))
+    if experiment.base is None:
+        x, _ = _windows_of(prepared, folds)
+        return x[:: -(-len(x) // _RANGED_BY)]
+    clips = np.flatnonzero(np.isin(prepared.fold, folds))  # only their embeddings are kept
     chosen = [prepared.audio[i] for i in clips[:: -(-len(clips) // _LISTENED_TO)]]
-    return clip_windows(chosen, prepared.base.features, prepared.base.inference_hop_frames).x
+    return clip_windows(chosen, experiment.base.features, experiment.base.inference_hop_frames).x
+
+
+class CrossValidated(NamedTuple):
+    """The test of each fold, and its scores as served: float32 and, where wanted, int8."""
+
+    held_out: list[HeldOut]
+    float32: list[Tested]
+    int8: list[Tested]
 
 
 def cross_validate(
-    prepared: Prepared,
-    preset: Preset,
-    seed: int,
-    epochs: int | None,
-    tell: Callable[[str], None],
-    store: Store,
-    folds: Sequence[int] | None = None,
-    int8: bool = False,
-) -> list[HeldOut]:
-    """Train and test with each fold held out in turn; on some folds only, if they are named."""
+    prepared: Prepared, experiment: Experiment, tell: Callable[[str], None] = say
+) -> CrossValidated:
+    """Train and test with each fold held out in turn, each at the others' temperature.
+
+    ``tell`` is called with a line for each fold.
+    """
     results = []
-    folds = sorted(set(prepared.fold.tolist()) - {OTHER_FOLD} if folds is None else folds)
+    folds = sorted(set(prepared.fold.tolist()) - {NEGATIVE_FOLD})
     for held_out in folds:
         others = [fold for fold in folds if fold != held_out]
-        result = hold_out(prepared, preset, others, [held_out], seed, epochs, store, int8)
+        result = hold_out(prepared, experiment, others, [held_out])
         tested = result.tested(1.0, len(prepared.labels))
         tell(
-            f"{preset.name}: fold {held_out} held out: {tested.clip_accuracy:.1%} of clips, "
-            f"{tested.window_accuracy:.1%} of windows"
+            f"{experiment.preset.name}: fold {held_out} held out: {tested.clip_accuracy:.1%} of "
+            f"clips, {tested.window_accuracy:.1%} of windows"
         )
         results.append(result)
-    return results
+    small = [r.tested_int8() for r in results] if experiment.int8 else []
+    return CrossValidated(results, calibrated(results, len(prepared.labels)), small)
+
+
+def tutorial_figures(experiment: Experiment) -> Figures | None:
+    """Cross-validate the tutorial on the same data, to compare with; None where it can't be."""
+    try:
+        prepared = prepare(experiment.tutorial)
+        tested = cross_validate(prepared, experiment.tutorial).float32
+    except DatasetError as error:  # clips that are too short for it, say: no reason to fail
+        say(f"no comparison with the tutorial: {error}")
+        return None
+    return Figures.of(tested, protocol_of(prepared, experiment.tutorial))
+
+
+def protocol_of(prepared: Prepared, experiment: Experiment) -> str:
+    """Describe how a cross-validation of this experiment tests."""
+    dataset = experiment.dataset
+    sure = "" if dataset.warnings else " (a recording is in one fold only)"
+    return (
+        f"{dataset.name}, {len(dataset.folds)} {dataset.protocol}, each held out in turn{sure}; "
+        "scores averaged over a clip's windows, taken "
+        f"at the live pace, without those that are silent for more than half"
+        f"{reservations(prepared, experiment)}"
+    )
+
+
+def reservations(prepared: Prepared, experiment: Experiment) -> str:
+    """List what must be said with every figure: warnings, clips that could not be used, leaks."""
+    dataset, base = experiment.dataset, experiment.base
+    found = [*dataset.warnings]
+    if prepared.left_out:
+        found.append(f"{prepared.left_out} clips left out")
+    if base is not None and base.data is not None and same_data(base.data, dataset.name):
+        found.append(
+            f"a LEAK: the base was trained on {base.data} itself, this is no figure to rely on"
+        )
+    return "".join(f"; {text}" for text in found)
 
 
 def calibrated(results: Sequence[HeldOut], n_labels: int) -> list[Tested]:
-    """Each fold at the temperature that the other folds' scores give, not its own."""
+    """Scale each fold's scores by the temperature that the other folds give, not its own."""
     temperatures = temperatures_of(results)
     return [r.tested(t, n_labels) for r, t in zip(results, temperatures, strict=True)]
 
 
 def temperatures_of(results: Sequence[HeldOut]) -> list[float]:
-    """For each fold the temperature that suits the others."""
+    """Find for each fold the temperature that suits the others."""
     rest = [[*results[:i], *results[i + 1 :]] for i in range(len(results))]
     return [temperature_of(others) if others else 1.0 for others in rest]
 
 
 def temperature_of(results: Sequence[HeldOut]) -> float:
-    """The temperature that suits them all."""
+    """Find the temperature that suits all results."""
     logits = np.concatenate([result.logits for result in results])
     return best_temperature(logits, np.concatenate([result.target for result in results]))

@@ -22,6 +22,9 @@ from otic_training.networks.layers import (
     tutorial,
 )
 
+TUTORIAL = "tutorial"
+"""The preset that the others are compared with."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -60,7 +63,7 @@ class Preset:
     label_smoothing : float
     on_threshold, min_on_seconds : float
         See :meth:`decision`.
-    lesson_weight, soft_share : float
+    distillation_weight, soft_share : float
         With a teacher: the weight of its components beside the labels, and its
         share of the targets. See :mod:`otic_training.networks.teacher`.
     smoothing_scores : int
@@ -87,7 +90,7 @@ class Preset:
     label_smoothing: float
     on_threshold: float
     min_on_seconds: float
-    lesson_weight: float = 0.0
+    distillation_weight: float = 0.0
     soft_share: float = 0.0
     smoothing_scores: int = 2
     on_base: bool = False
@@ -194,7 +197,7 @@ _LOGMEL_CNN = Preset(
         mix_share=0.75,
         gain_db=10.0,
         equaliser_db=4.0,
-        other_share=0.5,
+        negative_share=0.5,
         late_share=0.3,
         noise_share=0.5,
         snr_db=(-3.0, 30.0),
@@ -212,16 +215,16 @@ _LOGMEL_CNN = Preset(
     label_smoothing=0.0,
     on_threshold=0.4,
     min_on_seconds=0.0,
-    lesson_weight=1.0,
+    distillation_weight=1.0,
     soft_share=0.9,
 )
 
 # Too much of a teacher is too much for it.
-_TINY = replace(_LOGMEL_CNN, name="tiny", build=tiny, lesson_weight=0.5, soft_share=0.5)
+_TINY = replace(_LOGMEL_CNN, name="tiny", build=tiny, distillation_weight=0.5, soft_share=0.5)
 
 # The article's model: 40 mean MFCCs over 4 s, 256-256 perceptron.
 _TUTORIAL = Preset(
-    name="tutorial",
+    name=TUTORIAL,
     features=FeatureParams.from_dict(
         {**_LIBROSA_DEFAULTS, "window_frames": 169, "statistics": ("mean",)}
     ),
@@ -276,7 +279,7 @@ _YAMNET_HEAD = Preset(
         mix_share=0.3,
         gain_db=10.0,
         equaliser_db=0.0,
-        other_share=0.5,
+        negative_share=0.5,
         late_share=0.3,
         noise_share=0.8,
         snr_db=(-3.0, 20.0),

@@ -1,8 +1,9 @@
 """A large model that a small one learns from: YAMNet as TFLite.
 
-What is known of audio in general, but not in a few hundred labelled clips, comes from
-its embeddings: the small model also learns to give their main components, and targets are
-mixed with what a logistic regression on them says. Nothing of it is served.
+A few hundred labelled clips hold little of what is known about audio in general; the
+teacher's embeddings hold more. The small model also learns to give their main components,
+and its targets are mixed with the probabilities of a logistic regression on them. No part
+of the teacher is served.
 """
 
 from __future__ import annotations
@@ -24,24 +25,32 @@ _I64 = NDArray[np.int64]
 
 SR = 16000
 FRAME = 15600
-"""Samples that it looks at."""
+"""Samples of its input."""
 
 HOP_SECONDS = 0.24
 COMPONENTS = 64
 _EMBEDDING = "yamnet_frames/global_average_pooling2d/Mean"
 
 
-def heard_at(n: int) -> NDArray[np.floating]:
-    """The middle of each of ``n`` embeddings, in seconds."""
+def centres_of(n: int) -> NDArray[np.floating]:
+    """Centre of each of ``n`` embeddings' inputs, in seconds from the start of the clip."""
     return np.arange(n) * HOP_SECONDS + FRAME / SR / 2.0
 
 
 class Teacher:
-    """YAMNet's embeddings. Not thread safe.
+    """YAMNet, run for its embeddings. Not thread safe.
 
     Parameters
     ----------
     path : str
+        The TFLite file.
+
+    Attributes
+    ----------
+    name : str
+        For provenance.
+    key, code : str, bytes
+        Stand for the model, and for the code that runs it.
 
     Raises
     ------
@@ -77,12 +86,12 @@ class Teacher:
             ) from error
 
     def embeddings(self, y: _F32, sr: int) -> _F32:
-        """Of a clip, one each ``HOP_SECONDS``; float32 [n, 1024], at least one."""
-        heard = soxr.resample(y, sr, SR).astype(np.float32)
-        heard = np.pad(heard, (0, max(0, FRAME - len(heard))))
+        """Embed a clip, float32 [n], every ``HOP_SECONDS``; float32 [m, 1024], ``m`` at least 1."""
+        samples = soxr.resample(y, sr, SR).astype(np.float32)
+        samples = np.pad(samples, (0, max(0, FRAME - len(samples))))
         found = []
-        for start in range(0, len(heard) - FRAME + 1, round(HOP_SECONDS * SR)):
-            frame = heard[start : start + FRAME].reshape(self._input["shape"])
+        for start in range(0, len(samples) - FRAME + 1, round(HOP_SECONDS * SR)):
+            frame = samples[start : start + FRAME].reshape(self._input["shape"])
             self._interpreter.set_tensor(self._input["index"], frame)
             self._interpreter.invoke()
             found.append(self._interpreter.get_tensor(self._embedding).ravel().copy())
@@ -90,23 +99,25 @@ class Teacher:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What the teacher says of one clip, at :func:`heard_at`.
+class DistillationTarget:
+    """What a small model is to learn of one clip from the teacher, at :func:`centres_of`.
 
     Attributes
     ----------
     components : float32 [n, COMPONENTS]
-        Of its embeddings.
+        Main components of the embeddings.
     probabilities : float32 [n, n_outputs]
-        Of the labels, by a regression that was not fitted to the clip's fold.
+        Probabilities of the labels, by a regression that was not fitted to the clip's fold.
     """
 
     components: _F32
     probabilities: _F32
 
 
-def lessons(embeddings: list[_F32], target: _I64, fold: _I64, n_outputs: int) -> list[Lesson]:
-    """What there is to learn of training clips; nothing else is looked at.
+def distillation_targets(
+    embeddings: list[_F32], target: _I64, fold: _I64, n_outputs: int
+) -> list[DistillationTarget]:
+    """Make the targets of training clips from their embeddings, labels and folds alone.
 
     The components are half whitened: each counts by the root of its standard
     deviation. The probabilities are those of the label where there is one fold only.
@@ -131,17 +142,17 @@ def lessons(embeddings: list[_F32], target: _I64, fold: _I64, n_outputs: int) ->
     components /= np.sqrt(np.maximum(spread * spread.mean(), 1e-12))
 
     label, of_fold = np.repeat(target, lengths), np.repeat(fold, lengths)
-    said, present = np.eye(n_outputs)[label], np.unique(label)
+    probabilities, present = np.eye(n_outputs)[label], np.unique(label)
     for held_out in np.unique(fold) if len(np.unique(fold)) > 1 else ():
         seen, unseen = of_fold != held_out, of_fold == held_out
         if not np.array_equal(np.unique(label[seen]), present):
-            continue  # a label that the others do not have: the true one will do
+            continue  # the other folds lack a label: the true one stays
         fitted = LogisticRegression(C=0.1, max_iter=300).fit(
             components[seen][::2], label[seen][::2]
         )
-        said[np.ix_(unseen, present)] = fitted.predict_proba(components[unseen])
+        probabilities[np.ix_(unseen, present)] = fitted.predict_proba(components[unseen])
     ends = np.cumsum(lengths)[:-1]
     return [
-        Lesson(c.astype(np.float32), p.astype(np.float32))
-        for c, p in zip(np.split(components, ends), np.split(said, ends), strict=True)
+        DistillationTarget(c.astype(np.float32), p.astype(np.float32))
+        for c, p in zip(np.split(components, ends), np.split(probabilities, ends), strict=True)
     ]

@@ -10,15 +10,16 @@ from otic.model.bundle import Bundle
 from otic_training.fitting.export import INT8_SUFFIX
 from otic_training.networks.presets import Preset, preset
 from otic_training.reports.cost import Cost, cost_of
+from otic_training.scoring.metrics import Figures
 
 
 def int8_path(path: str) -> str:
-    """Where the card of the int8 bundle goes, beside the other's."""
+    """Path of the int8 bundle's card, beside the other's."""
     place = Path(path)
     return str(place.with_name(f"{place.stem}{INT8_SUFFIX}{place.suffix}"))
 
 
-def write_card(path: str, bundle: Bundle, command: str, tutorial: dict[str, Any] | None) -> None:
+def write_card(path: str, bundle: Bundle, command: str, tutorial: Figures | None) -> None:
     """Write a bundle's card.
 
     Raises
@@ -38,25 +39,24 @@ def write_card(path: str, bundle: Bundle, command: str, tutorial: dict[str, Any]
         beside.unlink(missing_ok=True)
 
 
-def model_card(bundle: Bundle, command: str, tutorial: dict[str, Any] | None, cost: Cost) -> str:
-    """The card of a bundle in Markdown.
+def model_card(bundle: Bundle, command: str, tutorial: Figures | None, cost: Cost) -> str:
+    """Describe a bundle in Markdown.
 
     Parameters
     ----------
     bundle : Bundle
         Trained on all folds, with the figures of a cross-validation.
     command : str
-        What reproduces it.
-    tutorial : dict, optional
-        The tutorial preset's figures under the same protocol, keyed like
-        ``bundle.accuracy``.
+        The command line that reproduces it.
+    tutorial : Figures, optional
+        The tutorial preset's, under the same protocol.
     cost : Cost
     """
-    p, decision, accuracy = bundle.features, bundle.decision, bundle.accuracy
+    p, decision, figures = bundle.features, bundle.decision, Figures(**bundle.accuracy)
     origin = bundle.provenance
     versions = ", ".join(f"{k} {v}" for k, v in origin["versions"].items())
-    by_fold = ", ".join(f"{a:.1%}" for a in accuracy["clip_by_fold"])
-    rows = _accuracy_row(f"{origin['preset']} (this recipe)", accuracy)
+    by_fold = ", ".join(f"{a:.1%}" for a in figures.clip_by_fold)
+    rows = _accuracy_row(f"{origin['preset']} (this recipe)", figures)
     if tutorial is not None:
         rows += "\n" + _accuracy_row("tutorial, same protocol", tutorial)
     on, off = decision.on_thresholds[0], decision.off_thresholds[0]
@@ -70,7 +70,7 @@ Classifies {len(bundle.labels)} kinds of sound: {", ".join(bundle.labels)}.
 
 ## How well it works
 
-{accuracy["protocol"]}.
+{figures.protocol}.
 
 | | of clips | of windows | clips tested |
 |---|---|---|---|
@@ -82,9 +82,9 @@ The shipped model was then trained with the same recipe on all folds; it has no 
 left, so these figures are the recipe's. They say how well a clip is named that holds one
 of the sounds; how well events are found in a stream is in docs/models.md, by recipe.
 
-Confusion matrix over all folds (rows: true, columns: heard, counts of clips):
+Confusion matrix over all folds (rows: true, columns: predicted, counts of clips):
 
-{_confusion(bundle.labels, accuracy["confusion"])}
+{_confusion(bundle.labels, figures.confusion)}
 
 ## What it looks at
 
@@ -134,15 +134,15 @@ def _calibration(bundle: Bundle) -> str:
     )
 
 
-def _none(recipe: Preset, others: str | None) -> str:
+def _none(recipe: Preset, negatives: str | None) -> str:
     if not recipe.none_share:
         return (
             "It knows no others: any sound is given to the most similar of these, with a score "
             "that may be high."
         )
-    if others:
+    if negatives:
         return (
-            f'It was also trained on silence, noises, hums and {others} as "none of these":\n'
+            f'It was also trained on silence, noises, hums and {negatives} as "none of these":\n'
             "low scores for all. Sounds unlike all that may still be given to the most similar "
             "label."
         )
@@ -157,13 +157,8 @@ def _commit(origin: dict[str, Any]) -> str:
     return f", commit {origin['commit']}" if origin["commit"] else ""
 
 
-def _accuracy_row(name: str, accuracy: dict[str, Any]) -> str:
-    clip, window = _figure(accuracy, "clip"), _figure(accuracy, "window")
-    return f"| {name} | {clip} | {window} | {accuracy['clips']} |"
-
-
-def _figure(accuracy: dict[str, Any], kind: str) -> str:
-    return f"{accuracy[f'{kind}_mean']:.1%} ± {accuracy[f'{kind}_sd']:.1%}"
+def _accuracy_row(name: str, figures: Figures) -> str:
+    return f"| {name} | {figures.spread('clip')} | {figures.spread('window')} | {figures.clips} |"
 
 
 def _confusion(labels: tuple[str, ...], confusion: list[list[int]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from otic.errors import OticError
 from otic_training.reports.cost import Cost
 from otic_training.reports.page import LINE_COLOUR, Page, drawing
-from otic_training.scoring.metrics import Tested, by_class, reliability
+from otic_training.scoring.metrics import Figures, Tested, by_class, reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,43 +24,39 @@ _MAX_NUMBERED = 20
 
 @dataclass(frozen=True)
 class Report:
-    """What was tested, and what came of it.
+    """Figures of a test, and what they came from.
 
     Attributes
     ----------
     title : str
     labels : tuple of str
-    figures : dict
-        Figures by name, see :func:`otic_training.scoring.metrics.figures`; the report is about
-        the first.
+    figures : dict of Figures
+        By name; the report is about the first.
     results : sequence of Tested
-        Those that the first figures are of.
+        What the first figures sum up.
     cost : Cost, optional
     notes : tuple of str
         What must not be missed.
-    facts : dict
-        Anything else to be told, by name.
     """
 
     title: str
     labels: tuple[str, ...]
-    figures: dict[str, dict[str, Any]]
+    figures: dict[str, Figures]
     results: Sequence[Tested]
     cost: Cost | None = None
     notes: tuple[str, ...] = ()
-    facts: dict[str, str] = field(default_factory=dict)
 
     @property
-    def subject(self) -> dict[str, Any]:
-        """The first figures."""
+    def subject(self) -> Figures:
+        """Figures that the report is about: the first."""
         return next(iter(self.figures.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
             "labels": list(self.labels),
-            "presets": self.figures,
-            "by_class": by_class(self.labels, self.subject["confusion"]),
+            "presets": {name: figures.to_dict() for name, figures in self.figures.items()},
+            "by_class": by_class(self.labels, self.subject.confusion),
             "reliability": reliability(self.results),
             "cost": None if self.cost is None else self.cost.to_dict(),
             "notes": list(self.notes),
@@ -81,7 +77,7 @@ class Report:
 
     def _page(self) -> Page:
         page = Page(self.title)
-        page.paragraph(self.subject["protocol"])
+        page.paragraph(self.subject.protocol)
         for note in self.notes:
             page.note(note)
         page.heading("Accuracy")
@@ -93,7 +89,7 @@ class Report:
         page.table(["", "clips", "recall", "precision", "F1"], self._class_rows())
         page.heading("Confusion")
         page.picture(
-            confusion_picture(self.labels, self.subject["confusion"]),
+            confusion_picture(self.labels, self.subject.confusion),
             "Confusion matrix; the same counts are in report.json",
             "Rows: what it was. Columns: what it was taken for. Counts of clips.",
         )
@@ -104,35 +100,26 @@ class Report:
             "How often a window's highest score was right, by how high it was; on the line "
             "scores mean what they say.",
         )
-        facts = dict(self.facts)
         if self.cost is not None:
-            facts["cost"] = self.cost.text()
-        if facts:
             page.heading("Facts")
-            page.table([], list(facts.items()))
+            page.table([], [("cost", self.cost.text())])
         return page
 
     def _class_rows(self) -> list[list[str | int]]:
         return [
             [row["label"], row["clips"], *(_percent(row[k]) for k in ("recall", "precision", "f1"))]
-            for row in by_class(self.labels, self.subject["confusion"])
+            for row in by_class(self.labels, self.subject.confusion)
         ]
 
 
-def _row(name: str, figures: dict[str, Any]) -> list[str | int]:
-    several = len(figures["clip_by_fold"]) > 1
-    clip, window = (
-        f"{figures[f'{kind}_mean']:.1%}" + (f" ± {figures[f'{kind}_sd']:.1%}" if several else "")
-        for kind in ("clip", "window")
-    )
-    by_fold = "  ".join(f"{a:.1%}" for a in figures["clip_by_fold"])
+def _row(name: str, figures: Figures) -> list[str | int]:
     return [
         name,
-        figures["clips"],
-        clip,
-        window,
-        f"{figures['calibration_error']:.1%}",
-        by_fold,
+        figures.clips,
+        figures.spread("clip"),
+        figures.spread("window"),
+        f"{figures.calibration_error:.1%}",
+        "  ".join(f"{a:.1%}" for a in figures.clip_by_fold),
     ]
 
 
@@ -141,7 +128,7 @@ def _percent(value: float | None) -> str:
 
 
 def confusion_picture(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> Figure:
-    """Counts of clips, rows true, columns heard; shaded by the share of the row."""
+    """Draw counts of clips, rows true, columns predicted; shaded by the share of the row."""
     counts = np.asarray(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n, places = len(labels), np.arange(len(labels))
@@ -157,7 +144,7 @@ def confusion_picture(labels: Sequence[str], confusion: Sequence[Sequence[int]])
 
 
 def reliability_picture(curve: Sequence[dict[str, Any]]) -> Figure:
-    """Accuracy by score, with the share of windows below."""
+    """Draw the accuracy by score, with the share of windows below."""
     scores, accuracies = [r["score"] for r in curve], [r["accuracy"] for r in curve]
     windows = np.array([r["windows"] for r in curve])
     with drawing(5.0, 4.2) as figure:

@@ -1,4 +1,4 @@
-"""Where a training run's figures, pictures and sounds are kept.
+"""Trackers, which keep a training run's figures, pictures and sounds.
 
 ``tensorboard`` writes event files into ``runs/NAME``; ``comet`` sends to Comet where
 COMET_API_KEY is set, and else keeps an offline experiment there to be sent later.
@@ -22,14 +22,14 @@ from otic.errors import OticError, RuntimeMissingError
 from otic_training.cli.progress import say
 from otic_training.data.dataset import Dataset
 from otic_training.data.windows import read_clip
-from otic_training.scoring.metrics import Tested, reliability
+from otic_training.scoring.metrics import Figures, Tested, reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRACKERS = ("none", "tensorboard", "comet")
 RUNS = Path("runs")
-_HEARD_SECONDS = 5
+_KEPT_SECONDS = 5
 _SR = 22050
 
 
@@ -57,33 +57,33 @@ class Backend(Protocol):
 
 @dataclass
 class Tracker:
-    """What a training run tells a backend; without one, nothing."""
+    """Passes a training run's results to a backend, if there is one."""
 
     backend: Backend | None
 
     def loss(self, epoch: int, loss: float) -> None:
-        """Mean loss of an epoch."""
+        """Keep the mean loss of an epoch."""
         if self.backend is not None:
             self.backend.number("training/loss", loss, epoch)
 
     def finish(
         self,
         dataset: Dataset,
-        figures: Mapping[str, Mapping[str, Any]],
+        figures: Mapping[str, Figures],
         results: Sequence[Tested],
         path: str,
     ) -> None:
-        """A clip of each class, what tests said, the model; ends the run."""
+        """Keep a clip of each class, the figures and the model; end the run."""
         if self.backend is None:
             return
         from otic_training.reports.report import confusion_picture, reliability_picture
 
         first = next(iter(figures.values()))
-        self.backend.facts({"protocol": first["protocol"], "data": dataset.name})
+        self.backend.facts({"protocol": first.protocol, "data": dataset.name})
         for name, values in figures.items():
             for kind in ("clip_mean", "window_mean", "calibration_error"):
-                self.backend.number(f"{name}/{kind}", values[kind], 0)
-        self.backend.picture("confusion", confusion_picture(dataset.labels, first["confusion"]))
+                self.backend.number(f"{name}/{kind}", getattr(values, kind), 0)
+        self.backend.picture("confusion", confusion_picture(dataset.labels, first.confusion))
         self.backend.picture("reliability", reliability_picture(reliability(results)))
         for label in dataset.labels:
             clip = next(clip for clip in dataset.clips if clip.label == label)
@@ -91,7 +91,7 @@ class Tracker:
                 y = read_clip(clip, _SR)
             except OticError:
                 continue  # it was listed when the clips were read for training
-            self.backend.sound(label, y[: _HEARD_SECONDS * _SR], _SR)
+            self.backend.sound(label, y[: _KEPT_SECONDS * _SR], _SR)
         self.backend.model(path)
         self.backend.close()
 
@@ -120,7 +120,7 @@ def start_tracker(kind: str, name: str) -> Tracker:
 
 
 def _new_folder(name: str) -> Path:
-    """``runs/NAME``, or with a number behind it where that is taken."""
+    """Make ``runs/NAME``, or ``runs/NAME-2`` and so on where that is taken."""
     try:
         RUNS.mkdir(exist_ok=True)
         for number in count(1):
@@ -203,7 +203,7 @@ class _Comet:
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:
-    """A picture as uint8 [height, width, 3]."""
+    """Draw a figure, uint8 [height, width, 3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)

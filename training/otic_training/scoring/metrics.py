@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -62,28 +62,74 @@ class Tested:
         return counts
 
 
-def figures(results: Sequence[Tested], protocol: str, seeds: int = 1) -> dict[str, Any]:
-    """What a bundle, a card and a report say of accuracy; plain values for JSON.
+@dataclass(frozen=True)
+class Figures:
+    """What a bundle, a card and a report say of accuracy; shares from 0 to 1, to four places.
 
-    Means and standard deviations are over ``results``: folds, or folds of several
-    seeds, whose clips are counted once, but stand in ``confusion`` for each seed.
-    ``calibration_error`` is the expected calibration error of windows.
+    Attributes
+    ----------
+    protocol : str
+        How the clips were tested.
+    clips : int
+        Clips tested, each counted once.
+    clip_mean, clip_sd, window_mean, window_sd : float
+        Mean accuracy of clips and of windows over the results, and its standard deviation.
+    clip_by_fold : list of float
+        Accuracy of clips of each result.
+    calibration_error : float
+        Expected calibration error of windows.
+    confusion : list of list of int
+        ``[i][j]`` counts clips of label ``i`` that were taken for ``j``, once for each seed.
+    clip_by_seed : list of float, optional
+        Mean accuracy of clips of each seed, where there are several.
     """
-    clip = np.array([r.clip_accuracy for r in results])
-    window = np.array([r.window_accuracy for r in results])
-    ddof = 1 if len(results) > 1 else 0
-    confusion = np.sum([r.confusion() for r in results], axis=0)
-    return {
-        "protocol": protocol,
-        "clips": int(confusion.sum()) // seeds,
-        "clip_mean": round(float(clip.mean()), 4),
-        "clip_sd": round(float(clip.std(ddof=ddof)), 4),
-        "clip_by_fold": [round(float(a), 4) for a in clip],
-        "window_mean": round(float(window.mean()), 4),
-        "window_sd": round(float(window.std(ddof=ddof)), 4),
-        "calibration_error": round(calibration_error(reliability(results)), 4),
-        "confusion": confusion.tolist(),
-    }
+
+    protocol: str
+    clips: int
+    clip_mean: float
+    clip_sd: float
+    clip_by_fold: list[float]
+    window_mean: float
+    window_sd: float
+    calibration_error: float
+    confusion: list[list[int]]
+    clip_by_seed: list[float] | None = None
+
+    @classmethod
+    def of(cls, results: Sequence[Tested], protocol: str, seeds: int = 1) -> Figures:
+        """Sum up the results: a fold each, or the folds of one seed after the other."""
+        clip = np.array([r.clip_accuracy for r in results])
+        window = np.array([r.window_accuracy for r in results])
+        ddof = 1 if len(results) > 1 else 0
+        confusion = np.sum([r.confusion() for r in results], axis=0)
+        by_seed = clip.reshape(seeds, -1).mean(axis=1)
+        return cls(
+            protocol=protocol,
+            clips=int(confusion.sum()) // seeds,
+            clip_mean=round(float(clip.mean()), 4),
+            clip_sd=round(float(clip.std(ddof=ddof)), 4),
+            clip_by_fold=[round(float(a), 4) for a in clip],
+            window_mean=round(float(window.mean()), 4),
+            window_sd=round(float(window.std(ddof=ddof)), 4),
+            calibration_error=round(calibration_error(reliability(results)), 4),
+            confusion=confusion.tolist(),
+            clip_by_seed=[round(float(a), 4) for a in by_seed] if seeds > 1 else None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def spread(self, kind: str, width: int = 0) -> str:
+        """``93.5% ± 1.2%`` for ``clip`` or ``window``; one result alone has no spread."""
+        values = self.to_dict()
+        mean, sd = f"{values[f'{kind}_mean']:{width}.1%}", f" ± {values[f'{kind}_sd']:.1%}"
+        return mean + sd if len(self.clip_by_fold) > 1 else mean
+
+    def line(self, name: str) -> str:
+        """One line of text."""
+        clip, window = self.spread("clip", 6), self.spread("window", 6)
+        return f"  {name:<15} {clip} of {self.clips} clips, {window} of windows"
 
 
 def by_class(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
@@ -139,19 +185,9 @@ def calibration_error(curve: Sequence[dict[str, Any]]) -> float:
     return float(sum(row["windows"] * abs(row["score"] - row["accuracy"]) for row in curve) / n)
 
 
-def accuracy_line(name: str, accuracy: dict[str, Any]) -> str:
-    """One line of text."""
-    several = len(accuracy["clip_by_fold"]) > 1
-    clip, window = (
-        f"{accuracy[f'{kind}_mean']:6.1%}" + (f" ± {accuracy[f'{kind}_sd']:.1%}" if several else "")
-        for kind in ("clip", "window")
-    )
-    return f"  {name:<15} {clip} of {accuracy['clips']} clips, {window} of windows"
-
-
 def confusion_lines(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[str]:
     """A confusion matrix as text."""
-    lines = ["confusion (rows: true, columns: heard, in the same order; clips):"]
+    lines = ["confusion (rows: true, columns: predicted, in the same order; clips):"]
     for label, row in zip(labels, confusion, strict=True):
         lines.append(f"  {label:<16} {' '.join(f'{n:3d}' if n else '  ·' for n in row)}")
     return lines

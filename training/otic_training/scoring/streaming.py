@@ -18,12 +18,10 @@ from otic.errors import OticError
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
 from otic_training.cli.progress import progress, say
-from otic_training.data.dataset import Clip, Dataset
-from otic_training.data.noises import noises
+from otic_training.data.dataset import Clip, Dataset, listed
 from otic_training.data.sound_tables import audio_below, sounds_of
-from otic_training.data.soundscapes import Sound, Soundscape, as_sound, mix
+from otic_training.data.soundscapes import Sound, Soundscape, as_sound, mix, noises
 from otic_training.data.windows import active_part, read_clip
-from otic_training.fitting.requests import listed
 from otic_training.reports.page import report_folder
 from otic_training.reports.timelines import write_timelines
 from otic_training.scoring.alarms import (

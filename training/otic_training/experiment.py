@@ -1,0 +1,150 @@
+"""One experiment: all that decides which model comes out of a data set."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from otic.errors import OticError, RuntimeMissingError
+from otic.system.log import silence_native_stderr
+from otic_training.cli.progress import say
+from otic_training.data.cache import Store, default_store
+from otic_training.data.dataset import Clip, Dataset, DatasetError
+from otic_training.data.layouts import load_dataset
+from otic_training.data.negatives import negative_clips
+from otic_training.networks.base_model import Base, recipe_on
+from otic_training.networks.presets import TUTORIAL, Preset, preset
+from otic_training.networks.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is learned, from what, and by which recipe.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    preset : Preset
+        On a base model, with the base's features.
+    seed : int
+        Of everything random.
+    epochs : int
+    store : Store
+        Keeps what took long.
+    int8 : bool
+        Test, and write, a version with 8-bit weights too.
+    negatives : tuple of Clip
+        Sounds that no label is true of, to be trained as such.
+    teacher : Teacher, optional
+        What a small model also learns from.
+    base : Base, optional
+        What the model is a head on.
+    """
+
+    dataset: Dataset
+    preset: Preset
+    seed: int
+    epochs: int
+    store: Store
+    int8: bool = False
+    negatives: tuple[Clip, ...] = ()
+    teacher: Teacher | None = None
+    base: Base | None = None
+
+    @property
+    def tutorial(self) -> Experiment:
+        """The tutorial's recipe on the same data, to compare with: it learns from nothing else."""
+        recipe = preset(TUTORIAL)
+        return Experiment(self.dataset, recipe, self.seed, recipe.epochs, self.store)
+
+
+def experiment_from(args: argparse.Namespace) -> Experiment:
+    """Open all that the arguments of a training command name, before anything slow is done.
+
+    Raises
+    ------
+    OticError
+        If something is missing, or does not go with the preset.
+    """
+    require_tensorflow()
+    recipe = preset(args.preset)
+    int8 = getattr(args, "int8", False)
+    if args.teacher is not None and not recipe.distillation_weight:
+        raise OticError(f"--teacher: {recipe.name} can't learn from one; logmel-cnn and tiny can")
+    if args.other and not recipe.none_share:
+        raise OticError(f"--other: {recipe.name} has no output for it; mfcc-mlp and others have")
+    base = _base(args.base, recipe, int8)
+    dataset = read_dataset(args)
+    return Experiment(
+        dataset=dataset,
+        preset=recipe if base is None else recipe_on(base, recipe),
+        seed=args.seed,
+        epochs=args.epochs or recipe.epochs,
+        store=default_store(),
+        int8=int8,
+        negatives=_negatives(args.other, dataset),
+        teacher=None if args.teacher is None else Teacher(args.teacher),
+        base=base,
+    )
+
+
+def _base(path: str | None, recipe: Preset, int8: bool) -> Base | None:
+    """Open the base model where the preset needs one; fail where it is missing or of no use."""
+    if not recipe.on_base:
+        if path is not None:
+            raise OticError(f"--base: {recipe.name} is not built on another model; yamnet-head is")
+        return None
+    if path is None:
+        raise OticError(
+            f"{recipe.name} is a head on another model: name that, --base yamnet.tflite "
+            "(YAMNet as TFLite, or a bundle)"
+        )
+    if int8:
+        raise OticError(
+            f"--int8: {recipe.name} keeps the base's weights as they are, and the head is hardly "
+            "1 % of them; leave it out"
+        )
+    return Base(path)
+
+
+def _negatives(paths: Sequence[str], dataset: Dataset) -> tuple[Clip, ...]:
+    clips = negative_clips(paths)
+    own = {clip.path.resolve() for clip in dataset.clips}
+    both = [clip.path for clip in clips if clip.path.resolve() in own]
+    if both:
+        raise DatasetError(
+            f"--other holds {len(both)} clips of the data set itself, '{both[0]}' first: "
+            "name other recordings"
+        )
+    return tuple(clips)
+
+
+def read_dataset(args: argparse.Namespace) -> Dataset:
+    """Read the data set that the arguments name, and say its warnings."""
+    dataset = load_dataset(args.dataset, args.group_regex, args.subset)
+    for warning in dataset.warnings:
+        say(warning)
+    return dataset
+
+
+def require_tensorflow() -> None:
+    """Fail in one line where the extra is missing."""
+    if find_spec("tensorflow") is None:
+        raise RuntimeMissingError(
+            "training needs tensorflow, which is not installed: pip install 'otic[train]'"
+        )
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow, quietly, and for one thread."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with silence_native_stderr():
+        tf = importlib.import_module("tensorflow")
+    # These models are small: several threads wait for one another longer than they work, and
+    # take the processor from the thread that makes the next batch. Measured: half the speed.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
