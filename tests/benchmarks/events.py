@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from otic_training.data.soundscapes import noises
+
 SR = 22050
 _AIR, _ENGINE, _CHILDREN, _MUSIC = 0, 5, 2, 9
 _UNKNOWN = (4, 6, 7, 8)
