@@ -124,10 +124,10 @@ def _negatives(paths: Sequence[str], dataset: Dataset) -> tuple[Clip, ...]:
 
 
 def read_dataset(args: argparse.Namespace) -> Dataset:
-    """Read the data set that the arguments name, and say its warnings."""
+    """Read the data set that the arguments name, and say its notes and warnings."""
     dataset = load_dataset(args.dataset, args.group_regex, args.subset)
-    for warning in dataset.warnings:
-        say(warning)
+    for line in (*dataset.notes, *dataset.warnings):
+        say(line)
     return dataset
 
 

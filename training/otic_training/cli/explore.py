@@ -19,8 +19,8 @@ from otic.system.log import silence_native_stderr
 from otic_training.cli.options import add_dataset_options
 from otic_training.cli.progress import progress, say
 from otic_training.data.dataset import Clip, Dataset, DatasetError
-from otic_training.data.layouts import load_dataset
 from otic_training.data.windows import ACTIVE_DB, read_clip
+from otic_training.experiment import read_dataset
 from otic_training.reports.page import Cell, Page, drawing, report_folder
 
 if TYPE_CHECKING:
@@ -72,9 +72,7 @@ def explore(args: argparse.Namespace) -> int:
             raise RuntimeMissingError(
                 f"exploring needs {library}, which is not installed: pip install 'otic[train]'"
             )
-    dataset = load_dataset(args.dataset, args.group_regex, args.subset)
-    for warning in dataset.warnings:
-        say(warning)
+    dataset = read_dataset(args)
     folder = report_folder(args.report)
     measured, unreadable = measure(dataset)
     for failure in unreadable[:_SHOWN_FAILURES]:
@@ -151,8 +149,8 @@ def _page(
             ("licence", dataset.license),
         ],
     )
-    for warning in dataset.warnings:
-        page.note(warning)
+    for line in (*dataset.notes, *dataset.warnings):
+        page.note(line)
     if unreadable:
         page.note(f"{len(unreadable)} of {len(dataset.clips)} clips can't be read: see below")
     page.heading("Classes")

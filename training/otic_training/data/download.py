@@ -167,11 +167,12 @@ def _problem(original: Original, folder: Path) -> str:
 def _say_what_training_finds(folder: Path) -> None:
     """The files are the published ones; whether all can be used is another matter."""
     try:
-        warnings = load_dataset(str(folder)).warnings
+        dataset = load_dataset(str(folder))
+        lines = (*dataset.notes, *dataset.warnings)
     except DatasetError as error:
-        warnings = (f"the files are as published, but training refuses them: {error}",)
-    for warning in warnings:
-        say(warning)
+        lines = (f"the files are as published, but training refuses them: {error}",)
+    for line in lines:
+        say(line)
 
 
 def _part(original: Original, to: Path) -> Path:

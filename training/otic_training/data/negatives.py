@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 
 from otic.model.bundle import NOT_STATED
+from otic_training.data.class_folders import listed_recording
 from otic_training.data.dataset import Clip
-from otic_training.data.layouts import ESC50, URBAN, known_layout, listed_recording
+from otic_training.data.layouts import ESC50, URBAN, known_layout
 from otic_training.data.sound_tables import audio_below
 
 NEGATIVE_LABEL = ""

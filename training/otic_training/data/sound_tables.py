@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from otic_training.data.dataset import DatasetError
-from otic_training.data.layouts import AUDIO_SUFFIXES, read_table
+from otic_training.data.dataset import AUDIO_SUFFIXES, DatasetError, audio_files
+from otic_training.data.tables import read_table
 
 TABLE = "clips.csv"
 _DOUBT = re.compile(r"([^:;@]+):(\d*\.?\d+)(?:@(\d*\.?\d+)-(\d*\.?\d+))?")
@@ -84,7 +84,7 @@ def audio_below(name: str) -> list[Path]:
         if not path.is_file():
             raise DatasetError(f"'{name}' is missing: name audio files, or folders of them")
         return [path]
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    found = audio_files(path)
     if not found:
         raise DatasetError(f"no audio file ({', '.join(AUDIO_SUFFIXES)}) in '{name}'")
     return found
