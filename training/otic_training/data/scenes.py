@@ -15,7 +15,7 @@ import scipy.signal
 import soxr
 from numpy.typing import NDArray
 
-from otic_training.data.background import background, shaped
+from otic_training.data.backgrounds import background, shaped
 
 F32 = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic_training.data.dataset import Clip, DatasetError
-from otic_training.data.negatives import OTHER_FOLD, OTHER_LABEL
+from otic_training.data.negatives import NEGATIVE_FOLD, NEGATIVE_LABEL
 from otic_training.data.scenes import Sound
 from otic_training.data.windows import active_part, read_clip
 
@@ -73,7 +73,7 @@ def listed_sounds(
             for name, score in found
             if name in labels and float(score) >= DOUBT_FROM
         )
-        clip = Clip(folder / row["file"], OTHER_LABEL, OTHER_FOLD, row["recording"])
+        clip = Clip(folder / row["file"], NEGATIVE_LABEL, NEGATIVE_FOLD, row["recording"])
         sounds.append(Sound(_active(clip, sr), row["kind"], -1, doubt))
     return sounds
 
