@@ -84,12 +84,14 @@ def test_events_of_a_file_have_no_time_of_day() -> None:
 
 
 def test_the_oldest_events_are_forgotten(memory: StreamMemory) -> None:
-    for number in range(MOST_EVENTS + 3):
+    memory.write(Event("on", "quiet", 0.0, 0.1, score=0.7))
+    for number in range(MOST_EVENTS + 2):
         memory.write(Event("on", "loud", float(number), number + 0.1, score=0.7))
-    memory.write(Event("off", "loud", 1.0, 9.0, offset=2.0, peak=0.8))  # of one that has gone
+        memory.write(Event("off", "loud", float(number), number + 0.5, number + 0.4, peak=0.8))
+    memory.write(Event("off", "quiet", 0.0, 900.0, offset=2.0, peak=0.9))  # no longer in memory
     events = memory.events()
     assert [h.number for h in events] == list(range(4, MOST_EVENTS + 4))
-    assert all(h.offset is None for h in events)
+    assert all((h.label, h.offset, h.peak) == ("loud", h.onset + 0.4, 0.8) for h in events)
 
 
 def test_sound_is_kept_for_a_while_and_gaps_are_silence(memory: StreamMemory) -> None:

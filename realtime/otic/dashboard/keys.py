@@ -8,7 +8,7 @@ from otic.dashboard.canvas import clock
 from otic.dashboard.view_state import ViewState, chosen_event, events_until
 from otic.errors import OticError
 from otic.streaming.control import HIGHEST_THRESHOLD, LOWEST_THRESHOLD
-from otic.streaming.recent import PICTURE_SECONDS, DetectedEvent
+from otic.streaming.recent import PICTURE_SECONDS, RecentEvent
 from otic.streaming.session_view import SessionView, StreamView
 
 _NAMED = {
@@ -132,7 +132,7 @@ class KeyBindings:
             raise OticError("no stream is running yet: wait a moment")
         return next((v for v in views if v.source == self._view_state.source), views[0])
 
-    def _events(self, view: StreamView) -> tuple[DetectedEvent, ...]:
+    def _events(self, view: StreamView) -> tuple[RecentEvent, ...]:
         """Return the listed events: while frozen, none from after that second."""
         return () if view.memory is None else events_until(view.memory, self._view_state.frozen_at)
 

@@ -23,7 +23,7 @@ from otic.dashboard.theme import Theme
 from otic.dashboard.view_state import FrameData, Ranking, ViewState, chosen_event, frame_data
 from otic.errors import OticError
 from otic.streaming.monitor import Health, Monitor
-from otic.streaming.recent import DetectedEvent
+from otic.streaming.recent import RecentEvent
 from otic.streaming.session_view import SessionView, StreamView
 from otic.types import StreamStatus
 
@@ -291,7 +291,7 @@ class Frame:
         """Look up the marks again in the next frame: one was just made."""
         self._looked_up = 0.0
 
-    def _verdict(self, data: FrameData, event: DetectedEvent) -> str | None:
+    def _verdict(self, data: FrameData, event: RecentEvent) -> str | None:
         """Return the mark of an event; None if it has none or the marks can't be read."""
         key = (data.source, event.number)
         if key not in self._verdicts:

@@ -24,7 +24,7 @@ from otic.dashboard.canvas import (
 )
 from otic.dashboard.view_state import HISTORY_SECONDS, FrameData, ViewState
 from otic.streaming.monitor import ALARM, OK, RECENT_SECONDS, Health
-from otic.streaming.recent import DetectedEvent
+from otic.streaming.recent import RecentEvent
 from otic.types import StreamStatus
 
 _SPARKS = " ▁▂▃▄▅▆▇█"
@@ -33,7 +33,7 @@ _NEVER = 1.0
 _TIME_WIDTH = 8
 _FIGURES_WIDTH = 13  # an event's length and peak
 
-Verdict = Callable[[DetectedEvent], str | None]
+Verdict = Callable[[RecentEvent], str | None]
 _CLOCK_WIDTH = 10
 _FLOOR_DBFS = -60.0  # left end of the level bar
 _LOUD_DBFS = -12.0
@@ -207,7 +207,7 @@ def _draw_event(
     canvas: Canvas,
     at: int,
     area: Rect,
-    event: DetectedEvent,
+    event: RecentEvent,
     data: FrameData,
     verdict: str | None,
     chosen: bool,
@@ -232,7 +232,7 @@ def _draw_event(
     )
 
 
-def _gap_runs(gap: DetectedEvent, data: FrameData) -> list[Run]:
+def _gap_runs(gap: RecentEvent, data: FrameData) -> list[Run]:
     when = f"   {fit_right(_when(gap, data.live), _TIME_WIDTH)}  "
     seconds = (gap.offset or gap.onset) - gap.onset
     if gap.paused:
@@ -241,7 +241,7 @@ def _gap_runs(gap: DetectedEvent, data: FrameData) -> list[Run]:
     return [(when, "dim"), (text, "bad")]
 
 
-def _when(event: DetectedEvent, live: bool) -> str:
+def _when(event: RecentEvent, live: bool) -> str:
     if live and event.onset_at is not None:
         return wall_clock(event.onset_at)
     return clock(event.onset)

@@ -13,7 +13,7 @@ from otic.dashboard.theme import NOTHING, Theme
 from otic.dashboard.view_state import FrameData
 from otic.features.params import FeatureParams
 from otic.features.spectrogram import frequency_ticks
-from otic.streaming.recent import DetectedEvent, StreamMemory
+from otic.streaming.recent import RecentEvent, StreamMemory
 
 _AXIS_WIDTH = 5
 _LEAST_SECONDS = 8.0  # the spectrogram spans at least this
@@ -165,7 +165,7 @@ class WavePanel:
         canvas: Canvas,
         area: Rect,
         data: FrameData,
-        event: DetectedEvent | None,
+        event: RecentEvent | None,
         chosen: bool,
     ) -> None:
         """Draw an event's sound and describe it; ``chosen`` if a person chose it."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from otic.model.bundle import Bundle
 from otic.streaming.monitor import SILENCE_DBFS, dbfs
-from otic.streaming.recent import DetectedEvent, StreamMemory
+from otic.streaming.recent import RecentEvent, StreamMemory
 from otic.streaming.session_view import StreamView
 from otic.types import StreamStatus
 
@@ -82,7 +82,7 @@ class FrameData:
         Smoothed scores of the last seconds, oldest first.
     active : frozenset of str
         Labels that are on.
-    events : tuple of DetectedEvent
+    events : tuple of RecentEvent
         Events and gaps so far, in order.
     level_dbfs, peak_dbfs : float
         dB re full scale.
@@ -98,7 +98,7 @@ class FrameData:
     times: NDArray[np.float64]
     history: NDArray[np.float32]
     active: frozenset[str]
-    events: tuple[DetectedEvent, ...]
+    events: tuple[RecentEvent, ...]
     level_dbfs: float
     peak_dbfs: float
 
@@ -140,7 +140,7 @@ def frame_data(view: StreamView, frozen_at: float | None) -> FrameData:
     )
 
 
-def events_until(memory: StreamMemory, frozen_at: float | None) -> tuple[DetectedEvent, ...]:
+def events_until(memory: StreamMemory, frozen_at: float | None) -> tuple[RecentEvent, ...]:
     """Return events and gaps as known at a second of the stream; None: now."""
     events = memory.events()
     if frozen_at is None:
@@ -148,7 +148,7 @@ def events_until(memory: StreamMemory, frozen_at: float | None) -> tuple[Detecte
     return tuple(_as_of(h, frozen_at) for h in events if h.decided <= frozen_at)
 
 
-def chosen_event(events: tuple[DetectedEvent, ...], number: int | None) -> DetectedEvent | None:
+def chosen_event(events: tuple[RecentEvent, ...], number: int | None) -> RecentEvent | None:
     """Return the event with that number, else the last one; never a gap."""
     found = [event for event in events if not event.lost]
     return next((each for each in found if each.number == number), found[-1] if found else None)
@@ -169,7 +169,7 @@ def _history(
     return times[inside], scores[inside]
 
 
-def _as_of(event: DetectedEvent, seconds: float) -> DetectedEvent:
+def _as_of(event: RecentEvent, seconds: float) -> RecentEvent:
     """Return an event as it was known at a second of the stream."""
     if event.lost or event.offset is None or event.offset <= seconds:
         return event

@@ -13,7 +13,6 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from otic.detection.event_log import DetectedEvent, EventLog
 from otic.errors import SinkError
 from otic.features.spectrogram import (
     Spectrogram,
@@ -115,21 +115,6 @@ class ScoreHistory:
         self._fill = self.step
 
 
-@dataclass(frozen=True)
-class ReportedEvent:
-    """A finished event; all times are seconds of the stream.
-
-    ``decided`` is when the event was reported as on, ``ended`` when as off.
-    """
-
-    label: str
-    onset: float
-    offset: float
-    decided: float
-    ended: float
-    peak: float
-
-
 class ReplayRecord:
     """Collects the content of one section.
 
@@ -148,11 +133,11 @@ class ReplayRecord:
         self.spectrogram = spectrogram
         self.history = ScoreHistory(len(bundle.labels))
         self.peaks: dict[str, tuple[float, float]] = {}  # by label: highest score, and its time
-        self.events: list[ReportedEvent] = []
+        self.events: list[DetectedEvent] = []
         self.gaps: list[Gap] = []
         self.n_events = dict.fromkeys(bundle.labels, 0)
         self.n_gaps = 0
-        self._decided: dict[str, float] = {}  # by label: when the active event was decided
+        self._log = EventLog()
 
     def add_samples(self, y: NDArray[np.float32]) -> None:
         """Add samples, float32 [n], as the pipeline takes them."""
@@ -184,17 +169,12 @@ class ReplayRecord:
 
     def add_event(self, item: Event) -> None:
         """Add the start or the end of an event."""
-        if item.state == "on":
-            self._decided[item.label] = item.time
+        event = self._log.add(item)
+        if event.offset is None:
             return
-        self.n_events[item.label] = self.n_events.get(item.label, 0) + 1
+        self.n_events[event.label] = self.n_events.get(event.label, 0) + 1
         if len(self.events) < MAX_LISTED:
-            assert item.offset is not None
-            assert item.peak is not None
-            decided = self._decided[item.label]
-            self.events.append(
-                ReportedEvent(item.label, item.onset, item.offset, decided, item.time, item.peak)
-            )
+            self.events.append(event)
 
     def add_gap(self, item: Gap) -> None:
         """Add a gap."""
@@ -332,7 +312,7 @@ class Section:
         history, decision = record.history, bundle.decision
         lane_of = {bundle.labels[index]: lane for lane, index in enumerate(self._lanes)}
         events = [
-            [lane_of.get(e.label, -1), *_rounded(e.onset, e.offset, e.decided)]
+            [lane_of.get(e.label, -1), *_rounded(e.onset, e.offset or e.onset, e.decided)]
             for e in self._events
         ]
         return {
@@ -405,7 +385,7 @@ def _lost_text(samples: int, gaps: int) -> str:
     return f"{samples} samples in {gaps} {'gap' if gaps == 1 else 'gaps'}"
 
 
-def _event_cells(event: ReportedEvent, number: int) -> list[str]:
+def _event_cells(event: DetectedEvent, number: int) -> list[str]:
     times = (event.onset, event.offset, event.decided)
     link = f'<a href="#file-{number}">{escape(event.label)}</a>'
     return [link, *(f"{time:.2f}" for time in times), f"{event.peak:.2f}"]

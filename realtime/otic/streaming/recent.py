@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from otic.audio.recent_audio import RecentAudio
+from otic.detection.event_log import DetectedEvent, EventLog
 from otic.features.spectrogram import LatestPicture
 from otic.model.bundle import Bundle
 from otic.system.clock import utc_now
@@ -25,22 +27,14 @@ MOST_ENDED = 4
 """Ended streams that are kept: a replay may have thousands of files."""
 
 
-@dataclass(frozen=True)
-class DetectedEvent:
-    """An event, finished or not, or a gap.
+@dataclass(frozen=True, kw_only=True)
+class RecentEvent(DetectedEvent):
+    """An event, finished or not, or a gap, which has no label.
 
     Attributes
     ----------
     number : int
         Counts the events and gaps of the stream, from 1.
-    label : str
-        Empty for a gap.
-    onset, offset : float
-        Seconds of the stream; ``offset`` is None while the event is on.
-    decided : float
-        Second of the stream at which the event was reported.
-    peak : float
-        The highest smoothed score so far, 0 to 1.
     onset_at : datetime or None
         The onset by the wall clock; None if the stream is not live.
     lost : int
@@ -50,11 +44,6 @@ class DetectedEvent:
     """
 
     number: int
-    label: str
-    onset: float
-    offset: float | None
-    decided: float
-    peak: float
     onset_at: datetime | None
     lost: int = 0
     paused: bool = False
@@ -99,7 +88,9 @@ class StreamMemory:
         self._times = np.zeros(MOST_SCORES)
         self._scores = np.zeros((MOST_SCORES, len(bundle.labels)), np.float32)
         self._n_scores = 0
-        self._events: deque[DetectedEvent] = deque(maxlen=MOST_EVENTS)
+        self._events: deque[RecentEvent] = deque(maxlen=MOST_EVENTS)
+        self._log = EventLog()
+        self._active: dict[str, int] = {}  # by label: the number of the active event
         self._count = 0
         self._ended = False
 
@@ -148,7 +139,7 @@ class StreamMemory:
             rows = np.arange(max(first, oldest), min(stop, self._n_scores)) % MOST_SCORES
             return self._times[rows], self._scores[rows]
 
-    def events(self) -> tuple[DetectedEvent, ...]:
+    def events(self) -> tuple[RecentEvent, ...]:
         """Return the events and gaps that are kept, in the order of their numbers."""
         with self._lock:
             return tuple(self._events)
@@ -214,19 +205,14 @@ class StreamMemory:
         self._picture.lose(n)
 
     def _take_event(self, item: Event) -> None:
-        if item.state == "on":
-            self._count += 1
-            onset_at = self._clock(item.time, item.onset)
-            score = item.score or 0.0
-            self._events.append(
-                DetectedEvent(self._count, item.label, item.onset, None, item.time, score, onset_at)
-            )
+        event = self._log.add(item)
+        if event.offset is None:
+            self._append(event, onset_at=self._clock(event.decided, event.onset))
+            self._active[event.label] = self._count
             return
-        for place in range(len(self._events) - 1, -1, -1):
-            on = self._events[place]
-            if (on.label, on.onset, on.offset) == (item.label, item.onset, None):
-                self._events[place] = replace(on, offset=item.offset, peak=item.peak or on.peak)
-                return
+        place = self._active.pop(event.label) - self._events[0].number
+        if place >= 0:  # else it is no longer in memory
+            self._events[place] = replace(self._events[place], **vars(event))
 
     def _raise_peaks(self, smoothed: dict[str, float]) -> None:
         """Raise the peaks of active events."""
@@ -235,14 +221,17 @@ class StreamMemory:
                 self._events[place] = replace(event, peak=score)
 
     def _take_gap(self, gap: Gap) -> None:
-        self._count += 1
-        at = gap.sample / self.sr
-        ended = (gap.sample + gap.lost) / self.sr
-        paused = gap.sample < self._skipped_until
-        at_clock = self._clock(ended, at)
-        self._events.append(
-            DetectedEvent(self._count, "", at, ended, ended, 0.0, at_clock, gap.lost, paused)
+        onset, end = gap.sample / self.sr, (gap.sample + gap.lost) / self.sr
+        self._append(
+            DetectedEvent("", onset, decided=end, peak=0.0, offset=end),
+            onset_at=self._clock(end, onset),
+            lost=gap.lost,
+            paused=gap.sample < self._skipped_until,
         )
+
+    def _append(self, event: DetectedEvent, **facts: Any) -> None:
+        self._count += 1
+        self._events.append(RecentEvent(**vars(event), number=self._count, **facts))
 
     def _clock(self, decided: float, onset: float) -> datetime | None:
         """Return the wall-clock time of an onset that is reported now."""

@@ -20,7 +20,7 @@ from otic.sinks.clip_writer import write_sound
 from otic.sinks.clips import file_name_part
 from otic.streaming.control import Control
 from otic.streaming.monitor import Health, Monitor, judge
-from otic.streaming.recent import SOUND_SECONDS, DetectedEvent, MemorySink, StreamMemory
+from otic.streaming.recent import SOUND_SECONDS, MemorySink, RecentEvent, StreamMemory
 from otic.system.clock import iso, utc_now
 from otic.types import StreamStatus
 
@@ -101,7 +101,7 @@ class SessionView:
         """Judge a stream's health."""
         return judge(now, self.control.paused)
 
-    def verdict(self, memory: StreamMemory, event: DetectedEvent) -> Mark | None:
+    def verdict(self, memory: StreamMemory, event: RecentEvent) -> Mark | None:
         """Return an event's mark; None if it has none."""
         if self.review is None:
             return None
@@ -114,7 +114,7 @@ class SessionView:
         ----------
         source : str
         number : int
-            See :class:`otic.streaming.recent.DetectedEvent`.
+            See :class:`otic.streaming.recent.RecentEvent`.
         verdict : str
             ``right`` or ``wrong``.
         true_label : str, optional
@@ -207,7 +207,7 @@ def recording_of(memory: StreamMemory) -> str:
     return stream.source if stream.started is None else f"{stream.source}@{stream.started}"
 
 
-def _event(memory: StreamMemory, number: int) -> DetectedEvent | None:
+def _event(memory: StreamMemory, number: int) -> RecentEvent | None:
     return next((h for h in memory.events() if h.number == number and not h.lost), None)
 
 

@@ -17,7 +17,7 @@ from otic.errors import OticError
 from otic.review.folder import Mark
 from otic.sinks.clip_folder import stamp
 from otic.sinks.clips import file_name_part
-from otic.streaming.recent import DetectedEvent, StreamMemory
+from otic.streaming.recent import RecentEvent, StreamMemory
 from otic.streaming.session_view import SessionView, recording_of
 from otic.system.clock import iso
 from otic.web.history import History, Row
@@ -190,7 +190,7 @@ class Marker:
             next((m for m in by_event.get(_key(row), ()) if _is_of(m, row)), None) for row in rows
         ]
 
-    def _in_memory(self, row: Row) -> tuple[StreamMemory, DetectedEvent] | None:
+    def _in_memory(self, row: Row) -> tuple[StreamMemory, RecentEvent] | None:
         """Return the event from memory while its stream is running."""
         memory = self._session_view.memories.get(row.source)
         if memory is None:

@@ -20,7 +20,7 @@ from otic.features.spectrogram import frequency_ticks, palette
 from otic.review.folder import Mark
 from otic.review.mark import EventKey
 from otic.streaming.monitor import Health
-from otic.streaming.recent import DetectedEvent, StreamMemory
+from otic.streaming.recent import RecentEvent, StreamMemory
 from otic.streaming.session_view import SessionView, StreamView, recording_of
 from otic.system.clock import iso
 from otic.types import StreamStatus
@@ -140,7 +140,7 @@ class StreamUpdates:
         )
         self._column = self._last_column()
         self._n_scores = 0
-        self._events: dict[int, DetectedEvent] = {}
+        self._events: dict[int, RecentEvent] = {}
         self._revisions: dict[int, int] = {}
         self._marks: dict[int, tuple[str, str | None]] = {}
 
@@ -237,7 +237,7 @@ class StreamUpdates:
         self.revision += 1
         self._revisions[number] = self.revision
 
-    def _event(self, each: DetectedEvent) -> dict[str, Any]:
+    def _event(self, each: RecentEvent) -> dict[str, Any]:
         verdict, true_label = self._marks.get(each.number, (None, None))
         return {
             "number": each.number,
