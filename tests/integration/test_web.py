@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -17,6 +18,8 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 import pytest
 import soundfile
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from otic.config.settings import Settings, WebSettings
 from otic.errors import ParameterError, RuntimeMissingError, SinkError
@@ -107,6 +110,31 @@ def test_a_page_that_reconnects_receives_only_what_it_missed(room: Room, server:
         third.wait_for(lambda sent: sent.events.get(1, {}).get("offset") and sent.levels)
         assert min(third.only.levels) == 0
         assert set(third.streams).isdisjoint(had["have"])
+
+
+def test_the_limit_of_pages_holds_for_those_that_join_together(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "MOST_PAGES", 3)
+    at = f"127.0.0.1:{server.port}"
+
+    def n_served(n_pages: int) -> int:
+        with ExitStack() as stack:
+            opening = (connect(f"ws://{at}/live", origin=f"http://{at}") for _ in range(n_pages))  # type: ignore[arg-type]
+            pages = [stack.enter_context(page) for page in opening]
+            served = 0
+            for page in pages:
+                with suppress(ConnectionClosed):
+                    page.send("{}")
+            for page in pages:
+                with suppress(ConnectionClosed):
+                    served += '"hello"' in str(page.recv(10))
+            return served
+
+    assert n_served(8) == 3
+    end = time.monotonic() + 10
+    while n_served(2) < 2:  # closed pages free their places
+        assert time.monotonic() < end
 
 
 def test_several_streams(tmp_path: Path) -> None:

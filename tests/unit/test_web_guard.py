@@ -86,7 +86,11 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
 
 def test_another_name_is_refused(server: WebServer) -> None:
     """Else a page from elsewhere could have its own name mean this machine."""
-    for host in ["evil.example", "evil.example:80", "", "127.0.0.1.evil.example"]:
+    for host in (
+        *("evil.example", "evil.example:80", "", "127.0.0.1.evil.example", "[::1].evil"),
+        *("[::1]evil:80", "evil@localhost", "localhost/evil", "localhost#evil", "localhost?evil"),
+        *("localhost:80:80", "localhost:evil", "[::1", "::1]", "[localhost", "127.0.0.1\t.evil"),
+    ):
         assert ask(server, "/", Host=host)[0] == 403
         assert ask(server, "/history", Host=host)[0] == 403
 
@@ -140,6 +144,33 @@ def test_without_the_token(guarded: WebServer, monkeypatch: pytest.MonkeyPatch) 
         ),
     ):
         pass
+
+
+def test_each_wrong_credential_costs_time(
+    guarded: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is asked for, and however the token is guessed: the cookie is derived from it."""
+    monkeypatch.setattr(guard, "_PENALTY_SECONDS", 0.2)
+    port = guarded.port
+    for path in ("/", "/history", "/page.css", "/nothing"):
+        for wrong in ({"Authorization": "Bearer wrong"}, {"Cookie": f"otic_{port}=wrong"}):
+            begin = time.monotonic()
+            ask(guarded, path, **wrong)
+            assert time.monotonic() - begin >= 0.2, (path, wrong)
+    begin = time.monotonic()
+    with (
+        pytest.raises(InvalidStatus),
+        connect(
+            f"ws://127.0.0.1:{port}/live",
+            additional_headers={"Origin": origin(guarded), "Authorization": "Bearer wrong"},
+        ),
+    ):
+        pass
+    assert time.monotonic() - begin >= 0.2
+    monkeypatch.setattr(guard, "_PENALTY_SECONDS", 30.0)
+    right = f"Bearer {TOKEN}".encode().decode("latin-1")
+    assert ask(guarded, "/history", Authorization=right, Cookie=f"otic_{port}=old")[0] == 200
+    assert ask(guarded, "/history", Cookie="otic=another port's")[0] == 401  # no guess at this
 
 
 def test_with_the_token(guarded: WebServer) -> None:

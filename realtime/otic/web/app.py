@@ -107,16 +107,22 @@ class _App:
     async def _live(self, socket: WebSocket) -> None:
         """Send updates to a page until it closes."""
         await socket.accept()
-        if self._feed.full:
+        page = Page(lambda: self._abort(socket.scope["client"]))
+        if not self._feed.admit(page):
             await socket.close(_TRY_AGAIN, "too many pages are open")
             return
+        try:
+            await self._serve_page(socket, page)
+        finally:
+            self._feed.leave(page)
+            self._abort(socket.scope["client"])
+
+    async def _serve_page(self, socket: WebSocket, page: Page) -> None:
         try:
             first = await asyncio.wait_for(socket.receive_text(), _FIRST_MESSAGE_SECONDS)
             known = json.loads(first)
         except (TimeoutError, ValueError, KeyError, RecursionError, WebSocketDisconnect):
-            self._abort(socket.scope["client"])
             return
-        page = Page(lambda: self._abort(socket.scope["client"]))
 
         async def send(message: Message) -> None:
             if isinstance(message, str):
@@ -129,10 +135,8 @@ class _App:
         try:
             await socket.receive()  # only the end: a page sends nothing else
         finally:
-            self._feed.leave(page)
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-            self._abort(socket.scope["client"])
 
     async def _rows(self, request: Request) -> Response:
         """Return a page of the history."""

@@ -91,23 +91,27 @@ class Audience:
     """The set of open pages. Not thread safe."""
 
     def __init__(self) -> None:
-        self._pages: set[Page] = set()
+        self._admitted: set[Page] = set()
+        self._pages: set[Page] = set()  # those of them that get messages
 
     def __len__(self) -> int:
         return len(self._pages)
 
-    @property
-    def full(self) -> bool:
-        """True if no further page may join."""
-        return len(self._pages) >= MOST_PAGES
+    def admit(self, page: Page) -> bool:
+        """Reserve a page's place before it joins; return False if there is none."""
+        if len(self._admitted) >= MOST_PAGES:
+            return False
+        self._admitted.add(page)
+        return True
 
     def join(self, page: Page) -> None:
         """Add a page; it gets every message from now on."""
         self._pages.add(page)
 
     def leave(self, page: Page) -> None:
-        """Remove a page."""
+        """Remove a page and free its place."""
         self._pages.discard(page)
+        self._admitted.discard(page)
 
     def send(self, messages: list[Message]) -> None:
         """Queue messages for every page."""
@@ -289,10 +293,9 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
         self._picture_at = self._marks_at = 0.0
 
-    @property
-    def full(self) -> bool:
-        """True if no further page may join."""
-        return self._audience.full
+    def admit(self, page: Page) -> bool:
+        """Reserve a page's place before it joins; return False if there is none."""
+        return self._audience.admit(page)
 
     async def join(self, page: Page, known: Mapping[str, Any]) -> None:
         """Send a page what it lacks, and from then on everything new.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,6 +28,8 @@ HEADERS = {
 
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPEN = frozenset({"/page.css", "/icon.svg"})  # needed by the login page
+# Nothing more lenient: urlsplit() reads "[::1].evil" and "evil@localhost" as names of this machine.
+_HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^\[\]:]*))(?::[0-9]*)?")
 _COOKIE_DAYS = 180
 _PENALTY_SECONDS = 0.5
 _MOST_FORM_BYTES = 4096
@@ -64,7 +67,10 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        known = not self._token or self._knows(headers)
+        credentials = self._credentials(headers) if self._token else [True]
+        known = any(credentials)
+        if credentials and not known:  # whatever is asked for: any answer would tell
+            await asyncio.sleep(_PENALTY_SECONDS)
         refusal = await self._refusal(scope, headers, receive, known)
         if scope["type"] == "websocket":
             if refusal is not None:
@@ -142,15 +148,19 @@ class Guard:
         )
         return answer
 
-    def _knows(self, headers: Mapping[str, str]) -> bool:
+    def _credentials(self, headers: Mapping[str, str]) -> list[bool]:
+        """Return whether each credential in the headers is right; empty without any."""
+        found = []
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        # Header bytes arrive decoded as Latin-1, whatever they are.
-        sent = given.strip().encode("latin-1").decode(errors="replace")
-        if scheme.lower() == "bearer" and _same(sent, self._token):
-            return True
+        if scheme.lower() == "bearer":
+            # Header bytes arrive decoded as Latin-1, whatever they are.
+            sent = given.strip().encode("latin-1").decode(errors="replace")
+            found.append(_same(sent, self._token))
         # Not http.cookies: it gives up on all cookies if another program set an odd one.
-        cookies = cookie_parser(headers.get("cookie", ""))
-        return _same(cookies.get(_cookie_name(headers), ""), self._cookie)
+        cookie = cookie_parser(headers.get("cookie", "")).get(_cookie_name(headers))
+        if cookie is not None:
+            found.append(_same(cookie, self._cookie))
+        return found
 
 
 def _same(given: str, wanted: str) -> bool:
@@ -175,11 +185,9 @@ def _cookie_name(headers: Mapping[str, str]) -> str:
 
 
 def _host_name(host: str) -> str:
-    """Return the name or address in a Host header, without the port."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    """Return the name or address in a Host header, without the port; empty if it is malformed."""
+    found = _HOST.fullmatch(host)
+    return "" if found is None else (found[1] or found[2]).lower()
 
 
 def _of_this_page(headers: Mapping[str, str]) -> bool:
