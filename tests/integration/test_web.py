@@ -339,7 +339,7 @@ def test_what_is_replayed_twice_is_one_recording(
 
 
 def test_a_page_that_fails_is_said_and_no_more(
-    room: Room, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    room: Room, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(*_: object) -> None:
         raise OSError("no memory")
@@ -349,11 +349,9 @@ def test_a_page_that_fails_is_said_and_no_more(
         server._thread.join(5)
         assert not server._thread.is_alive()
         room.bang()
-    err = capsys.readouterr().err
-    assert err == (
-        "otic: the page has failed, all else goes on: OSError: no memory: "
-        "restart otic to get it back\n"
-    )
+    assert caplog.messages == [
+        "the page has failed, all else goes on: OSError: no memory: restart otic to get it back"
+    ]
 
 
 def page_key(server: WebServer) -> str:
