@@ -130,7 +130,7 @@ class FakeTrunk:
 
     def stages(self, mel: Any) -> list[Any]:
         x = tf.nn.avg_pool2d(mel[..., None], (4, 4), (4, 4), "SAME")
-        widths, strides = (4, 4, 6, 6, 8, 16), (1, 1, 2, 1, 2, 1)
+        widths, strides = (4, 4, 6, 6, 12, 16), (1, 1, 2, 1, 2, 1)  # 12: the block has 8
         h = []
         for i, (width, stride) in enumerate(zip(widths, strides, strict=True)):
             rng = np.random.default_rng(i)

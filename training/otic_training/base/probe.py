@@ -29,6 +29,7 @@ from otic_training.data.windows import read_clip
 F32 = NDArray[np.float32]
 
 TEST_FOLD, N_LABELS = 5, 10
+SHORT = (3, 4, 7, 9)  # crying baby, dog, rooster, sneezing: sorted labels
 HELD_OUT_SHARE = 5
 """Every so manyth recording of the other sounds is for counting alarms."""
 HIDDEN, DROP, EPOCHS, BATCH = 128, 0.2, 12, 96
@@ -56,17 +57,18 @@ class Hearing:
         float32 [n] at 22 050 Hz -> float32 [n_steps, width].
     of_log_mel : callable, optional
         The same from log-mel frames.
-    step, first : float
-        Seconds between frames, and what the first is about.
+    step, first, lag : float
+        Seconds between frames, what the first is about, and how much later it is there.
     """
 
     frames: Callable[[F32], F32]
     step: float
     first: float
+    lag: float
     of_log_mel: Callable[[F32], F32] | None = None
 
 
-def base_hearing(state: Path) -> Hearing:
+def base_hearing(state: Path, horizon: int) -> Hearing:
     """Frames of a base that is being trained: its running mean."""
     import tensorflow as tf
 
@@ -89,8 +91,10 @@ def base_hearing(state: Path) -> Hearing:
         out: F32 = run(tf.constant(mel[None]))[0].numpy()
         return out
 
-    first = features.FIRST_MIDDLE - shape.delay_hops * features.HOP_SECONDS
-    return Hearing(frames, shape.hops * features.HOP_SECONDS, first, of_log_mel)
+    step = shape.hops * features.HOP_SECONDS
+    first = features.FIRST_MIDDLE - shape.delay_hops * features.HOP_SECONDS + horizon * step
+    lag = features.n_samples(1, shape.hops) / features.SR - first
+    return Hearing(frames, step, first, lag, of_log_mel)
 
 
 def teacher_hearing(teacher: Path) -> Hearing:
@@ -109,7 +113,7 @@ def teacher_hearing(teacher: Path) -> Hearing:
         parts = [model(z[i * n : i * n + model.n_samples])[:STEPS] for i in range(count)]
         return np.concatenate(parts)
 
-    return Hearing(frames, 0.32, 0.0)
+    return Hearing(frames, 0.32, 0.0, 0.0)
 
 
 def learning_scenes(data: Path, n: int) -> Iterator[Scene]:
@@ -287,9 +291,9 @@ def events(
     ground: float = 0.1,
     back: int = 12,
     hold: int = 6,
-) -> list[tuple[int, float]]:
-    """(label, onset in seconds): onsets dated back to where the score left the ground."""
-    found = list[tuple[int, float]]()
+) -> list[tuple[int, float, float]]:
+    """(label, onset, decision) in seconds: onsets dated back to where the score left the ground."""
+    found = list[tuple[int, float, float]]()
     for label, q in enumerate(scores.T):
         on, last, end = False, -hold - 1, -1
         for i in np.flatnonzero(q >= threshold / 2).tolist():
@@ -299,32 +303,39 @@ def events(
                 j = i
                 while j - 1 > end and i - j < back and q[j - 1] >= ground * threshold:
                     j -= 1
-                found.append((label, hearing.first + (j - 0.5) * hearing.step))
+                onset = hearing.first + (j - 0.5) * hearing.step
+                found.append((label, onset, hearing.first + i * hearing.step + hearing.lag))
                 on = True
             if on:
                 last = i
     return found
 
 
-def matched(found: Sequence[tuple[int, float]], truths: Sequence[tuple[int, float, float]]) -> int:
-    """Events whose onset is within a second of a true one of that label; each counts once."""
-    hits, open_ = 0, list(truths)
-    for label, onset in sorted(found, key=lambda e: e[1]):
-        near = [t for t in open_ if t[0] == label and abs(t[1] - onset) <= 1.0]
+def matched(
+    found: Sequence[tuple[int, float, float]], truths: Sequence[tuple[int, float, float]]
+) -> list[tuple[int, float, float]]:
+    """Events whose onset is within a second of a true one of that label; each counts once.
+
+    Returns label, error of the onset and delay of the decision, in seconds.
+    """
+    hits, left = list[tuple[int, float, float]](), list(truths)
+    for label, onset, decision in sorted(found, key=lambda e: e[1]):
+        near = [t for t in left if t[0] == label and abs(t[1] - onset) <= 1.0]
         if near:
-            open_.remove(min(near, key=lambda t: abs(t[1] - onset)))
-            hits += 1
+            true = min(near, key=lambda t: abs(t[1] - onset))
+            left.remove(true)
+            hits.append((label, onset - true[1], decision - true[1]))
     return hits
 
 
 def table(scored: Sequence[tuple[Stream, F32]], hearing: Hearing) -> str:
     """F1 and alarms an hour at some thresholds."""
     lines = [
-        "threshold  F1  precision recall | alarms/h "
+        "threshold F1 precision recall | alarms/h | onset error, delay of short sounds: "
         + " ".join(sorted({s.kind for s, _ in scored if not s.truths}))
     ]
     for threshold in (0.5, 0.7, 0.8, 0.88, 0.93, 0.96, 0.98, 0.99):
-        hits = n_found = n_true = 0
+        hits, n_found, n_true = list[tuple[int, float, float]](), 0, 0
         alarms: dict[str, list[float]] = {}
         for stream, scores in scored:
             found = events(scores, threshold, hearing)
@@ -336,11 +347,14 @@ def table(scored: Sequence[tuple[Stream, F32]], hearing: Hearing) -> str:
                 count = alarms.setdefault(stream.kind, [0.0, 0.0])
                 count[0] += len(found)
                 count[1] += len(scores) * hearing.step / 3600
-        f1 = 2 * hits / max(1, n_found + n_true)
+        f1 = 2 * len(hits) / max(1, n_found + n_true)
         rates = " ".join(f"{n / hours:.1f}" for _, (n, hours) in sorted(alarms.items()))
+        short = [hit for hit in hits if hit[0] in SHORT]
+        error = np.median([abs(e) for _, e, _ in short]) if short else np.nan
+        delay = np.median([d for _, _, d in short]) if short else np.nan
         lines.append(
-            f"{threshold:.2f} {f1:.3f} {hits / max(1, n_found):.2f} "
-            f"{hits / max(1, n_true):.2f} | {rates}"
+            f"{threshold:.2f} {f1:.3f} {len(hits) / max(1, n_found):.2f} "
+            f"{len(hits) / max(1, n_true):.2f} | {rates} | {error:.2f} {delay:.2f}"
         )
     return "\n".join(lines)
 
@@ -363,6 +377,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("cache", type=Path)
     parser.add_argument("state", help="state.npz of a run, or 'teacher'")
+    parser.add_argument("--horizon", type=int, default=0, help="steps to decide earlier")
     parser.add_argument("--scenes", type=int, default=5000)
     a = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -373,7 +388,9 @@ def main() -> None:
     teacher = a.data / "teacher/mn04-10s.tflite"
     a.cache.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    hearing = teacher_hearing(teacher) if a.state == "teacher" else base_hearing(Path(a.state))
+    hearing = (
+        teacher_hearing(teacher) if a.state == "teacher" else base_hearing(Path(a.state), a.horizon)
+    )
     streams = cached(a.cache / "streams.pickle", lambda: made_streams(a.data, 5))
     frames, labels, weights = [], [], []
     times = hearing.first + hearing.step * np.arange(STEPS)

@@ -24,6 +24,8 @@ STEPS = 31
 """Frames of the teacher in a scene: ten seconds."""
 COLD_STEPS = 2
 """First steps of a scene, which count nothing: there was no past."""
+HORIZONS = (0.5, 0.3, 0.2)
+"""How much it counts to know a frame once all is there that it is about; a step earlier; two."""
 _WARM_UP = 100
 _DECAY_SHARE = 0.4
 _LEAST_RATE = 0.02
@@ -105,10 +107,10 @@ class Trainer:
         shape = SHAPES[plan.shape]
         self.student = Student(shape, plan.seed, features.N_MELS, shape.hops * features.HOP_SECONDS)
         rng = np.random.default_rng([plan.seed, 2])
-        out = rng.standard_normal((shape.out, shape.out)) / np.sqrt(shape.out)
+        out = rng.standard_normal((shape.out, len(HORIZONS) * shape.out)) / np.sqrt(shape.out)
         # From the student's frames to the teacher's, which need not be alike: left behind after.
         self._out = tf.Variable(out.astype("f4"))
-        self._bias = tf.Variable(np.zeros(shape.out, "f4"))
+        self._bias = tf.Variable(np.zeros(len(HORIZONS) * shape.out, "f4"))
         self._variables = [*self.student.weights, self._out, self._bias]
         self._sizes = [int(np.prod(v.shape)) for v in self._variables]
         self._mean = tf.Variable(_flat(self._variables))
@@ -127,9 +129,15 @@ class Trainer:
         frames : float [n, STEPS, width]
         """
         assert self._trunk is not None
-        for i, h in enumerate(self._trunk.stages(tf.constant(teacher_mels))):
-            variance = np.var(h.numpy(), axis=(0, 1, 2))
-            self._scales[f"stage{i}"] = _f32(variance + 0.01 * variance.mean() + 1e-6)
+        stages = self._trunk.stages(tf.constant(teacher_mels))
+        for spec in self.student.shape.blocks:
+            h = stages[spec.stage].numpy()
+            if spec.out < h.shape[-1]:
+                _, vectors = np.linalg.eigh(np.cov(h.reshape(-1, h.shape[-1]).T))
+                self._scales[f"basis{spec.stage}"] = _f32(vectors[:, -spec.out :])
+                h = h @ self._scales[f"basis{spec.stage}"]
+            variance = np.var(h, axis=(0, 1, 2))
+            self._scales[f"stage{spec.stage}"] = _f32(variance + 0.01 * variance.mean() + 1e-6)
         f = frames[:, COLD_STEPS:].reshape(-1, frames.shape[-1]).astype("f8")
         variance = f.var(0)
         sd = np.sqrt(variance + 0.05 * variance.mean())
@@ -152,26 +160,34 @@ class Trainer:
         n, bands = STEPS * student.shape.hops // 2, features.N_MELS // 2
         x, errors = student.first(mel), []
         for i, spec in enumerate(student.shape.blocks):
-            if i:
-                x = h[student.shape.blocks[i - 1].stage][:, :, :bands]
-            x = x[:, spec.ahead :][:, :n]
+            x = x[:, spec.ahead :, :bands][:, :n]
             x = tf.pad(x, [[0, 0], [0, n - x.shape[1]], [0, 0], [0, 0]])
             y = student.block(i, x, Memory())
             n, bands = n // spec.stride, -(-bands // spec.stride)
-            target = h[spec.stage][:, :n, :bands]
+            x = h[spec.stage]  # what the next block is given, too
+            if f"basis{spec.stage}" in self._scales:  # a narrow block learns the main components
+                x = x @ tf.constant(self._scales[f"basis{spec.stage}"])
             scale = tf.constant(self._scales[f"stage{spec.stage}"])
-            errors.append(tf.reduce_mean((y - target) ** 2 / scale))
-        frames = tf.reduce_mean(student.last(h[-2][:, :STEPS]), 2)
+            errors.append(tf.reduce_mean((y - x[:, :n, :bands]) ** 2 / scale))
+        frames = tf.reduce_mean(student.last(x[:, :STEPS]), 2)
         return [*errors, self._frame_errors(frames, tf.reduce_mean(h[-1], 2)[:, :STEPS])[0]]
 
-    def _frame_errors(self, frames: Tensor, taught: Tensor) -> tuple[Tensor, Tensor]:
-        """Half-whitened and plain error of frames: 0 if equal, 1 if no better than the mean."""
-        s = self._scales
+    def _frame_errors(self, frames: Tensor, taught: Tensor) -> list[Tensor]:
+        """Errors of frames, half-whitened: all together, and of each horizon; 1 is the mean's.
+
+        The last is the plain error of the latest horizon.
+        """
+        s, n = self._scales, taught.shape[1]
         z = (taught - tf.constant(s["frame_mean"])) / tf.constant(s["frame_sd"])
-        miss = (frames @ self._out + self._bias - z)[:, COLD_STEPS:]
-        parts = tf.reduce_mean((miss @ tf.constant(s["components"])) ** 2, [0, 1])
-        whitened = tf.reduce_sum(parts * tf.constant(s["component_weights"]))
-        return whitened, tf.reduce_mean(miss**2)
+        said = tf.split(frames @ self._out + self._bias, len(HORIZONS), -1)
+        errors, plain = [], []
+        for early, mine in enumerate(said):
+            miss = mine[:, COLD_STEPS : n - early] - z[:, COLD_STEPS + early :]
+            parts = tf.reduce_mean((miss @ tf.constant(s["components"])) ** 2, [0, 1])
+            errors.append(tf.reduce_sum(parts * tf.constant(s["component_weights"])))
+            plain.append(tf.reduce_mean(miss**2))
+        total = tf.add_n([share * e for share, e in zip(HORIZONS, errors, strict=True)])
+        return [total, *errors, plain[0]]
 
     # Steps
 
@@ -200,8 +216,9 @@ class Trainer:
 
         Returns
         -------
-        float32 [2]
-            The half-whitened and the plain error of the frames before it.
+        float32 [5]
+            The errors of the frames before it: half-whitened all together, of each horizon,
+            and plain of the latest.
         """
 
         def run(rate: Tensor, t: Tensor, mel: Tensor, frames: Tensor) -> Tensor:
