@@ -68,7 +68,11 @@ def test_it_holds_the_packages_and_the_models(wheel: Path) -> None:
         text = archive.read(metadata).decode()
     for name in ("otic/cli/main.py", "otic/py.typed", "otic_training/networks/presets.py"):
         assert name in names
-    assert {"otic/sinks/html_report.html", "otic/cli/otic.service.in"} <= names
+    assert {
+        "otic/sinks/html_report.html",
+        "otic/sinks/report.css",
+        "otic/cli/otic.service.in",
+    } <= names
     for root in ("realtime", "training", "models"):
         for path in (ROOT / root).glob("*/**/*.py"):
             assert str(path.relative_to(ROOT / root)) in names

@@ -479,9 +479,8 @@ class ReplayReport:
             self._beside.unlink(missing_ok=True)
 
     def _page(self) -> str:
-        template = (
-            resources.files("otic.sinks").joinpath("html_report.html").read_text(encoding="utf-8")
-        )
+        here = resources.files("otic.sinks")
+        template = here.joinpath("html_report.html").read_text(encoding="utf-8")
         script = template.split("<script>")[1].split("</script>")[0]
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
         contents = ""
@@ -494,6 +493,7 @@ class ReplayReport:
         title = f"{_TITLE} in {self._files[0]}" if len(self._files) == 1 else _TITLE
         marks = {
             "@SCRIPT_HASH@": f"sha256-{digest}",
+            "@STYLE@": here.joinpath("report.css").read_text(encoding="utf-8"),
             "@TITLE@": escape(title),
             "@SECTIONS@": contents + "\n".join(self._sections),
             "@FOOTER@": f"otic {escape(self._otic)}",

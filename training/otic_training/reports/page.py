@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,34 +54,9 @@ _STYLE: dict[str, object] = {
 _DPI = 110
 
 _CSS = """
-:root { color-scheme: light dark; --ink: #1c2128; --faint: #5c6570; --line: #d8dde3;
-  --ground: #ffffff; --band: #f5f7f9; --heat: 74 134 216; --note: #fff6e0; --edge: #d9a02b; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e3e7ec; --faint: #9aa4b0; --line: #343b44;
-  --ground: #14171c; --band: #1c2127; --note: #2b2414; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1.5rem 3rem; max-width: 70rem; color: var(--ink);
-  background: var(--ground);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 1rem; }
-h2 { font-size: 1.2rem; margin: 2.5rem 0 .6rem; padding-bottom: .3rem;
-  border-bottom: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: 1.6rem 0 .2rem; }
-p { margin: .5rem 0; max-width: 50rem; overflow-wrap: anywhere; }
-p.note { background: var(--note); border-left: 4px solid var(--edge); padding: .5rem .8rem; }
-figure { margin: .3rem 0 1rem; }
+:root { --heat: 74 134 216; }
+body { max-width: 70rem; }
 figure img { display: block; max-width: 100%; height: auto; }
-figcaption, footer { color: var(--faint); font-size: .85rem; overflow-wrap: anywhere; }
-footer { margin-top: 3rem; }
-div.wide { overflow-x: auto; margin: .6rem 0 1rem; }
-table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; text-align: left; vertical-align: top;
-  border-bottom: 1px solid var(--line); }
-thead th { vertical-align: bottom; color: var(--faint); font-weight: 600;
-  border-bottom: 2px solid var(--line); }
-tbody th { font-weight: 600; white-space: nowrap; }
-tbody tr:nth-child(even) { background: var(--band); }
-td.number { white-space: nowrap; }
-td.number, th.number { text-align: right; }
 table.plain td { text-align: left; white-space: normal; }
 td.heat { background: rgb(var(--heat) / var(--share)); text-align: center; }
 table.heat th.number { text-align: center; }
@@ -158,6 +134,7 @@ class Page:
     def html(self) -> str:
         """The whole page."""
         title, body = escape(self._title), "\n".join(self._parts)
+        shared = resources.files("otic.sinks").joinpath("report.css").read_text(encoding="utf-8")
         return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -166,7 +143,8 @@ class Page:
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <title>{title}</title>
-<style>{_CSS}</style>
+<style>
+{shared}{_CSS}</style>
 </head>
 <body>
 <h1>{title}</h1>
