@@ -31,8 +31,9 @@ from otic.review.export import (
 from otic.review.folder import Mark, ReviewFolder, wanted_sound
 from otic.system.clock import iso
 from otic_training.data.cache import Store
+from otic_training.data.class_folders import make_folds
 from otic_training.data.dataset import Clip
-from otic_training.data.layouts import _make_folds, load_dataset
+from otic_training.data.layouts import load_dataset
 from otic_training.data.negatives import NEGATIVE_LABEL, negative_clips
 from otic_training.data.windows import read_clip
 from otic_training.experiment import Experiment
@@ -117,7 +118,7 @@ _FILE = st.builds(
 def test_no_two_folds_share_a_recording_or_a_time(marks: list[Mark], random: object) -> None:
     stretches = [stretch(mark, 5.0) for mark in marks]
     names = recordings(stretches)
-    folds = _make_folds([(mark.label, name) for mark, name in zip(marks, names, strict=True)])
+    folds = make_folds([(mark.label, name) for mark, name in zip(marks, names, strict=True)])
     for i, one in enumerate(stretches):
         for j, other in enumerate(stretches):
             same_stream = one.mark.recording == other.mark.recording
