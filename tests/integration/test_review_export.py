@@ -340,7 +340,7 @@ def test_from_a_replay_to_a_model(esc10: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr.decode()
     last = done.stdout.decode().splitlines()[-1]
     others = tmp_path / "heard" / "_other"
-    assert last == f"next: otic train {tmp_path / 'heard'} --other {others}"
+    assert last == f"next: otic train {tmp_path / 'heard'} --negatives {others}"
     dataset = load_dataset(str(tmp_path / "heard"))
     assert dataset.protocol == "folds made by recording"
     assert dataset.warnings == ()
@@ -363,7 +363,7 @@ def test_sounds_without_a_label_are_on_their_recordings_side(tmp_path: Path) -> 
     kept(folder, live_mark(2000.0 * 6 + 10.0, verdict="wrong"))  # of no tested recording
     out = tmp_path / "set"
     assert export(folder.marks(), folder.audio, out).others == 7
-    dataset, negatives = load_dataset(str(out)), negative_clips([str(out / "_other")])
+    dataset, negatives = load_dataset(str(out)), negative_clips([str(out / "_other")], ())
     recipe = preset("mfcc-mlp")
     negative = tuple(negatives)
     prepared = prepare(Experiment(dataset, recipe, 0, 1, Store(None), negatives=negative))

@@ -143,9 +143,10 @@ def test_noises_differ_and_are_of_one_level() -> None:
         assert float(np.sqrt(np.mean(y * y))) == pytest.approx(0.1, rel=1e-3)
 
 
-def test_what_is_decided_later_is_what_the_pipeline_decides() -> None:
+@pytest.mark.parametrize("dated", [{}, {"onset_ground": 0.5, "onset_back_seconds": 0.3}])
+def test_what_is_decided_later_is_what_the_pipeline_decides(dated: dict[str, float]) -> None:
     """Figures are those of the live pipeline, whatever thresholds are tried."""
-    bundle = small_bundle(decision=decision(3, smoothing_scores=2, max_on_seconds=0.7))
+    bundle = small_bundle(decision=decision(3, smoothing_scores=2, max_on_seconds=0.7, **dated))
     level = 10.0 ** np.repeat(np.random.default_rng(1).uniform(-4, 0, 40), 900)
     y = (noise(36000, 1, 1.0) * level).astype(np.float32)
     pipe = Pipeline(bundle, FakeClassifier())

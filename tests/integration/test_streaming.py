@@ -42,7 +42,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(6):
         soundfile.write(folder / "others" / f"{i}.wav", sweep(1.5 + i / 2, i), SR)
     soundfile.write(folder / "room.wav", noise(SR * 90, 7, 1e-3), SR)
-    done = run(folder, "crossval", "set", "--other", "others", "--models", "folds", "--json")
+    done = run(folder, "crossval", "set", "--negatives", "others", "--models", "folds", "--json")
     assert done.returncode == 0, done.stderr.decode()
     (folder / "crossval.json").write_bytes(done.stdout)
     return folder

@@ -148,7 +148,7 @@ def test_recordings_of_what_has_no_label(tmp_path: Path) -> None:
     for name in ("_other/1.wav", "_other/night/2.wav", "_other/3.wav"):
         write(tmp_path / name)
     listed(tmp_path, ["_other/1.wav,a", "_other/night/2.wav,b"])
-    clips = negative_clips([str(tmp_path / "_other")])
+    clips = negative_clips([str(tmp_path / "_other")], ())
     assert [clip.recording for clip in clips] == ["a", "3.wav", "b"]
 
 

@@ -15,10 +15,12 @@ from otic_training.cli.progress import say
 from otic_training.data.cache import Store, default_store
 from otic_training.data.dataset import Clip, Dataset, DatasetError
 from otic_training.data.layouts import load_dataset
-from otic_training.data.negatives import negative_clips
+from otic_training.data.negatives import QUIET_SECONDS, negative_clips, split_negatives
 from otic_training.networks.base_model import Base, recipe_on
 from otic_training.networks.presets import TUTORIAL, Preset, preset
 from otic_training.networks.teacher import Teacher
+
+BUDGET_PER_HOUR = 20.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Experiment:
         Test, and write, a version with 8-bit weights too.
     negatives : tuple of Clip
         Sounds that no label is true of, to be trained as such.
+    quiet : tuple of Clip
+        More of them, which are not trained on: thresholds are set on these.
+    budget_per_hour : float
+        False alarms that thresholds may give there, of all labels together.
     teacher : Teacher, optional
         What a small model also learns from.
     base : Base, optional
@@ -52,6 +58,8 @@ class Experiment:
     store: Store
     int8: bool = False
     negatives: tuple[Clip, ...] = ()
+    quiet: tuple[Clip, ...] = ()
+    budget_per_hour: float = BUDGET_PER_HOUR
     teacher: Teacher | None = None
     base: Base | None = None
 
@@ -75,10 +83,13 @@ def experiment_from(args: argparse.Namespace) -> Experiment:
     int8 = getattr(args, "int8", False)
     if args.teacher is not None and not recipe.distillation_weight:
         raise OticError(f"--teacher: {recipe.name} can't learn from one; logmel-cnn and tiny can")
-    if args.other and not recipe.none_share:
-        raise OticError(f"--other: {recipe.name} has no output for it; mfcc-mlp and others have")
+    if args.negatives and not recipe.none_share:
+        raise OticError(
+            f"--negatives: {recipe.name} has no output for them; mfcc-mlp and others have"
+        )
     base = _base(args.base, recipe, int8)
     dataset = read_dataset(args)
+    negatives, quiet = _negatives(args.negatives, dataset, recipe)
     return Experiment(
         dataset=dataset,
         preset=recipe if base is None else recipe_on(base, recipe),
@@ -86,7 +97,9 @@ def experiment_from(args: argparse.Namespace) -> Experiment:
         epochs=args.epochs or recipe.epochs,
         store=default_store(),
         int8=int8,
-        negatives=_negatives(args.other, dataset),
+        negatives=negatives,
+        quiet=quiet,
+        budget_per_hour=args.budget,
         teacher=None if args.teacher is None else Teacher(args.teacher),
         base=base,
     )
@@ -111,16 +124,25 @@ def _base(path: str | None, recipe: Preset, int8: bool) -> Base | None:
     return Base(path)
 
 
-def _negatives(paths: Sequence[str], dataset: Dataset) -> tuple[Clip, ...]:
-    clips = negative_clips(paths)
+def _negatives(
+    paths: Sequence[str], dataset: Dataset, recipe: Preset
+) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+    """Read negatives: those to train on, and those to set thresholds on."""
+    clips = negative_clips(paths, dataset.labels)
     own = {clip.path.resolve() for clip in dataset.clips}
     both = [clip.path for clip in clips if clip.path.resolve() in own]
     if both:
         raise DatasetError(
-            f"--other holds {len(both)} clips of the data set itself, '{both[0]}' first: "
+            f"--negatives holds {len(both)} clips of the data set itself, '{both[0]}' first: "
             "name other recordings"
         )
-    return tuple(clips)
+    trained, quiet = split_negatives(clips)
+    if clips and not quiet:
+        say(
+            f"the thresholds are {recipe.name}'s: a fifth of the negatives is less than the "
+            f"{QUIET_SECONDS / 60:.0f} minutes from which they could be set"
+        )
+    return tuple(trained), tuple(quiet)
 
 
 def read_dataset(args: argparse.Namespace) -> Dataset:

@@ -103,7 +103,9 @@ def export_marks(args: argparse.Namespace) -> int:
     for line in _lacking(exported):
         _log.warning(line)
     out = shlex.quote(args.out)
-    other = f" --other {shlex.quote(str(Path(args.out) / OTHER_FOLDER))}" if exported.others else ""
+    other = (
+        f" --negatives {shlex.quote(str(Path(args.out) / OTHER_FOLDER))}" if exported.others else ""
+    )
     print(f"next: otic train {out}{other}")
     return 0
 

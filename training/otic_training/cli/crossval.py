@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from otic_training.experiment import Experiment, experiment_from, load_tensorflo
 from otic_training.networks.presets import TUTORIAL
 from otic_training.reports.page import report_folder
 from otic_training.scoring.metrics import Figures, Tested, confusion_lines
+from otic_training.scoring.thresholds import within_budget
 
 if TYPE_CHECKING:
     from otic_training.fitting.prepare import Prepared
@@ -125,6 +127,7 @@ def _keep_models(
 
     dataset = experiment.dataset
     temperatures = temperatures_of(results.held_out)
+    settle = partial(within_budget, clips=experiment.quiet, per_hour=experiment.budget_per_hour)
     for result, temperature, tested in zip(
         results.held_out, temperatures, results.float32, strict=True
     ):
@@ -138,7 +141,7 @@ def _keep_models(
         path = Path(folder) / f"fold-{result.fold}.tflite"
         probe = calibration_windows(prepared, experiment, folds)
         model = from_bytes(result.model)
-        export(str(path), model, temperature, bundle, probe, None, experiment.base)
+        export(str(path), model, temperature, bundle, probe, None, experiment.base, settle)
         say(f"wrote {path}")
 
 

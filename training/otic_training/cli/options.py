@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from otic.cli.arguments import Parser, seed, whole
+from otic.cli.arguments import Parser, positive, seed, whole
+from otic_training.experiment import BUDGET_PER_HOUR
 from otic_training.networks.presets import PRESETS
 
 _NAMES = tuple(preset.name for preset in PRESETS)
@@ -50,11 +51,21 @@ def add_recipe_options(parser: Parser) -> None:
         help="the model to put a head on: YAMNet as TFLite, or a bundle (for yamnet-head)",
     )
     parser.add_argument(
+        "--negatives",
         "--other",
         nargs="+",
         default=[],
-        metavar="FILE",
-        help="recordings, or folders of them, with none of the labels, to be trained as negatives",
+        metavar="FOLDER",
+        help="train against sounds with none of the labels: folders with or without a clips.csv "
+        "that states licences, or files; a fifth of them sets the thresholds",
+    )
+    parser.add_argument(
+        "--budget",
+        type=positive,
+        default=BUDGET_PER_HOUR,
+        metavar="PER_HOUR",
+        help="false alarms an hour, of all labels together, that the thresholds may give on that "
+        "fifth (default %(default)g)",
     )
     parser.add_argument("--epochs", type=whole, help="number of epochs (default: the preset's)")
     parser.add_argument(

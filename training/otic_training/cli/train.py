@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,14 @@ from otic_training.cli.options import (
 )
 from otic_training.cli.progress import say
 from otic_training.data.dataset import Dataset, listed
+from otic_training.data.negatives import credits_of
 from otic_training.experiment import Experiment, experiment_from, load_tensorflow
 from otic_training.networks.presets import TUTORIAL
 from otic_training.reports.card import int8_path, write_card
 from otic_training.reports.page import report_folder
 from otic_training.reports.tracker import TRACKERS, Tracker, start_tracker
 from otic_training.scoring.metrics import Figures, Tested
+from otic_training.scoring.thresholds import within_budget
 
 if TYPE_CHECKING:
     import keras
@@ -93,6 +96,7 @@ def train(args: argparse.Namespace) -> int:
         calibration_windows(prepared, experiment, fitted.folds),
         Figures.of(fitted.int8, f"{INT8}{fitted.protocol}") if fitted.int8 else None,
         experiment.base,
+        partial(within_budget, clips=experiment.quiet, per_hour=experiment.budget_per_hour),
     )
     named = {recipe.name: figures}
     if exported.int8 is not None:
@@ -106,9 +110,10 @@ def train(args: argparse.Namespace) -> int:
     sys.stdout.flush()  # what follows may fail, but the model is there
     if args.card:
         tutorial = None if recipe.name == TUTORIAL else tutorial_figures(experiment)
-        write_card(args.card, exported.float32, _command(args), tutorial)
+        owed = credits_of((*prepared.negatives, *experiment.quiet))
+        write_card(args.card, exported.float32, _command(args), tutorial, owed)
         if exported.int8 is not None:
-            write_card(int8_path(args.card), exported.int8, _command(args), tutorial)
+            write_card(int8_path(args.card), exported.int8, _command(args), tutorial, owed)
     if args.report:
         cost, title = cost_of(exported.float32), exported.float32.name
         report = Report(title, dataset.labels, named, fitted.float32, cost, dataset.warnings)
@@ -199,8 +204,8 @@ def _test_folds(text: str | None, dataset: Dataset) -> list[int]:
 def _command(args: argparse.Namespace) -> str:
     """Repeat the command line, with placeholders for the places of data and models."""
     command, *words = sys.argv[1:]
-    if args.other and "--other" in words:
-        at = words.index("--other") + 1
-        words[at : at + len(args.other)] = ["OTHER"]
+    for option in {"--negatives", "--other"} & set(words):
+        at = words.index(option) + 1
+        words[at : at + len(args.negatives)] = ["NEGATIVES"]
     places = {args.dataset: "DATASET", args.teacher: "TEACHER", args.base: "BASE"}
     return shlex.join(["otic", command, *(places.get(word, word) for word in words)])

@@ -23,12 +23,19 @@ class DatasetError(OticError):
 
 @dataclass(frozen=True)
 class Clip:
-    """One labelled clip; clips of one original recording share a fold."""
+    """One labelled clip; clips of one original recording share a fold.
+
+    A clip that is ``tested_only`` may be tested on, but its licence keeps it out of training.
+    ``licence`` and ``credit`` are what a table says of a negative.
+    """
 
     path: Path
     label: str
     fold: int
     recording: str
+    tested_only: bool = False
+    licence: str = ""
+    credit: str = ""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ URBAN = (
     "UrbanSound8K",
     f"model: non-commercial use only; trained on UrbanSound8K (CC BY-NC 3.0): {_URBAN_SOURCE}",
 )
+_SAMPLING_PLUS = ("40730", "96460")
+"""Recordings of two of ESC-10's roosters, whose licence (CC Sampling+) allows less than CC BY."""
+
 _OFFICIAL = "official folds"
 
 
@@ -85,7 +88,8 @@ def _read_esc50(root: Path, subset: str | None) -> Dataset:
     for line, row in enumerate(read_table(table, _ESC_COLUMNS), 2):
         fold = fold_number(row["fold"], table, line)
         path = root / "audio" / row["filename"]
-        clips.append(Clip(path, label_of(row["category"]), fold, row["src_file"]))
+        label, recording = label_of(row["category"]), row["src_file"]
+        clips.append(Clip(path, label, fold, recording, recording in _SAMPLING_PLUS))
         of_esc10.append(truth(row["esc10"], table, line, "esc10"))
     if subset == "esc10":
         clips = [clip for clip, chosen in zip(clips, of_esc10, strict=True) if chosen]

@@ -2,39 +2,100 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
+from pathlib import Path
+
+import soundfile
 
 from otic.model.bundle import NOT_STATED
+from otic_training.cli.progress import say
 from otic_training.data.class_folders import listed_recording
-from otic_training.data.dataset import Clip
+from otic_training.data.dataset import Clip, DatasetError
 from otic_training.data.layouts import ESC50, URBAN, known_layout
-from otic_training.data.sound_tables import audio_below
+from otic_training.data.sound_tables import TABLE, UNVETTED, ListedSound, audio_below, sounds_of
 
 NEGATIVE_LABEL = ""
 NEGATIVE_FOLD = -1
 """The fold of negatives, which no data set has: they are trained on, never tested on."""
 
+DOUBT = 0.3
+"""A negative that may hold a label with this score, or a higher one, is left out."""
+
+QUIET_SECONDS = 600.0
+"""The least of negatives from which thresholds are set."""
+
+_FREESOUND = re.compile(r"fs(\d+)")
 _NON_COMMERCIAL = "model: non-commercial use only; "
 _MEANS_NON_COMMERCIAL = re.compile(r"[Nn]on-?[Cc]ommercial|\bNC\b")  # "CC BY-NC 4.0"
 
 
-def negative_clips(paths: Sequence[str]) -> list[Clip]:
-    """Take files, and all audio below folders, as clips without a label.
+def negative_clips(names: Sequence[str], labels: Sequence[str]) -> list[Clip]:
+    """List recordings of sounds that are none of the labels, as clips without a label.
 
-    Where ``recordings.csv`` is in the folder above theirs, it names the recording of each.
-    A negative of a recording that a data set has, too, is on that recording's side of a test.
+    Those that may hold one after all, by their table's ``may_contain``, are left out. Of which
+    recording a file is, is said by its table, or by the ``recordings.csv`` in the folder that
+    holds theirs: of one that a data set has, too, they are on its side of every test.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Files; folders with a ``clips.csv`` that states licences, or without.
+    labels : sequence of str
 
     Raises
     ------
     DatasetError
-        If one is missing, or there is none at all.
+        If a file or a licence is missing, there is none at all, or one is named as a label.
     """
-    found = [path for name in paths for path in audio_below(name)]
-    return [
-        Clip(path, NEGATIVE_LABEL, NEGATIVE_FOLD, listed_recording(path) or path.name)
-        for path in found
+    for name in names:
+        if not (Path(name) / TABLE).is_file():
+            _check_folders(name, labels)
+    listed = sounds_of(names, ("licence",))
+    kept = [sound for sound in listed if not _doubtful(sound, labels)]
+    if len(kept) < len(listed):
+        say(
+            f"left out: {len(listed) - len(kept)} of {len(listed)} negatives may hold a label, by "
+            f"their may_contain ({DOUBT:g} or more)"
+        )
+    if listed and not kept:
+        raise DatasetError("no negative is left: name others, or correct their may_contain")
+    for sound in kept:
+        if sound.label in labels:
+            raise DatasetError(
+                f"'{sound.path}' is named '{sound.label}' in its {TABLE}, a label of the data set: "
+                f"it is no negative; delete its line, or add {sound.label}:1 to may_contain"
+            )
+    clips = [
+        Clip(
+            sound.path,
+            NEGATIVE_LABEL,
+            NEGATIVE_FOLD,
+            _recording_of(sound),
+            licence=sound.licence,
+            credit=sound.credit,
+        )
+        for sound in kept
     ]
+    unknown = sum(not clip.licence and known_layout(clip.path) is None for clip in clips)
+    if unknown:
+        say(
+            f"{unknown} of {len(clips)} negatives have no {TABLE} that states their licence: the "
+            "model's licence line says so"
+        )
+    return clips
+
+
+def split_negatives(clips: Sequence[Clip]) -> tuple[list[Clip], list[Clip]]:
+    """Split into those to train on and those to set thresholds on, by recording.
+
+    The second are about a fifth; none where a fifth is less than ``QUIET_SECONDS``.
+    """
+    quiet = [c for c in clips if hashlib.sha256(c.recording.encode()).digest()[0] % 5 == 0]
+    if sum(soundfile.info(clip.path).duration for clip in quiet) < QUIET_SECONDS:
+        return list(clips), []
+    return [clip for clip in clips if clip not in quiet], quiet
 
 
 def negatives_text(clips: Sequence[Clip]) -> str | None:
@@ -45,20 +106,35 @@ def negatives_text(clips: Sequence[Clip]) -> str | None:
     return f"{count} of {', '.join(_sources(clips))}"
 
 
+def credits_of(clips: Sequence[Clip]) -> list[str]:
+    """Say for each licence whose recordings they are, one line each."""
+    found: dict[str, set[str]] = {}
+    for clip in clips:
+        if clip.licence:
+            found.setdefault(clip.licence, set()).add(clip.credit or clip.path.name)
+    return [f"{licence}: {'; '.join(sorted(who))}" for licence, who in sorted(found.items())]
+
+
 def license_with(own: str, negatives: Sequence[Clip]) -> str:
     """Licence line of a model that was trained on a data set and against negatives."""
     if not negatives:
         return own
     known = {name: text.removeprefix(_NON_COMMERCIAL) for name, text in (ESC50, URBAN)}
-    sources = _sources(negatives)
-    against = [
-        known[source].replace("trained on", "trained against")
-        if source in known
-        else f"trained against recordings in '{source}', whose licence otic does not know"
-        for source in sources
-    ]
+    against = []
+    for source in _sources(negatives):
+        licences = sorted({c.licence for c in negatives if _source(c) == source and c.licence})
+        if licences:
+            against.append(f"trained against recordings in '{source}' ({', '.join(licences)})")
+        elif source in known:
+            against.append(known[source].replace("trained on", "trained against"))
+        else:
+            against.append(
+                f"trained against recordings in '{source}', whose licence otic does not know"
+            )
     parts = [own, *against]
-    if any(source in known for source in sources) and not own.startswith(_NON_COMMERCIAL):
+    if any(_MEANS_NON_COMMERCIAL.search(text) for text in against) and not own.startswith(
+        _NON_COMMERCIAL
+    ):
         parts[0] = _under(_NON_COMMERCIAL, own)
     return "; ".join(parts)
 
@@ -80,5 +156,35 @@ def _under(terms: str, own: str) -> str:
 
 
 def _sources(clips: Sequence[Clip]) -> list[str]:
-    """Name the data sets of recordings, or the folders of those that are of none."""
-    return sorted({known_layout(clip.path) or clip.path.resolve().parent.name for clip in clips})
+    """Name the data sets that recordings are of."""
+    return sorted({_source(clip) for clip in clips})
+
+
+def _source(clip: Clip) -> str:
+    """Name the data set that a recording is of, else the folder of its table, else its folder."""
+    folder = clip.path.resolve().parent
+    if clip.licence:  # from a table, beside it or above
+        folder = next((f for f in (folder, *folder.parents) if (f / TABLE).is_file()), folder)
+    return known_layout(clip.path) or folder.name
+
+
+def _doubtful(sound: ListedSound, labels: Sequence[str]) -> bool:
+    return any(d.score >= DOUBT and d.label in (*labels, UNVETTED) for d in sound.doubts)
+
+
+def _recording_of(sound: ListedSound) -> str:
+    """Name the recording as a data set does: ESC-50 and UrbanSound8K give Freesound's numbers."""
+    match = _FREESOUND.fullmatch(sound.recording)
+    own = match[1] if match else sound.recording
+    return own or listed_recording(sound.path) or sound.path.name
+
+
+def _check_folders(name: str, labels: Sequence[str]) -> None:
+    """Refuse a folder that is called as a label is."""
+    for path in audio_below(name):
+        for folder in path.parents[: len(path.parts) - len(Path(name).parts)]:
+            if folder.resolve().name in labels:
+                raise DatasetError(
+                    f"'{folder}' is called as a label of the data set is: its sounds are no "
+                    "negatives; name other folders"
+                )

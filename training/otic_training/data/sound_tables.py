@@ -17,7 +17,8 @@ from otic_training.data.tables import read_table
 
 TABLE = "clips.csv"
 _DOUBT = re.compile(r"([^:;@]+):(\d*\.?\d+)(?:@(\d*\.?\d+)-(\d*\.?\d+))?")
-_UNKNOWN = "?"
+UNVETTED = "?"
+"""In place of a label: nobody knows what the recording holds."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ def _doubts(text: str, where: str) -> tuple[Doubt, ...]:
             if start < end and float(score) <= 1.0:
                 found.append(Doubt(label, float(score), start, end))
                 continue
-        elif part.strip() == _UNKNOWN:
-            found.append(Doubt(_UNKNOWN, 1.0))
+        elif part.strip() == UNVETTED:
+            found.append(Doubt(UNVETTED, 1.0))
             continue
         raise DatasetError(
             f"{where}: may_contain '{part}' is not label:score@start-end (the score at most 1, "

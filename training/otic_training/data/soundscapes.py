@@ -77,11 +77,16 @@ def as_sound(label: str, y: _F32, sr: int) -> Sound:
     part = y[begin : min(end, begin + round(_LONGEST_SECONDS * sr))].copy()
     if not part.any():
         raise DatasetError(f"a clip of '{label}' is silent: leave it out")
-    n = min(round(_FADE_SECONDS * sr), len(part) // 2)
+    return Sound(label, faded(part, sr))
+
+
+def faded(y: _F32, sr: int) -> _F32:
+    """Fade the first and the last 10 ms, in place."""
+    n = min(round(_FADE_SECONDS * sr), len(y) // 2)
     fade = np.linspace(0.0, 1.0, n, dtype=np.float32)
-    part[:n] *= fade
-    part[len(part) - n :] *= fade[::-1]
-    return Sound(label, part)
+    y[:n] *= fade
+    y[len(y) - n :] *= fade[::-1]
+    return y
 
 
 def mix(

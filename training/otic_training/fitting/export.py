@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,7 @@ def export(
     probe: _F32,
     int8_figures: Figures | None,
     base: Base | None = None,
+    settle: Callable[[Bundle], Bundle] = lambda bundle: bundle,
 ) -> Exported:
     """Write bundles and prove that they give the Keras model's scores.
 
@@ -74,6 +76,8 @@ def export(
         Of the int8 version, which is then written too.
     base : Base, optional
         The model that this one is a head on: it becomes a part of what is written.
+    settle : callable
+        Gives a bundle its last decision, its thresholds say, before it is written.
 
     Returns
     -------
@@ -99,9 +103,9 @@ def export(
         small = _finished(accurate, small_path, to_int8(final, probe), "int8")
         _check_int8(small, expected, probe)
     _check_float32(whole, expected, probe)
-    save_bundle(path, whole)
+    save_bundle(path, settle(whole))
     if small is not None:
-        save_bundle(small_path, small)
+        save_bundle(small_path, settle(small))
     return Exported(
         load_bundle(Path(path).absolute()),
         None if small is None else load_bundle(Path(small_path).absolute()),

@@ -193,12 +193,15 @@ def fit(
 def trained_on(prepared: Prepared, preset: Preset, folds: Sequence[int]) -> _I64:
     """Choose the clips that a model of these folds is trained on: their indices, int64 [n].
 
-    Negatives are among them unless they are of a recording of another fold.
+    Negatives are among them unless they are of a recording of another fold; a clip whose
+    licence keeps it out is not.
     """
-    if preset.none_share == 0.0:
-        return np.flatnonzero(np.isin(prepared.fold, folds))
-    seen = [*folds, NEGATIVE_FOLD]
-    return np.flatnonzero(np.isin(prepared.fold, seen) & np.isin(prepared.beside, seen))
+    seen = list(folds) if preset.none_share == 0.0 else [*folds, NEGATIVE_FOLD]
+    wanted = np.isin(prepared.fold, seen)
+    if preset.none_share > 0.0:
+        wanted &= np.isin(prepared.beside, seen)
+    wanted[list(prepared.untrained)] = False
+    return np.flatnonzero(wanted)
 
 
 def train(

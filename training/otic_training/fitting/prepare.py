@@ -46,6 +46,8 @@ class Prepared:
         The teacher's, of each clip, where there is one and the preset draws windows.
     negatives : tuple of Clip
         The negatives that could be used.
+    untrained : tuple of int
+        Indices of clips that are tested on and, by their licence, not trained on.
     """
 
     labels: tuple[str, ...]
@@ -59,6 +61,7 @@ class Prepared:
     test: Windows
     embeddings: tuple[_F32, ...] = ()
     negatives: tuple[Clip, ...] = ()
+    untrained: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ def prepare(experiment: Experiment) -> Prepared:
         folds.get(clip.recording, NEGATIVE_FOLD) if clip.fold == NEGATIVE_FOLD else NEGATIVE_FOLD
         for clip in kept
     ]
-    sides = [target.tolist(), fold_of.tolist(), beside_fold]
+    untrained = tuple(i for i, clip in enumerate(kept) if clip.tested_only)
+    sides = [target.tolist(), fold_of.tolist(), beside_fold, untrained]
     return Prepared(
         labels=dataset.labels,
         target=target,
@@ -123,6 +127,7 @@ def prepare(experiment: Experiment) -> Prepared:
         test=_joined([t.test for t in taken]),
         embeddings=tuple(t.embeddings for t in taken if t.embeddings is not None),
         negatives=tuple(clip for clip in kept if clip.fold == NEGATIVE_FOLD),
+        untrained=untrained,
     )
 
 

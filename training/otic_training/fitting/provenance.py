@@ -35,7 +35,7 @@ def make_bundle(
     terms = license_with(dataset.license, prepared.negatives)
     provenance = {
         "data": dataset.name,
-        "clips": int(np.isin(prepared.fold, folds).sum()),
+        "clips": int(np.isin(np.delete(prepared.fold, prepared.untrained), folds).sum()),
         "folds": list(folds),
         "preset": recipe.name,
         "epochs": experiment.epochs,

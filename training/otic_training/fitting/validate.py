@@ -218,6 +218,8 @@ def reservations(prepared: Prepared, experiment: Experiment) -> str:
     found = [*dataset.warnings]
     if prepared.left_out:
         found.append(f"{prepared.left_out} clips left out")
+    if prepared.untrained:
+        found.append(f"{len(prepared.untrained)} tested, but by their licence not trained on")
     if base is not None and base.data is not None and same_data(base.data, dataset.name):
         found.append(
             f"a LEAK: the base was trained on {base.data} itself, this is no figure to rely on"

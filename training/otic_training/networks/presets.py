@@ -110,6 +110,8 @@ class Preset:
             min_off_seconds=1.0,
             max_on_seconds=600.0,
             lag_seconds=round(self.features.window_seconds * 2 / 3, 3),
+            onset_ground=0.5,
+            onset_back_seconds=4.0,
         )
 
     @property

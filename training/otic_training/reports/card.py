@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from otic.detection.thresholds import DecisionParams
 from otic.errors import OticError
 from otic.model.bundle import Bundle
 from otic_training.fitting.export import INT8_SUFFIX
@@ -19,8 +21,10 @@ def int8_path(path: str) -> str:
     return str(place.with_name(f"{place.stem}{INT8_SUFFIX}{place.suffix}"))
 
 
-def write_card(path: str, bundle: Bundle, command: str, tutorial: Figures | None) -> None:
-    """Write a bundle's card.
+def write_card(
+    path: str, bundle: Bundle, command: str, tutorial: Figures | None, owed: Sequence[str] = ()
+) -> None:
+    """Write a bundle's card; ``owed`` are the credits of its negatives, a line for each licence.
 
     Raises
     ------
@@ -28,7 +32,7 @@ def write_card(path: str, bundle: Bundle, command: str, tutorial: Figures | None
         If it can't be written.
     """
     place = Path(path)
-    text = model_card(bundle, command, tutorial, cost_of(bundle))
+    text = model_card(bundle, command, tutorial, cost_of(bundle), owed)
     beside = place.with_name(f".{place.name}.part")
     try:
         beside.write_text(text, encoding="utf-8")
@@ -39,7 +43,13 @@ def write_card(path: str, bundle: Bundle, command: str, tutorial: Figures | None
         beside.unlink(missing_ok=True)
 
 
-def model_card(bundle: Bundle, command: str, tutorial: Figures | None, cost: Cost) -> str:
+def model_card(
+    bundle: Bundle,
+    command: str,
+    tutorial: Figures | None,
+    cost: Cost,
+    owed: Sequence[str] = (),
+) -> str:
     """Describe a bundle in Markdown.
 
     Parameters
@@ -51,6 +61,8 @@ def model_card(bundle: Bundle, command: str, tutorial: Figures | None, cost: Cos
     tutorial : Figures, optional
         The tutorial preset's, under the same protocol.
     cost : Cost
+    owed : sequence of str
+        Credits of the negatives, a line for each licence.
     """
     p, decision, figures = bundle.features, bundle.decision, Figures(**bundle.accuracy)
     origin = bundle.provenance
@@ -59,7 +71,7 @@ def model_card(bundle: Bundle, command: str, tutorial: Figures | None, cost: Cos
     rows = _accuracy_row(f"{origin['preset']} (this recipe)", figures)
     if tutorial is not None:
         rows += "\n" + _accuracy_row("tutorial, same protocol", tutorial)
-    on, off = decision.on_thresholds[0], decision.off_thresholds[0]
+    on, off = _span(decision.on_thresholds), _span(decision.off_thresholds)
     teacher = f"\nTeacher: {origin['teacher']}." if origin.get("teacher") else ""
     base = _base(origin["base"]) if "base" in origin else ""
     folds = ", ".join(map(str, origin["folds"]))
@@ -98,13 +110,13 @@ Confusion matrix over all folds (rows: true, columns: predicted, counts of clips
 
 Events: mean of the last {decision.smoothing_scores} scores; on from {on} for at least
 {decision.min_on_seconds} s, off below {off} for at least {decision.min_off_seconds} s;
-onsets are dated to the sound's rise, offsets back by {decision.lag_seconds} s.
+onsets are dated {_onsets(decision)}, offsets back by {decision.lag_seconds} s.{_budget(origin)}
 
 ## Data and licence
 
 {origin["data"]}, {origin["clips"]} clips, folds {folds}.{teacher}{base}
 {bundle.license}.
-
+{_credits(owed)}
 ## Reproduce
 
 ```
@@ -114,6 +126,37 @@ onsets are dated to the sound's rise, offsets back by {decision.lag_seconds} s.
 Seed {origin["seed"]}, {origin["epochs"]} epochs, {versions}{_commit(origin)}.
 SHA-256 of the file: `{bundle.sha256}`.
 """
+
+
+def _onsets(decision: DecisionParams) -> str:
+    if not decision.onset_ground:
+        return "to the sound's rise"
+    return (
+        f"to the sound's rise when the score reached {decision.onset_ground:g} of the\n"
+        f"threshold, at most {decision.onset_back_seconds:g} s before it reached that"
+    )
+
+
+def _span(thresholds: tuple[float, ...]) -> str:
+    low, high = min(thresholds), max(thresholds)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g} (by label)"
+
+
+def _budget(origin: dict[str, Any]) -> str:
+    if "budget" not in origin:
+        return ""
+    budget = origin["budget"]
+    return (
+        f"\nThresholds from a budget of {budget['budget_per_hour']:g} false alarms an hour on "
+        f"{budget['hours']:.2f} h of negatives that it was not\ntrained on, where it reports "
+        f"{budget['false_alarms']}."
+    )
+
+
+def _credits(owed: Sequence[str]) -> str:
+    if not owed:
+        return ""
+    return "\nRecordings that it was trained against:\n\n" + "".join(f"* {line}\n" for line in owed)
 
 
 def _base(base: dict[str, str]) -> str:

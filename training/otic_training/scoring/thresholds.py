@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from otic.detection.thresholds import DecisionParams
-from otic_training.scoring.predictions import Predictions, at_thresholds, decide
+from otic.model.bundle import Bundle
+from otic.model.classifier import Classifier
+from otic_training.data.dataset import Clip
+from otic_training.data.soundscapes import faded
+from otic_training.data.windows import active_part, read_clip
+from otic_training.scoring.predictions import (
+    Predictions,
+    at_thresholds,
+    decide,
+    predictions_of,
+)
 
 _F64 = NDArray[np.float64]
 
@@ -16,6 +27,7 @@ BLOCK_SECONDS = 10.0
 _TAIL_SHARE = 0.1
 _FEWEST_PEAKS = 5  # there are at least six blocks
 _LOWEST, _HIGHEST = 0.2, 0.999
+_STREAM_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,37 @@ def thresholds(room: Room, params: DecisionParams, budget_per_hour: float) -> tu
             raised = _probability(_log_odds(np.array(found[i])) + 0.25)
             found[i] = float(raised) if raised <= _HIGHEST else 1.0
     return tuple(float(np.ceil(value * 1e4) / 1e4) for value in found)
+
+
+def within_budget(bundle: Bundle, clips: Sequence[Clip], per_hour: float) -> Bundle:
+    """Give a bundle thresholds with which so few alarms an hour are found in clips without labels.
+
+    Clips are put one after the other, in streams of ten minutes, since many are shorter than a
+    model's window. Without clips the bundle stays as it is.
+    """
+    if not clips:
+        return bundle
+    room = _listen(bundle, clips)
+    params = at_thresholds(bundle.decision, thresholds(room, bundle.decision, per_hour))
+    budget = {
+        "budget_per_hour": per_hour,
+        "hours": round(room.hours, 4),
+        "false_alarms": sum(room.alarms(params).values()),
+    }
+    return replace(bundle, decision=params, provenance={**bundle.provenance, "budget": budget})
+
+
+def _listen(bundle: Bundle, clips: Sequence[Clip]) -> Room:
+    classifier, sr = Classifier(bundle), bundle.features.sr
+    room, waiting = [], np.zeros(0, np.float32)
+    for i, clip in enumerate(clips, 1):
+        y = read_clip(clip, sr)
+        begin, end = active_part(y, sr)
+        waiting = np.concatenate([waiting, faded(y[begin:end].copy(), sr)])
+        if len(waiting) >= _STREAM_SECONDS * sr or i == len(clips):
+            room.append(predictions_of(bundle, classifier, waiting))
+            waiting = waiting[:0]
+    return Room(tuple(predictions for predictions in room if len(predictions.scores)))
 
 
 def _threshold(peaks: _F64, hours: float, rate: float) -> float:
