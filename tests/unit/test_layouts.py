@@ -322,7 +322,7 @@ def test_what_systems_and_editors_hide_is_no_clip(tmp_path: Path, name: str) -> 
     assert dataset.labels == ("cat", "dog")
     assert len(dataset.clips) == 4
     assert dataset.notes == ()
-    negatives = [clip.path.name for clip in negative_clips([str(root)])]
+    negatives = [clip.path.name for clip in negative_clips([str(root)], ())]
     assert sorted(negatives) == ["1.wav", "2.wav", "3.wav", "4.wav"]
 
 

@@ -72,7 +72,7 @@ def test_a_licence_that_forbids_trade_is_the_models(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "columns", "said"),
     [
-        (["0.wav,purr"], "file,label", "lacks the columns licence: add them"),
+        (["0.wav,purr"], "file,label", "lacks the columns licence: its first line"),
         (["0.wav,purr,,,,,"], COLUMNS, "line 2 has no licence: fill it in"),
         (["0.wav,dog,,,,MIT,"], COLUMNS, "is named 'dog' in its clips.csv, a label of the data"),
         (["0.wav,,,,,MIT,dog:0.5"], COLUMNS, "no negative is left"),
