@@ -10,6 +10,8 @@ from otic.errors import SourceError
 from otic.types import Chunk, Lost, usable_runs
 
 _MIN_RATE, _MAX_RATE = 1000, 768_000
+_MIX_DB = 10.0
+"""So far below the loudest channel a mean has lost sound: eight that differ lose 9 dB."""
 
 
 class Converter:
@@ -58,7 +60,7 @@ class Converter:
             )
         if channel is not None and not 1 <= channel <= channels:
             raise SourceError(f"channel {channel} is outside 1 to {channels}")
-        self._rate = rate
+        self.rate, self.channels = rate, channels
         self._sr = sr
         self._column = None if channel is None else channel - 1
         self._resampler = soxr.ResampleStream(rate, sr, 1, "float32") if rate != sr else None
@@ -69,6 +71,7 @@ class Converter:
         self._ahead = 0  # samples by which the model's clock is ahead since a loss
         self.unusable = 0
         """NaN, infinite and absurdly large samples so far, at the source's rate."""
+        self._energy = np.zeros(channels + 1)  # of the channels, and of their mean
 
     def push(self, block: NDArray[np.float32]) -> list[Chunk]:
         """Take samples, float32 [n, channels]; return what they complete."""
@@ -78,6 +81,7 @@ class Converter:
             mono = block[:, 0]
         else:
             mono = _mean_of_channels(block)
+            self._measure(block, mono)
         chunks: list[Chunk] = []
         for start, stop, usable in usable_runs(mono):
             if usable:
@@ -102,6 +106,25 @@ class Converter:
         """End the stream: what the resampler still holds, or the loss it ends with."""
         return self._resume() if self._pending else self._end_stretch()
 
+    def mix_warning(self, name: str) -> str:
+        """A line where the mean of all channels is far below the loudest of them; else empty."""
+        loudest = int(np.argmax(self._energy[:-1]))
+        energy, mixed = self._energy[loudest], self._energy[-1]
+        if self._column is not None or energy == 0.0 or mixed >= energy * 10 ** (-_MIX_DB / 10):
+            return ""
+        below = (
+            f"is {10 * np.log10(energy / mixed):.0f} dB below" if mixed else "is silence, unlike"
+        )
+        return (
+            f"{name}: the mean of its {self.channels} channels {below} channel {loudest + 1}, the "
+            f"loudest: classify that one alone with --channel {loudest + 1}"
+        )
+
+    def _measure(self, block: NDArray[np.float32], mono: NDArray[np.float32]) -> None:
+        energy = [float(np.dot(y, y)) for y in (*block.T, mono)]
+        if np.isfinite(energy).all():
+            self._energy += energy
+
     def _resume(self) -> list[Chunk]:
         """Report the run of lost samples that just ended, if any.
 
@@ -112,7 +135,7 @@ class Converter:
         if self._pending == 0:
             return []
         self._pending = 0
-        due = round(self._received * self._sr / self._rate)
+        due = round(self._received * self._sr / self.rate)
         lost = max(0 if self._broken else 1, due - self._delivered)
         self._delivered += lost
         self._ahead = max(0, self._delivered - due)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from otic.audio.chunks import NO_DAMAGE_SECONDS
 from otic.audio.converter import Converter
+from otic.audio.decoder import Decoder, UnreadableError
+from otic.audio.file_bytes import FileBytes
+from otic.audio.parts import contents, refusal
 from otic.errors import SourceError
-from otic.system.log import silence_native_stderr
 from otic.types import MAX_AMPLITUDE, Chunk, SourceHealth
 
 MAX_CHANNELS = 256  # of a file; the largest microphone arrays have as many
 STATES = ("listening", "waiting", "silent")  # of a source: what SourceHealth may say
 
 _MAX_NUMBERS = 2**22  # of all channels in one read: 16 MiB, whatever the header and --block say
-_UNKNOWN_LENGTH = 2**62  # frames; of a piped FLAC libsndfile gives its largest number
-_PIPED_WAV = 0x7FFFF000  # bytes; a WAV written into a pipe promises the most that it can
 
 
 class Unbuffered:
@@ -38,7 +39,7 @@ class Unbuffered:
         return SourceHealth()
 
     def warnings(self) -> list[str]:
-        return unusable_warning(self.name, self._converter.unusable)
+        return converter_warnings(self.name, [self._converter])
 
     def close(self) -> None:
         pass
@@ -60,7 +61,7 @@ class ArraySource(Unbuffered):
 
 
 class FileSource(Unbuffered):
-    """An audio file in any format that libsndfile reads.
+    """An audio file in any format that libsndfile reads, to the end of its bytes.
 
     Parameters
     ----------
@@ -69,6 +70,10 @@ class FileSource(Unbuffered):
         The model's rate in Hz.
     block : int
         Frames a read.
+    channel : int, optional
+        Take this channel, the first is 1, in place of the mean of all.
+    file : binary file, optional
+        Read this; ``path`` is only what it is called. It is closed with the source.
 
     Raises
     ------
@@ -76,104 +81,126 @@ class FileSource(Unbuffered):
         If the file is missing, is not audio, holds none, or has too many channels.
     """
 
-    def __init__(self, path: str, sr: int, block: int) -> None:
-        import soundfile
-
-        class Sequential(soundfile.SoundFile):  # type: ignore[misc]
-            """Reads front to back.
-
-            soundfile seeks to where it is after every read. That fails near the
-            fault of a cut-off FLAC, and it resets an MP3's decoder, so that the
-            samples would depend on the block size.
-            """
-
-            def seekable(self) -> bool:
-                return False
-
+    def __init__(
+        self,
+        path: str,
+        sr: int,
+        block: int,
+        channel: int | None = None,
+        file: BinaryIO | None = None,
+    ) -> None:
         # Names that are not UTF-8 reach us with surrogates, which nothing can print.
         shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        shown = "".join(c if c.isprintable() else "\ufffd" for c in shown)
-        problem = _not_a_file(path)
-        if problem:
-            raise SourceError(f"can't read '{shown}': {problem}")
-        self.name = Path(shown).name
-        self._failure: type[Exception] = soundfile.SoundFileError
+        self._shown = "".join(c if c.isprintable() else "\ufffd" for c in shown)
+        self._path = path if file is None else None
+        if file is None and (problem := _not_a_file(path)):
+            raise SourceError(f"can't read '{self._shown}': {problem}")
+        self.name = Path(self._shown).name
+        self._sr, self._block, self._channel = sr, block, channel
+        self._seconds = 0.0  # read so far
+        self._decoder: Decoder | None = None
         try:
-            with silence_native_stderr():
-                self._file = Sequential(os.fsencode(path))
-        except (soundfile.SoundFileError, OSError) as error:
-            raise SourceError(
-                f"can't read '{shown}' as audio ({_first_line(error)}): "
-                "WAV, FLAC, Ogg and MP3 files are read, for others convert with ffmpeg"
-            ) from error
-        except TypeError as error:  # of .raw soundfile wants to be told the rate
-            raise SourceError(
-                f"can't read '{shown}': raw PCM has no header; pipe it in with - and --rate"
-            ) from error
-        try:
-            self._converter = self._checked(sr)
-        except SourceError as error:
-            self._file.close()
-            raise SourceError(f"'{shown}': {error}") from error
-        self._block = max(1, min(block, _MAX_NUMBERS // self._file.channels))
+            self._file = file or Path(path).open("rb", buffering=0)  # noqa: SIM115
+            try:
+                self._contents = contents(FileBytes(self._file))
+                self._begin()
+            except BaseException:
+                self.close()
+                raise
+        except OSError as error:
+            raise SourceError(f"can't read '{self._shown}': {error.strerror}") from error
 
-    def _checked(self, sr: int) -> Converter:
-        channels = self._file.channels
-        if channels > MAX_CHANNELS:
+    def _begin(self) -> None:
+        self._open_next()
+        if self._decoder is None:
+            raise SourceError(f"'{self._shown}': it holds no audio: its length is 0 samples")
+        try:
+            self._converters = [self._converter_for(self._decoder)]
+        except SourceError as error:
+            raise SourceError(f"'{self._shown}': {error}") from error
+
+    def _converter_for(self, decoder: Decoder) -> Converter:
+        if decoder.channels > MAX_CHANNELS:
             raise SourceError(
-                f"it has {channels} channels, the limit is {MAX_CHANNELS}: "
+                f"it has {decoder.channels} channels, the limit is {MAX_CHANNELS}: "
                 "extract some of them with ffmpeg, if the file is whole"
             )
-        if self._file.frames == 0:
-            raise SourceError("it holds no audio: its length is 0 samples")
-        return Converter(self._file.samplerate, channels, sr)
+        return Converter(decoder.rate, decoder.channels, self._sr, self._channel)
+
+    def _open_next(self) -> None:
+        """Open the next part that holds sound; none is open where there is none."""
+        while True:
+            if self._decoder is not None:
+                self._decoder.close()
+                self._decoder = None
+            part = next(self._contents.parts, None)
+            if part is None:
+                return
+            try:
+                self._decoder = Decoder(self._file, self._path, part)
+            except UnreadableError as error:
+                raise SourceError(refusal(self._shown, self._contents.kind, str(error))) from error
+            if self._decoder.promised != 0:
+                return
+
+    @property
+    def format(self) -> tuple[int, int]:
+        """Sampling rate in Hz and number of channels of what the file begins with."""
+        return self._converters[0].rate, self._converters[0].channels
 
     def chunks(self) -> Iterator[Chunk | None]:
-        expected = _expected_frames(self._file.frames, self._file.extra_info)
-        read = 0
-        while True:
-            block, failure = self._read()
-            read += len(block)
-            yield from self._converter.push(block)
-            if failure is not None or len(block) == 0:
+        problem, missing = "", 0.0
+        while (decoder := self._decoder) is not None:
+            converter = self._converters[-1]
+            for block in decoder.blocks(max(1, min(self._block, _MAX_NUMBERS // decoder.channels))):
+                yield from converter.push(block)
+            self._seconds += decoder.read / decoder.rate
+            missing += decoder.missing_seconds
+            if decoder.failed:
+                problem = "damaged or cut off"
+            try:
+                self._open_next()
+                following = self._decoder
+                if following is not None and (following.rate, following.channels) != (
+                    converter.rate,
+                    converter.channels,
+                ):
+                    self._converters.append(self._converter_for(following))
+                    yield from converter.flush()
+            except (SourceError, OSError):
+                problem = "damaged"
                 break
-        yield from self._converter.flush()
-        if read < expected or failure is not None:
-            rate = self._file.samplerate
-            whole = f" of {expected / rate:.3f} s" if expected else ""
+        yield from self._converters[-1].flush()
+        self._complain(problem, missing + self._contents.missing_seconds)
+
+    def _complain(self, problem: str, missing: float) -> None:
+        """Raise where something could not be read."""
+        whole = ""
+        if missing > NO_DAMAGE_SECONDS:
+            problem = problem or "damaged or cut off"
+            whole = f" of {self._seconds + missing:.3f} s"
+        if self._contents.skipped and not problem:
+            problem = f"damaged, {self._contents.skipped} bytes within it are no sound"
+        if problem:
             raise SourceError(
-                f"'{self.name}' is damaged or cut off: {read / rate:.3f} s{whole} "
+                f"'{self.name}' is {problem}: {self._seconds:.3f} s{whole} "
                 "could be read and were classified"
             )
 
-    def _read(self) -> tuple[NDArray[np.float32], Exception | None]:
-        """One block; where libsndfile fails within it, the frames before the fault."""
-        block = np.full((self._block, self._file.channels), np.nan, np.float32)
-        try:
-            return self._file.read(out=block, dtype="float32", always_2d=True), None
-        except self._failure as error:
-            # How many frames it decoded is not told: they are those that are not NaN any more.
-            rest = np.flatnonzero(np.isnan(block[:, 0]))
-            return block[: rest[0] if len(rest) else len(block)], error
+    def warnings(self) -> list[str]:
+        lines = converter_warnings(self.name, self._converters)
+        if self._contents.said_seconds is not None:
+            lines.append(
+                f"{self.name}: its header says {self._contents.said_seconds:.3f} s, but sound "
+                f"follows: {self._seconds:.3f} s were read"
+            )
+        return lines
 
     def close(self) -> None:
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
         self._file.close()
-
-
-def _expected_frames(frames: int, parser_log: str) -> int:
-    """Frames that the file's header promises; 0 where it was written into a pipe and can't know.
-
-    Of a cut-off WAV libsndfile tells the frames that are there, and what the
-    header promised only in its log.
-    """
-    if frames >= _UNKNOWN_LENGTH:
-        return 0
-    sizes = re.search(r"^data : (\d+) \(should be (\d+)\)", parser_log, re.MULTILINE)
-    if sizes is None:
-        return frames
-    promised, there = int(sizes[1]), int(sizes[2])
-    cut_off = there < promised < _PIPED_WAV
-    return round(frames * promised / there) if cut_off else frames
 
 
 def _not_a_file(path: str) -> str:
@@ -195,6 +222,7 @@ def unusable_warning(name: str, n: int) -> list[str]:
     return [f"{name}: {what}: counted as lost"] if n else []
 
 
-def _first_line(error: Exception) -> str:
-    text = str(getattr(error, "error_string", "") or error)  # without soundfile's b'path'
-    return (text.splitlines() or [type(error).__name__])[0].rstrip(".")
+def converter_warnings(name: str, converters: Sequence[Converter]) -> list[str]:
+    """What to say of the samples that went through these, a line each."""
+    lines = unusable_warning(name, sum(converter.unusable for converter in converters))
+    return lines + [line for each in converters if (line := each.mix_warning(name))]
