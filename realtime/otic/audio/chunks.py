@@ -139,7 +139,7 @@ def layout(data: FileBytes, start: int = 0) -> Layout:
         tag = int.from_bytes(sound.format[:2], "little")
         if sound.container and sound.container.magic in (b"RIFF", b"RF64") and tag in _MPEG_TAGS:
             return Layout(missing_seconds=missing, mpeg=(sound.start, end))
-        honest = not (more or sound.odd or sound.said is None)
+        honest = not (more or missing_bytes or sound.odd or sound.said is None)
         if honest and at is None and not parts:
             return Layout((Part(start, data.size, whole=start == 0),), missing)
         parts += _parts(sound, end)
@@ -197,8 +197,8 @@ def _with_format(
     differ = False
     if container.magic == b"FORM":
         frame, rate, counted = _aiff_format(fmt)
-        at, said = at + 8, max(0, size - 8)
-        differ = abs(counted * frame - said) > NO_DAMAGE_SECONDS * rate * frame
+        at, said = at + 8, None if _is_unknown(size) else max(0, size - 8)
+        differ = abs(counted * frame - (said or 0)) > NO_DAMAGE_SECONDS * rate * frame
         byte_rate = rate * frame
     elif container.magic == b"caff":
         rate, frame, per_packet = *struct.unpack(">d8xI", fmt[:20].ljust(20, b"\0")), fmt[20:24]

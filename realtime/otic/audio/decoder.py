@@ -64,6 +64,7 @@ class Decoder:
                 return False
 
         self._failure: type[Exception] = soundfile.SoundFileError
+        self._part = part
         self._part_file = PartFile(file, part)
         try:
             with silence_native_stderr():
@@ -106,6 +107,14 @@ class Decoder:
             # It does not say how many frames it decoded: those that are not NaN any more.
             rest = np.flatnonzero(np.isnan(block[:, 0]))
             return block[: rest[0] if len(rest) else len(block)], error
+
+    def ran_into(self, following: Decoder | None) -> bool:
+        """Whether it failed only where the following part begins: its own length is not known."""
+        return (
+            following is not None
+            and self.promised is None
+            and following._part.start <= self._part.reached
+        )
 
     def close(self) -> None:
         """Release the decoder; the file stays open."""

@@ -150,7 +150,7 @@ def _of_mpeg(data: FileBytes, start: int, stop: int) -> Contents | None:
                 counted = run.counted * seconds
                 if not run.gapless:  # else the decoder has that count and sees what is missing
                     found.missing_seconds += max(0, run.counted - run.frames) * seconds
-            elif counted is not None and run.start == at:
+            elif counted is not None:
                 found.said_seconds = counted
             frames = None if run.gapless else run.frames * run.kind.samples
             yield Part(run.start, run.stop, frames=frames, hide_size=True)

@@ -156,11 +156,11 @@ class FileSource(Unbuffered):
                 yield from converter.push(block)
             self._seconds += decoder.read / decoder.rate
             missing += decoder.missing_seconds
-            if decoder.failed:
-                problem = "damaged or cut off"
             try:
                 self._open_next()
                 following = self._decoder
+                if decoder.failed and not decoder.ran_into(following):
+                    problem = "damaged or cut off"
                 if following is not None and (following.rate, following.channels) != (
                     converter.rate,
                     converter.channels,
