@@ -63,7 +63,6 @@ def test_version_and_help() -> None:
         (["replay", "a.wav", "--speed", "fast"], "'fast' must be a number above 0, or max"),
         (["replay", "a.wav", "--block", "0"], "--block: '0' must be a whole number"),
         (["replay", "a.wav", "--log", "all"], "--log: 'all' must name some of scores, events"),
-        (["replay", "-"], "give --rate HZ"),
         (["replay", "a.wav", "--block", "9999999"], "--block: '9999999' must be at most 1048576"),
         (["train", "data", "--seed", "-1"], "--seed: '-1' must be a whole number from 0"),
         (["listen", "--duration", "-3"], "--duration: '-3' must be a number above 0"),
@@ -75,7 +74,7 @@ def test_version_and_help() -> None:
 def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str], words: str) -> None:
     message = fails(*arguments, code=2)
     assert words in message
-    assert "--help" in message or "--rate" in message
+    assert "--help" in message
 
 
 def test_no_such_file() -> None:
@@ -179,7 +178,7 @@ def test_a_file_name_that_is_not_utf_8(tmp_path: Path) -> None:
 def test_what_is_no_plain_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "it is no file; for a pipe use -" in fails("replay", tmp_path / "pipe")
-    assert "it is a folder" in fails("replay", tmp_path)
+    assert f"'{tmp_path}' has no audio files (.wav, .flac" in fails("replay", tmp_path)
     assert "File name too long" in fails("replay", "x" * 300)
 
 

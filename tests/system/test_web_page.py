@@ -47,12 +47,7 @@ class Otic:
         self.lines: list[tuple[float, dict[str, Any]]] = []
         command = [sys.executable, "-m", "otic", "replay", *arguments, "--speed", "2"]
         command += ["--jsonl", "-", "--web", str(port)]
-        command += [
-            "--sqlite-path",
-            str(folder / "events.sqlite"),
-            "--spool-directory",
-            str(folder),
-        ]
+        command += ["--sqlite-path", str(folder / "events.sqlite")]
         command += ["--clips-directory", str(folder / "clips"), "--clips-post-seconds", "0.1"]
         command += ["--review-directory", str(folder / "review")]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

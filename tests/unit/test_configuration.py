@@ -200,7 +200,7 @@ def test_events_of_a_replay_go_where_they_should(tmp_path: Path, esc10: Path) ->
     done = otic(
         *("replay", clip, "--speed", "max", "--no-dashboard", "--csv-path", tmp_path / "e.csv"),
         *("--sqlite-path", tmp_path / "e.db", "--clips-directory", tmp_path / "clips"),
-        *("--command-argv", script, "--spool-directory", tmp_path / "spool", "--name", "test"),
+        *("--command-argv", script, "--name", "test"),
         env={**os.environ, "OTIC_CSV_PATH": str(tmp_path / "not-this.csv")},
     )
     assert done.returncode == 0, done.stderr.decode()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import glob
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from otic.audio.folders import AUDIO_SUFFIXES, audio_files
 from otic.audio.microphone import Microphone
 from otic.audio.pcm import PcmSource
 from otic.audio.sources import FileSource
 from otic.config.settings import InputSettings, Settings
-from otic.errors import UsageError
+from otic.errors import SourceError, UsageError
 from otic.types import Source
 
 _STDIN = 0
@@ -69,13 +73,41 @@ def microphones(settings: Settings, sr: int) -> list[OpenSource]:
     return [opener(chosen) for chosen in settings.inputs]
 
 
+def find_recordings(names: Sequence[str]) -> list[str]:
+    """The files that are meant: those named, those in folders, and those that match a pattern.
+
+    Hidden files are left out. A name that is no folder and no pattern stays as it is, and so
+    does ``-``.
+
+    Raises
+    ------
+    SourceError
+        If a folder has no audio files, or nothing matches a pattern.
+    """
+    found: list[str] = []
+    for name in names:
+        if name != "-" and os.path.isdir(name):  # noqa: PTH112 - false where it can't tell
+            inside = [str(path) for path in audio_files(Path(name))]
+            if not inside:
+                raise SourceError(f"'{name}' has no audio files ({', '.join(AUDIO_SUFFIXES)})")
+            found += inside
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - of any path
+            if not matches:
+                raise SourceError(f"no file matches '{name}'")
+            found += find_recordings(matches)
+        else:
+            found.append(name)
+    return found
+
+
 def recordings(args: argparse.Namespace, sr: int, block: int) -> list[OpenSource]:
     """What opens each file, or standard input."""
 
     def opener(name: str) -> OpenSource:
         if name == "-":
-            return lambda: PcmSource(_STDIN, args.rate, args.channels, sr, block)
-        return lambda: FileSource(name, sr, block)
+            return lambda: PcmSource(_STDIN, args.rate, args.channels, sr, block, args.channel)
+        return lambda: FileSource(name, sr, block, args.channel)
 
     return [opener(name) for name in args.files]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import select
 import tempfile
@@ -18,8 +19,9 @@ from otic.audio.file_bytes import FileBytes
 from otic.audio.parts import is_of_a_file
 from otic.audio.sources import MAX_CHANNELS, FileSource, Unbuffered, converter_warnings
 from otic.errors import SourceError, UsageError
-from otic.system.log import say
 from otic.types import Chunk
+
+_log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 0.1
 _HEAD_BYTES = 4096  # by which one can tell what it is
@@ -204,7 +206,7 @@ class PcmSource(Unbuffered):
                 yield from self._fill(1)
                 if not told and time.monotonic() - begun > _PATIENCE_SECONDS:
                     told = True
-                    say(
+                    _log.warning(
                         "standard input is classified when it has ended; to classify it as it "
                         "comes, put 'ffmpeg -i - -f wav - |' before otic"
                     )

@@ -16,7 +16,7 @@ from otic.audio.converter import Converter
 from otic.audio.decoder import Decoder, UnreadableError
 from otic.audio.file_bytes import FileBytes
 from otic.audio.parts import contents, refusal
-from otic.errors import SourceError
+from otic.errors import SourceError, printable
 from otic.types import MAX_AMPLITUDE, Chunk, SourceHealth
 
 MAX_CHANNELS = 256  # of a file; the largest microphone arrays have as many
@@ -89,9 +89,7 @@ class FileSource(Unbuffered):
         channel: int | None = None,
         file: BinaryIO | None = None,
     ) -> None:
-        # Names that are not UTF-8 reach us with surrogates, which nothing can print.
-        shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        self._shown = "".join(c if c.isprintable() else "\ufffd" for c in shown)
+        self._shown = printable(path)
         self._path = path if file is None else None
         if file is None and (problem := _not_a_file(path)):
             raise SourceError(f"can't read '{self._shown}': {problem}")
@@ -213,7 +211,7 @@ def _not_a_file(path: str) -> str:
         return getattr(error, "strerror", None) or str(error)
     if stat.S_ISREG(mode):
         return "" if os.access(path, os.R_OK) else "you may not read it (permission denied)"
-    return "it is a folder" if stat.S_ISDIR(mode) else "it is no file; for a pipe use - and --rate"
+    return "it is a folder" if stat.S_ISDIR(mode) else "it is no file; for a pipe use -"
 
 
 def unusable_warning(name: str, n: int) -> list[str]:

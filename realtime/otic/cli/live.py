@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -200,11 +201,18 @@ def add_replay_options(parser: Parser) -> None:
         "files",
         nargs="+",
         metavar="FILE",
-        help="audio files; - is raw s16le PCM from standard input",
+        help="audio files, folders of them, or patterns such as '*.wav'; - is a sound file or "
+        "raw s16le PCM from standard input",
     )
-    parser.add_argument("--rate", type=whole, metavar="HZ", help="sampling rate of the PCM")
+    parser.add_argument("--rate", type=whole, metavar="HZ", help="sampling rate of raw PCM")
     parser.add_argument(
-        "--channels", type=whole, default=1, metavar="N", help="channels of the PCM (default 1)"
+        "--channels", type=whole, metavar="N", help="channels of raw PCM (default 1)"
+    )
+    parser.add_argument(
+        "--channel",
+        type=whole,
+        metavar="N",
+        help="use channel N, counted from 1 (default: the mean of all)",
     )
     parser.add_argument(
         "--report",
@@ -231,17 +239,26 @@ def add_replay_options(parser: Parser) -> None:
         help=f"size of the screenshot (default {_STILL_SIZE[0]}x{_STILL_SIZE[1]})",
     )
     add_speed_option(parser)
-    _add_setting_options(parser, _LIVE_SETTINGS | {"silent_seconds"})
+    # A microphone's, and one for events that wait for the next start.
+    _add_setting_options(parser, _LIVE_SETTINGS | {"silent_seconds", "spool.directory"})
 
 
 def replay(args: argparse.Namespace) -> int:
     """Classify files, one after the other or all at once."""
-    from otic.audio.open import recordings
+    from otic.audio.open import find_recordings, recordings
     from otic.model.sandbox import load_checked_bundle
     from otic.session import Plan, run_plan
 
-    if "-" in args.files and args.rate is None:
-        raise UsageError("replay -: raw PCM has no header: give --rate HZ (and --channels N)")
+    if "-" not in args.files and (args.rate is not None or args.channels is not None):
+        raise UsageError(
+            "--rate and --channels describe raw PCM from standard input: a file's header says its "
+            "own; leave them out"
+        )
+    if "-" in args.files and args.rate is None and sys.stdin.isatty():
+        raise UsageError("replay -: standard input is a terminal: pipe a sound file or PCM into it")
+    if args.report == "":
+        raise UsageError("--report needs the path of a page, such as report.html")
+    args.files = find_recordings(args.files)
     settings = _flags(args)
     if settings.name is None:
         # Another name than a sensor's on this machine: a broker would confuse the two.

@@ -11,14 +11,12 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
+from otic.audio.folders import AUDIO_SUFFIXES, is_hidden, visible_files
 from otic_training.data.copies import equal_files
 from otic_training.data.dataset import (
-    AUDIO_SUFFIXES,
     Clip,
     Dataset,
     DatasetError,
-    is_hidden,
-    visible_files,
 )
 from otic_training.data.tables import read_table
 

@@ -8,14 +8,6 @@ from pathlib import Path
 
 from otic.errors import OticError
 
-AUDIO_SUFFIXES = (
-    *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
-    *(".aif", ".aiff", ".aifc", ".caf", ".w64", ".rf64", ".au"),
-)
-"""Names of audio files that can be read end so."""
-
-_SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"}
-
 
 class DatasetError(OticError):
     """A data set is missing, or is not laid out as expected."""
@@ -88,21 +80,3 @@ def listed(folds: Sequence[int]) -> str:
 def same_data(a: str, b: str) -> bool:
     """Tell by their names if two data sets share clips: ESC-10 is a part of ESC-50."""
     return a == b or {a, b} == {"ESC-10", "ESC-50"}
-
-
-def audio_files(folder: Path) -> list[Path]:
-    """List the audio files below a folder, sorted, without those that are hidden."""
-    return [p for p in visible_files(folder) if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file()]
-
-
-def visible_files(folder: Path) -> list[Path]:
-    """List all below a folder, sorted, but what editors and systems leave there of their own.
-
-    Examples: ``._dog.wav``, ``.ipynb_checkpoints/dog-checkpoint.wav``, ``__MACOSX/dog.wav``.
-    """
-    return [p for p in sorted(folder.rglob("*")) if not is_hidden(p.relative_to(folder))]
-
-
-def is_hidden(path: Path) -> bool:
-    """Tell if a file or a folder, or one above it, is hidden or a system's own."""
-    return any(part.startswith(".") or part in _SYSTEM_FOLDERS for part in path.parts)

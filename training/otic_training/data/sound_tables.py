@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from otic_training.data.dataset import AUDIO_SUFFIXES, DatasetError, audio_files
+from otic.audio.folders import AUDIO_SUFFIXES, audio_files
+from otic_training.data.dataset import DatasetError
 from otic_training.data.tables import read_table
 
 TABLE = "clips.csv"
