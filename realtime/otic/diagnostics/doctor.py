@@ -25,6 +25,7 @@ from otic.diagnostics.machine_checks import (
 )
 from otic.errors import OticError
 from otic.sinks import receivers
+from otic.system.files import state_folder
 from otic.system.findings import FAIL, Check, Finding, disk_check, split_message
 from otic.system.machine import Board
 
@@ -125,7 +126,7 @@ def read_settings(path: str | None, board: Board) -> tuple[Settings | None, Find
 
 def _state_folder(board: Board) -> Path:
     """Where a sensor keeps what it must not lose: the service's folder, else the user's."""
-    given = board.environment.get("STATE_DIRECTORY")
-    if given:
-        return Path(given.split(":")[0])
-    return Path("/var/lib") if os.geteuid() == 0 else Path.home()
+    named = {"STATE_DIRECTORY", "XDG_STATE_HOME"} & board.environment.keys()
+    if not named and os.geteuid() == 0:  # who asks for the service
+        return Path("/var/lib")
+    return state_folder(board.environment, "--spool-directory")

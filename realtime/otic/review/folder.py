@@ -24,6 +24,7 @@ from otic.sinks.clip_folder import Clip, stamp
 from otic.sinks.clip_writer import write_sound
 from otic.sinks.clips import file_name_part
 from otic.system.clock import iso, utc_now
+from otic.system.files import state_folder
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ SUFFIX = "flac"
 _I16 = NDArray[np.int16]
 __all__ = ["Mark", "ReviewFolder", "open_review", "review_path", "wanted_sound"]
 MARKS, AUDIO = "review.jsonl", "audio"
-_STATE_FOLDER = Path(".local/state")  # XDG's default, below the home folder
 
 
 def wanted_sound(onset: float, offset: float | None) -> tuple[float, float]:
@@ -170,10 +170,9 @@ def reason(error: Exception) -> str:
 
 def review_path(settings: ReviewSettings, environment: Mapping[str, str]) -> Path:
     """Return the folder of marks: as configured, else in the service's or user's state folder."""
-    service = environment.get("STATE_DIRECTORY", "").split(":")[0]
-    users = environment.get("XDG_STATE_HOME") or Path.home() / _STATE_FOLDER
-    own = Path(service) if service else Path(users) / "otic"
-    return Path(settings.directory) if settings.directory else own / "review"
+    if settings.directory:
+        return Path(settings.directory)
+    return state_folder(environment, "--review-directory") / "review"
 
 
 def open_review(settings: Settings, environment: Mapping[str, str]) -> ReviewFolder | None:

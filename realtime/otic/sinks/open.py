@@ -17,6 +17,7 @@ from otic.model.bundle import Bundle
 from otic.sinks.delivery.notification import Receiver, Sensor
 from otic.sinks.jsonl import JsonlSink
 from otic.sinks.text import TextSink
+from otic.system.files import state_folder
 from otic.types import Sink, StreamStatus
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ Health = Callable[[], Mapping[str, StreamStatus]]
 
 _MEGABYTE = 1_000_000
 _OLD_QUEUE = "spool.sqlite3"  # until December 2026
-_STATE_FOLDER = Path(".local/state")  # XDG's default, below the home folder
 
 
 class Outputs:
@@ -141,11 +141,10 @@ def spool_file(settings: Settings, environment: Mapping[str, str]) -> Path:
     Raises
     ------
     ConfigurationError
-        If the folder is not there and can't be made.
+        If the folder is not there and can't be made, or none is named and the user has no home.
     """
-    service = environment.get("STATE_DIRECTORY", "").split(":")[0]
-    users = environment.get("XDG_STATE_HOME") or Path.home() / _STATE_FOLDER
-    folder = Path(settings.spool.directory or service or Path(users) / "otic")
+    given = settings.spool.directory
+    folder = Path(given) if given else state_folder(environment, "--spool-directory")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

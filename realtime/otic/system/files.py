@@ -1,10 +1,14 @@
-"""Files that outlive this process: opened by one process at a time."""
+"""Files that outlive this process: where they are, and opened by one process at a time."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
+
+from otic.errors import ConfigurationError
 
 
 def open_locked(path: str | os.PathLike[str], flags: int, mode: int = 0o666) -> int:
@@ -40,3 +44,32 @@ def is_same_file(path: str | os.PathLike[str], fd: int) -> bool:
     with suppress(OSError):
         return os.path.samestat(os.stat(path), os.fstat(fd))  # noqa: PTH116
     return False
+
+
+def state_folder(environment: Mapping[str, str], option: str) -> Path:
+    """Return where otic keeps what it must not lose: the service's folder, else the user's.
+
+    Parameters
+    ----------
+    environment : mapping
+        ``STATE_DIRECTORY`` is systemd's, ``XDG_STATE_HOME`` and ``HOME`` are the user's.
+    option : str
+        The option that names a folder, for the message.
+
+    Raises
+    ------
+    ConfigurationError
+        If the user has no home.
+    """
+    if service := environment.get("STATE_DIRECTORY", "").split(":")[0]:
+        return Path(service)
+    if users := environment.get("XDG_STATE_HOME"):
+        return Path(users) / "otic"
+    try:
+        home = Path(environment.get("HOME") or Path.home())
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"this user has no home folder to keep files in: name a folder with {option}, or set "
+            "HOME"
+        ) from error
+    return home / ".local/state/otic"
