@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -343,6 +344,72 @@ def test_a_broker_that_says_why_it_ends_the_connection() -> None:
         assert "ended the connection: Session taken over" in fails(made.open)
         made.close()
         thread.join(10)
+
+
+def varint(n: int) -> bytes:
+    """A length as MQTT has it."""
+    out = bytearray()
+    while True:
+        n, digit = divmod(n, 128)
+        out.append(digit | 128 * (n > 0))
+        if not n:
+            return bytes(out)
+
+
+def packets(kind: str) -> Iterator[bytes]:
+    """What a false broker sends, without end."""
+    topic = b"\x00\x04otic"
+    if kind == "a huge packet":
+        yield b"\x30" + varint(250 << 20) + topic + b"\x00"
+        while True:
+            yield bytes(65536)
+    if kind == "a long packet":
+        yield b"\x32" + varint(3 << 20) + topic + b"\x00\x01\x00"
+        while True:
+            yield bytes(65536)
+    number = 0
+    while True:
+        number = number % 65535 + 1
+        mid = number.to_bytes(2, "big")
+        if kind == "QoS 2":
+            yield b"\x34" + varint(9 + 30_000) + topic + mid + b"\x00" + bytes(30_000)
+        elif kind == "QoS 3":
+            yield b"\x36" + varint(9) + topic + mid + b"\x00"
+        elif kind == "QoS 1":  # and it never reads the answers
+            yield (b"\x32" + varint(9) + topic + mid + b"\x00") * 1000
+        else:  # to be answered, too
+            yield b"\xc0\x00" * 1000
+
+
+@pytest.mark.parametrize(
+    "kind", ["a huge packet", "a long packet", "QoS 2", "QoS 3", "QoS 1", "questions"]
+)
+def test_a_false_broker_takes_no_memory(kind: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.recv(4096)
+                connection.sendall(b"\x20\x03\x00\x00\x00")
+                for packet in packets(kind):
+                    connection.sendall(packet)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        made = receiver(server.getsockname()[1], timeout_seconds=60.0)
+        line = fails(made.open)
+        assert "sent a packet of" in line or "quality" in line or "took no answer" in line
+        assert "the connection is ended" in line
+        begin = time.monotonic()
+        made.close()
+        assert time.monotonic() - begin < 3.0
+        thread.join(10)
+        assert not thread.is_alive()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 80_000  # KiB
 
 
 def test_a_sound_that_is_known_to_be_on_stays_so_over_a_reconnection(broker: Broker) -> None:

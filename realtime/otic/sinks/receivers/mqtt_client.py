@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from otic.config.secrets import read_secret
@@ -24,6 +25,9 @@ _LOOP_SECONDS = 0.5
 _MOST_RECEIVED = 10_000
 _LONGEST_RECEIVED = 1 << 20  # bytes; a description of 500 sounds for Home Assistant takes 0.2 MB
 _MOST_RECEIVED_BYTES = 16 << 20
+_LONGEST_PACKET = 2 * _LONGEST_RECEIVED
+_MOST_ANSWERS = 20_000  # that wait for a broker that reads nothing
+_QOS = 1
 _NEVER = (0x90, 0x99)  # reason codes: topic name invalid, payload format invalid
 _BAD_LOGIN = (0x86, 0x87)  # bad user name or password, not authorized
 _UNSUPPORTED_VERSION = 0x84
@@ -45,8 +49,33 @@ def _limits() -> Properties:
     from paho.mqtt.properties import Properties
 
     limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    limits.MaximumPacketSize = 2 * _LONGEST_RECEIVED
+    limits.MaximumPacketSize = _LONGEST_PACKET
     return limits
+
+
+def _guarded_client(refuse: Callable[[str], None], *arguments: Any, **options: Any) -> Client:
+    """Make a client that ends the connection before a broker takes the memory.
+
+    paho reads packets of up to 256 MB, and keeps a message of QoS 2 until the broker releases it.
+    """
+    from paho.mqtt.client import Client
+
+    class Guarded(Client):
+        def _sock_recv(self, bufsize: int) -> bytes:
+            packet = self._in_packet
+            what = ""
+            if packet["have_remaining"] and packet["remaining_length"] > _LONGEST_PACKET:
+                what = f"a packet of {packet['remaining_length']} bytes"
+            elif packet["command"] >> 4 == 3 and (packet["command"] >> 1 & 3) > _QOS:
+                what = "a message of a higher quality of service than was subscribed"
+            elif len(self._out_packet) > _MOST_ANSWERS:
+                what = f"more than {_MOST_ANSWERS} packets, and took no answer"
+            if what:
+                refuse(what)
+                raise ConnectionError(what)
+            return super()._sock_recv(bufsize)
+
+    return Guarded(*arguments, **options)
 
 
 class MqttLink:
@@ -108,7 +137,7 @@ class MqttLink:
 
     def subscribe(self, topic: str) -> None:
         """Ask for what is retained at ``topic`` and what comes; :meth:`received` gives it."""
-        self._open_client().subscribe(topic, qos=1)
+        self._open_client().subscribe(topic, qos=_QOS)
 
     def publish(self, topic: str, payload: str, retain: bool = False) -> None:
         """Send; :meth:`settle` waits until the broker has it.
@@ -210,11 +239,11 @@ class MqttLink:
                 raise self._failure(f"the {self._broker} hung up{hint}")
 
     def _new_client(self) -> Client:
-        from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
         settings = self._settings
-        client = Client(
+        client = _guarded_client(
+            self._refuse,
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=None if self._mqtt5 else True,
@@ -233,6 +262,10 @@ class MqttLink:
         client.on_publish = self._on_publish
         client.on_message = self._on_message
         return client
+
+    def _refuse(self, what: str) -> None:
+        """Note why the connection ends: a broker that does this is none, or means harm."""
+        self._ended = f"the {self._broker} sent {what}: the connection is ended"
 
     def _password(self) -> str | None:
         settings = self._settings
