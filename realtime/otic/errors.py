@@ -50,6 +50,9 @@ class UsageError(OticError):
     exit_code = 2
 
 
+_JOINERS = "\u200c\u200d"  # of letters in Persian and Hindi, and of emojis
+
+
 def printable(text: str) -> str:
     """Make text harmless in a message, a table, a terminal: one line, no control characters.
 
@@ -58,7 +61,8 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() or c in _JOINERS else "\ufffd" for c in line)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

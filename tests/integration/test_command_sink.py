@@ -128,7 +128,7 @@ def test_secrets_and_leftovers_are_kept_from_it(
 
 
 @pytest.mark.parametrize(
-    "label", ["$(touch pwned)", "`touch pwned`", "; touch pwned", "--help", "", "é\n'\"", "=1+1"]
+    "label", ["$(touch pwned)", "`touch pwned`", "; touch pwned", "--help", "", "é '\"", "=1+1"]
 )
 def test_a_label_is_data_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: str) -> None:
     monkeypatch.chdir(tmp_path)
@@ -139,9 +139,8 @@ def test_a_label_is_data_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, l
 
 def test_text_that_an_environment_can_not_hold(tmp_path: Path) -> None:
     stdin, env, _ = told(tmp_path, replace(ON, label="a\0b", source="c\udcff"))
-    assert stdin["label"] == "a\0b"
-    assert env["OTIC_LABEL"] == "a\ufffdb"
-    assert stdin["source"] == env["OTIC_SOURCE"] == "c?"
+    assert stdin["label"] == env["OTIC_LABEL"] == "a\ufffdb"
+    assert stdin["source"] == env["OTIC_SOURCE"] == "c\ufffd"
 
 
 def test_what_exit_codes_mean() -> None:
@@ -152,7 +151,7 @@ def test_what_exit_codes_mean() -> None:
     for code in (1, 2, 74, 126, 127, 255):
         refused = shell(f"echo first >&2; echo '  not \t\033[1mthis ' >&2; echo >&2; exit {code}")
         assert type(refused) is RefusedError
-        assert f"exited with {code} on 3f2a-17/on: not   [1mthis" in str(refused)
+        assert f"exited with {code} on 3f2a-17/on: not \ufffd[1mthis" in str(refused)
     assert str(shell("exit 3")).endswith("exited with 3 on 3f2a-17/on")
 
 

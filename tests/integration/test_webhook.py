@@ -421,7 +421,7 @@ def test_text_that_is_not_unicode_is_told_nevertheless(hook: Hook) -> None:
     odd = Notification(**{**NOTICE.__dict__, "source": "a\udcff", "event": "é\r\nX-Evil: 1"})
     receiver(hook.url).deliver(odd)
     [(_, headers, body)] = hook.requests
-    assert json.loads(body)["source"] == "a?"
+    assert json.loads(body)["source"] == "a\ufffd"
     assert "x-evil" not in headers
 
 

@@ -108,19 +108,20 @@ def test_any_text_is_one_row_and_no_formula(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     labels = {
         'a,"b";c': 'a,"b";c',
-        "a\r\nb\0c\x1bd": "a  b c d",
+        "a\r\nb\0c\x1bd": "a b\ufffdc\ufffdd",
         "Glasbruch – laut": "Glasbruch – laut",
         "=cmd|' /C calc'!A0": "'=cmd|' /C calc'!A0",
         "+1": "'+1",
         "-1": "'-1",
         "@SUM(A1)": "'@SUM(A1)",
-        "\t=1": "' =1",
+        "\t=1": "'=1",
+        "x;=1;\t-1": "x;'=1;' -1",
         " =1": "' =1",
         "＝1": "'＝1",
         "a=1": "a=1",
-        "👩\u200d🚒\u2028\xa0!": "👩\u200d🚒 \xa0!",
+        "👩\u200d🚒\u2028\xa0!": "👩\u200d🚒 !",
         "": "",
-        "\udcff": " ",
+        "\udcff": "\ufffd",
     }
     notifications = [
         replace(OFF, event=f"e{i}", label=label, sensor=label, source=label)

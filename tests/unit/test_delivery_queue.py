@@ -512,7 +512,7 @@ def test_a_name_that_is_no_utf_8_does_not_poison_the_queue(tmp_path: Path) -> No
     queue.append(notification(2))
     entry = queue.next("works")
     assert entry is not None
-    assert entry[1].source == "caf?"
+    assert entry[1].source == "caf\ufffd"
     assert drain(queue, "works") == [1, 2]
     assert queue.warnings() == ()
     queue.close()

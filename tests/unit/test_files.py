@@ -94,6 +94,7 @@ def test_a_file_that_is_replaced_while_it_is_opened(
         ("a\r\n b\tc", "a b c"),
         ("\x1b[2Jx\x9b31m\x07\x7f", "\ufffd[2Jx\ufffd31m\ufffd\ufffd"),
         ("caf\udce9", "caf\ufffd"),
+        ("👩\u200d🚒", "👩\u200d🚒"),
         ("a\u202egpj.exe\u2028b", "a\ufffdgpj.exe b"),
     ],
 )

@@ -118,10 +118,10 @@ def test_an_end_alone_is_a_row(path: Path) -> None:
     assert query(path) == [(*ENDED[:7], None, *ENDED[8:11], "restart")]
 
 
-def test_any_text_is_stored_as_it_is(path: Path) -> None:
+def test_any_text_is_stored_but_for_what_a_terminal_acts_on(path: Path) -> None:
     put(path, replace(ON, label="Robert'); DROP TABLE events;--", source="a\0b\udcff"))
     assert query(path, "SELECT label, source FROM events") == [
-        ("Robert'); DROP TABLE events;--", "a\0b?")
+        ("Robert'); DROP TABLE events;--", "a\ufffdb\ufffd")
     ]
 
 

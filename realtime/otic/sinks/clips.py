@@ -14,6 +14,7 @@ from typing import Any
 
 from otic.audio.recent_audio import RecentAudio
 from otic.config.settings import ClipsSettings
+from otic.errors import printable
 from otic.sinks.clip_folder import Clip, ClipFolder, stamp
 from otic.sinks.clip_writer import ClipStatus, ClipWriter
 from otic.system.clock import iso, utc_now
@@ -200,7 +201,7 @@ class ClipSink:
                 label=file_name_part(recording.on.label),
                 sr=track.stream.sr,
                 pieces=track.audio.cut(recording.start, stop),
-                title=_text(recording.on.label),
+                title=printable(recording.on.label),
                 comment=json.dumps(self._facts(track, recording, stop), separators=(",", ":")),
             )
         )
@@ -235,8 +236,3 @@ def file_name_part(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     words = re.sub(r"[^a-z0-9]+", "-", plain)[:_LONGEST_PART].strip("-")
     return words or f"{zlib.crc32(text.encode(errors='replace')):08x}"
-
-
-def _text(text: str) -> str:
-    """What UTF-8 can hold of it."""
-    return text.encode(errors="replace").decode()

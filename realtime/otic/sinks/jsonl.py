@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from typing import Any, Protocol
 
 from otic.detection.unknown import UNKNOWN
@@ -13,6 +14,8 @@ from otic.sinks.log_file import LogFile
 from otic.types import Event, Gap, Item, Scores, StreamEnd, StreamStart
 
 JSONL_FORMAT = 1
+# What a terminal or an editor acts on, of what JSON may hold as it is.
+_ACTED_ON = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 class JsonlSink:
@@ -207,7 +210,8 @@ def _bytes(line: str) -> bytes:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text if text.isprintable() else _ACTED_ON.sub(lambda c: f"\\u{ord(c[0]):04x}", text)
 
 
 def _rounded(value: Any) -> Any:

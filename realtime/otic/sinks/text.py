@@ -6,6 +6,7 @@ import select
 from contextlib import suppress
 from typing import TextIO
 
+from otic.errors import printable
 from otic.types import Event, Gap, Item, StreamEnd, StreamStart
 
 
@@ -50,6 +51,7 @@ class TextSink:
         if not _takes_more(self._stream):
             self._dropped += 1
             return
+        line = printable(line)
         if self._dropped:
             line = f"({self._dropped} lines were not read in time)\n{line}"
             self._dropped = 0

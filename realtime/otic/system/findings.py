@@ -12,7 +12,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from otic.errors import OticError
+from otic.errors import OticError, printable
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 CONNECT_SECONDS = 3.0
@@ -41,6 +41,11 @@ class Finding:
     result: str
     found: str
     remedies: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Devices, hosts and files have names that others gave them.
+        object.__setattr__(self, "found", printable(self.found))
+        object.__setattr__(self, "remedies", tuple(map(printable, self.remedies)))
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from otic.errors import OticError
+from otic.errors import OticError, printable
 
 if TYPE_CHECKING:
     from otic.types import StreamStatus
 
 
+_TEXTS = ("event", "state", "sensor", "source", "label", "onset_at", "at", "offset_at", "reason")
+
+
 @dataclass(frozen=True)
 class Notification:
     """An event's on or off, for someone who knows nothing of the stream.
+
+    Its texts are printable: a line, without control characters.
 
     Attributes
     ----------
@@ -56,6 +61,12 @@ class Notification:
     peak: float | None = None
     reason: str | None = None
 
+    def __post_init__(self) -> None:
+        # Names come from files, devices, models: no receiver gets what a terminal acts on.
+        for name in _TEXTS:
+            if (text := getattr(self, name)) is not None:
+                object.__setattr__(self, name, printable(text))
+
     @property
     def id(self) -> str:
         """Names this notification: ``<event>/on`` or ``<event>/off``."""
@@ -70,9 +81,8 @@ class Notification:
         return record
 
     def to_json(self) -> str:
-        """:meth:`to_dict` on one line, as far as UTF-8 can hold it."""
-        text = json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
-        return text.encode("utf-8", "replace").decode()
+        """:meth:`to_dict` on one line."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Notification:
@@ -113,6 +123,12 @@ class Sensor:
     sources: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     status: Callable[[], Mapping[str, StreamStatus]] = dict
+
+    def __post_init__(self) -> None:
+        # As notifications have them.
+        object.__setattr__(self, "name", printable(self.name))
+        object.__setattr__(self, "sources", tuple(map(printable, self.sources)))
+        object.__setattr__(self, "labels", tuple(map(printable, self.labels)))
 
 
 class Receiver(Protocol):

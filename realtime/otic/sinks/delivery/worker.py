@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from otic.errors import printable
 from otic.sinks.delivery.notification import DeliveryError, Receiver, RefusedError
 from otic.sinks.delivery.queue import DeliveryQueue
 
@@ -228,7 +229,7 @@ class DeliveryWorker:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     if not isinstance(error, DeliveryError):  # a bug in the receiver: what it is tells where
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 1] + "…"

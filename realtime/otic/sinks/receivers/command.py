@@ -15,7 +15,7 @@ from functools import partial
 
 from otic.config.load import keys
 from otic.config.settings import setting
-from otic.errors import ParameterError
+from otic.errors import ParameterError, printable
 from otic.sinks import receivers
 from otic.sinks.delivery.notification import (
     DeliveryError,
@@ -160,12 +160,7 @@ def environment(notification: Notification) -> dict[str, str]:
     configuration = {key.variable for key in keys(receivers.sections(installed=True))}
     unwanted = own.keys() | configuration | {"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
-    return kept | {k: _as_variable(str(v)) for k, v in own.items() if v is not None}
-
-
-def _as_variable(text: str) -> str:
-    """``text`` without what an environment can't hold."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return kept | {k: str(v) for k, v in own.items() if v is not None}
 
 
 def _attend(process: subprocess.Popen[bytes], data: bytes, deadline: float) -> bytes:
@@ -234,4 +229,4 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _last_line(said: bytes) -> str:
     lines = said.decode("utf-8", "replace").splitlines()
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return "".join(c if c.isprintable() else " " for c in last)[:_LINE_CHARACTERS]
+    return printable(last)[:_LINE_CHARACTERS]

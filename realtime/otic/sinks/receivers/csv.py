@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import unicodedata
+import re
 from dataclasses import dataclass
 
 from otic.config.settings import setting
@@ -31,7 +31,7 @@ TAIL_BYTES = 262_144
 _MAX_SEEN = 10_000  # how many events doubles are told by
 _HEADER = (",".join(COLUMNS) + "\r\n").encode()
 # What a spreadsheet takes for a formula at the start of a cell, in both widths.
-_FORMULA = tuple("=+-@＝＋－＠")
+_FORMULA = re.compile(r"(^|;)(\s*[=+\-@＝＋－＠])")
 
 
 @dataclass(frozen=True)
@@ -168,11 +168,8 @@ def as_row(notification: Notification) -> list[str]:
 
 
 def _text_cell(value: str | None) -> str:
-    """Text on one line that no spreadsheet takes for a formula."""
-    # Controls, halves of letters, and what ends a line or a paragraph.
-    unwanted = {"Cc", "Cs", "Zl", "Zp"}
-    text = "".join(" " if unicodedata.category(c) in unwanted else c for c in value or "")
-    return "'" + text if text.lstrip().startswith(_FORMULA) else text
+    """Text that no spreadsheet takes for a formula, also where it splits lines at semicolons."""
+    return _FORMULA.sub(r"\1'\2", value or "")
 
 
 def _line(row: list[str]) -> bytes:

@@ -231,13 +231,7 @@ def as_row(notification: Notification) -> tuple[str | float | None, ...]:
         ),
         *(notification.onset, notification.offset, notification.reason),
     )
-    return tuple(_storable(value) for value in values)
-
-
-def _storable(value: str | float | None) -> str | float | None:
-    if isinstance(value, str):  # a file name that is not UTF-8 can't be stored as it is
-        return value.encode("utf-8", "replace").decode()
-    return None if value is None else round(value, 6)
+    return tuple(round(value, 6) if isinstance(value, float) else value for value in values)
 
 
 def _number(db: sqlite3.Connection, query: str) -> int:
