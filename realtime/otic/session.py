@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from otic.audio.open import OpenSource, open_all
 from otic.config.settings import ReviewSettings, Settings
-from otic.errors import ParameterError, SourceError
+from otic.errors import ParameterError, SourceError, printable
 from otic.features.kernels.jit import cache_problem
 from otic.model.bundle import Bundle
 from otic.sinks.open import open_outputs
@@ -212,7 +212,7 @@ class _Session:
             for source, monitor in inputs:
                 source.close()
                 if self._shown:
-                    self.notes += _heard(source, monitor)
+                    self.notes += _latest_events(source, monitor)
                 self.notes += [as_message(warning) for warning in source.warnings()]
         if not stop.requested:
             self.notes += [line for each in inputs for line in self._too_short(*each)]
@@ -293,13 +293,13 @@ def _is_terminal() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _heard(source: Source, monitor: Monitor) -> list[str]:
-    """What was on the dashboard, for after it has left the screen."""
+def _latest_events(source: Source, monitor: Monitor) -> list[str]:
+    """Return what the dashboard showed, for after it has left the screen."""
     now = monitor.snapshot()
     finished = [e for e in now.events if isinstance(e, Event) and e.state == "off"]
     skipped = f", {now.skipped_samples} skipped in pauses" if now.skipped_samples else ""
     return [
-        f"{source.name}: {now.seconds:.2f} s, {now.lost_samples} samples lost{skipped}, "
+        f"{printable(source.name)}: {now.seconds:.2f} s, {now.lost_samples} samples lost{skipped}, "
         "latest events:",
         *(event_text(event) for event in finished),
     ]

@@ -202,14 +202,19 @@ def test_very_many_events_and_gaps_are_counted(monkeypatch: pytest.MonkeyPatch) 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&@FOOTER@.wav"
 
 
-def page(path: Path, labels: tuple[str, ...] = ("quiet", "loud", "odd"), n_files: int = 1) -> str:
+def page(
+    path: Path,
+    labels: tuple[str, ...] = ("quiet", "loud", "odd"),
+    n_files: int = 1,
+    name: str = HOSTILE,
+) -> str:
     """A report of noise with a loud part and a gap, under a hostile name."""
     bundle = small_bundle(labels=labels, decision=decision(len(labels)))
     report = ReplayReport(str(path), bundle)
     y = np.concatenate([noise(16_000, level=1e-4), noise(16_000, 1, 0.5), noise(8000, 2, 1e-4)])
     for _ in range(n_files):
         pipeline = Pipeline(bundle, FakeClassifier(len(labels)))
-        stream = StreamStart("1.0", "m", "00", HOSTILE, 8000, 0.1, 0.1, labels)
+        stream = StreamStart("1.0", "m", "00", name, 8000, 0.1, 0.1, labels)
         report.start(stream)
         items = []
         for chunk in (y, Lost(4000), y):
@@ -263,6 +268,14 @@ def test_the_page_needs_nothing_else_and_is_escaped(tmp_path: Path) -> None:
     assert found.text.count(HOSTILE) == 3  # title, heading, section
     assert all(label in found.text for label in hostile)
     assert [label["name"] for label in found.data[0]["labels"]] == list(hostile)
+
+
+def test_control_characters_of_names_are_harmless(tmp_path: Path) -> None:
+    name = "a\x1b]0;x\x07\u202egnp\x00\u2028b.wav"
+    for n_files, count in ((1, 3), (2, 4)):  # title and headings; or contents and headings
+        html = page(tmp_path / "r.html", n_files=n_files, name=name)
+        assert html.count("a�]0;x��gnp� b.wav") == count
+        assert all(c.isprintable() or c == "\n" for c in html)
 
 
 def test_only_its_own_script_may_run(tmp_path: Path) -> None:

@@ -241,6 +241,28 @@ def test_labels_whose_folders_would_be_one(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"[\w. -]+", name) for name in exported.clips)
 
 
+def test_names_are_no_formulas_and_control_nothing(tmp_path: Path) -> None:
+    folder = ReviewFolder(tmp_path / "review")
+    unseen = "\x1b]0;x\x07\u202e\n\u2028"
+    names = ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", " =1", "dog"]
+    for i, name in enumerate(names):
+        source = name + unseen
+        mark = mark_of(label=name, source=source, recording=source, sensor=unseen, model=unseen)
+        kept(folder, replace(mark, onset=10.0 * i + 1, offset=10.0 * i + 2))
+    exported = export(folder.marks(), folder.audio, tmp_path / "set")
+    assert not any(label.startswith(tuple("=+-@")) for label in exported.clips)
+    with (tmp_path / "set" / "recordings.csv").open(newline="", encoding="utf-8") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not any(cell.lstrip().startswith(tuple("=+-@")) for cell in cells)
+    written = [path.read_text("utf-8") for path in (tmp_path / "set").glob("*.*")]
+    assert all(c.isprintable() or c == "\n" for text in written for c in text)
+    for path in [*(tmp_path / "set").rglob("*.flac"), *folder.audio.glob("*.flac")]:
+        with soundfile.SoundFile(path) as file:
+            assert (file.title + file.comment).isprintable()
+    done = otic("review", "list", folder.path)
+    assert all(c.isprintable() or c == "\n" for c in done.stdout.decode())
+
+
 def test_what_can_not_be_exported(tmp_path: Path) -> None:
     folder = ReviewFolder(tmp_path / "review")
     folder.mark(mark_of(), SR, [])

@@ -163,8 +163,9 @@ def colours(tab: chromium.Tab) -> set[tuple[int, ...]]:
 def test_layouts(browser: chromium.Browser, tmp_path: Path, dark: bool) -> None:
     """A phone and a wide screen, with all that may be on them at once; names are no markup."""
     evil = """<img src=x onerror="window.evil = true">'#/"""
-    room = Room(tmp_path, f"a microphone with a really long name {evil}", "yard")
-    room.session_view.sensor = evil
+    unseen = "\x1b]0;x\x07\u202egnp\x00"  # for a terminal, a title; and written backwards
+    room = Room(tmp_path, f"a microphone with a really long name {evil}{unseen}", "yard")
+    room.session_view.sensor = evil + unseen
     for seed in range(3):
         room.bang(seed)
     with served(room) as server:
@@ -177,6 +178,9 @@ def test_layouts(browser: chromium.Browser, tmp_path: Path, dark: bool) -> None:
         assert "4,000 samples lost" in tab.text()
         assert "audio lost" in tab.text()
         assert tab.text().count(evil) == 3  # the sensor, the source's tab, and its facts
+        assert tab.text().count("�]0;x��gnp�") == 3
+        for text in (tab.text(), tab.run("document.title")):
+            assert not any((ord(c) < 32 and c != "\n") or c == "\u202e" for c in text)
         tab.wait_for("document.querySelector('#picture').width > 200")
         for width, height in ((360, 740), (320, 568), (1400, 900)):
             tab.look(width, height, dark)

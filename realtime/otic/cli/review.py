@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from otic.cli.arguments import Parser, add_json_option, positive
 from otic.config.load import load_settings
-from otic.errors import SinkError
+from otic.errors import SinkError, printable
 
 if TYPE_CHECKING:
     from otic.review.export import Exported
@@ -144,8 +144,4 @@ def _lacking(exported: Exported) -> Sequence[str]:
 def _row(mark: Mark, sound: bool) -> tuple[str, ...]:
     when = mark.onset_at or f"{mark.onset:.3f} s"
     cells = (when, mark.source, mark.label, mark.verdict, mark.true_label or "-")
-    return (*(_one_line(cell) for cell in cells), "yes" if sound else "no")
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+    return (*(printable(cell) for cell in cells), "yes" if sound else "no")

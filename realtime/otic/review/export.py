@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.detection.unknown import UNKNOWN
-from otic.errors import ParameterError, SinkError
+from otic.errors import ParameterError, SinkError, printable
 from otic.review.folder import length_of, read_part, reason, write_new
 from otic.review.mark import RIGHT, Mark
 from otic.sinks.clip_folder import Clip
@@ -39,6 +39,7 @@ the sound around it, then silence."""
 
 _MOST_MIN_SECONDS = 60.0  # anything above would be silence, in memory
 _RECORDINGS, _README = "recordings.csv", "README.txt"
+_NO_FIRST = "_. =+-@"  # hidden, an option, or a formula where a spreadsheet opens the table
 _LONGEST_NAME = 100  # bytes
 _MOST_LISTED = 12
 
@@ -373,7 +374,7 @@ def readme(marks: Sequence[Mark], exported: Exported) -> str:
         lines.append(f"         {n} {label}, recordings: {exported.recordings[label]}")
     if exported.others:
         lines.append(f"         {exported.others} without a label, in {OTHER_FOLDER}")
-    lines += [f"renamed  {_printable(old)!r} is {new!r}" for old, new in exported.renamed.items()]
+    lines += [f"renamed  {printable(old)!r} is {new!r}" for old, new in exported.renamed.items()]
     lines += [f"left out {n} {why}" for why, n in exported.left_out.items()]
     lines += [
         "",
@@ -402,10 +403,10 @@ def _write(
         label=file_name_part(mark.label),
         sr=sr,
         pieces=(cut_out(y, sr, example.first, example.last, min_seconds),),
-        title=_printable(example.label or "no label"),
-        comment=f"otic review export, of {_printable(example.recording)}",
+        title=printable(example.label or "no label"),
+        comment=f"otic review export, of {printable(example.recording)}",
     )
-    return f"{folder.name}/{write_new(folder, clip)}", _printable(example.recording)
+    return f"{folder.name}/{write_new(folder, clip)}", _cell(example.recording)
 
 
 def _folder_names(labels: set[str]) -> dict[str, str]:
@@ -423,7 +424,7 @@ def _folder_names(labels: set[str]) -> dict[str, str]:
 
 def _as_folder(label: str) -> str:
     plain = "".join("-" if c == "/" or not c.isprintable() else c for c in label).strip()
-    plain = plain.encode()[:_LONGEST_NAME].decode(errors="ignore").lstrip("_. ").rstrip()
+    plain = plain.encode()[:_LONGEST_NAME].decode(errors="ignore").lstrip(_NO_FIRST).rstrip()
     return plain or file_name_part(label)
 
 
@@ -462,12 +463,13 @@ def _unwritable(out: Path, error: Exception) -> SinkError:
     )
 
 
-def _printable(text: str) -> str:
-    """Replace characters that are not printable."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+def _cell(text: str) -> str:
+    """Return text for a table: no spreadsheet takes it for a formula."""
+    text = printable(text)
+    return f"'{text}" if text.lstrip().startswith(tuple("=+-@＝＋－＠")) else text
 
 
 def _listed(words: Iterable[str]) -> str:
-    found = sorted({_printable(word) for word in words if word})
+    found = sorted({printable(word) for word in words if word})
     more = [f"{len(found) - _MOST_LISTED} more"] if len(found) > _MOST_LISTED else []
     return ", ".join([*found[:_MOST_LISTED], *more]) or "-"

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.config.settings import ReviewSettings, Settings
-from otic.errors import ParameterError, SinkError
+from otic.errors import ParameterError, SinkError, printable
 from otic.review.mark import EventKey, Mark
 from otic.sinks.clip_folder import Clip, stamp
 from otic.sinks.clip_writer import write_sound
@@ -348,7 +348,7 @@ class ReviewFolder:
             label=file_name_part(mark.label),
             sr=sr,
             pieces=pieces,
-            title=mark.label.encode(errors="replace").decode(),
+            title=printable(mark.label),
             comment=json.dumps(facts, separators=(",", ":")),
         )
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from html import escape
+from html import escape as escape_html
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.detection.event_log import DetectedEvent, EventLog
-from otic.errors import SinkError
+from otic.errors import SinkError, printable
 from otic.features.spectrogram import (
     Spectrogram,
     decibels,
@@ -208,7 +208,7 @@ class Section:
         data = json.dumps(self._data(), separators=(",", ":")).replace("<", "\\u003c")
         parts = [
             f'<section id="file-{number}">',
-            f"<h2>{escape(name)}</h2>",
+            f"<h2>{_text(name)}</h2>",
             self._facts(),
             '<div class="plot" hidden></div>',
             self._picture(),
@@ -256,10 +256,10 @@ class Section:
             ),
         ]
         rows = "".join(
-            f'<tr><th scope="row">{name}</th><td>{escape(text)}</td></tr>' for name, text in facts
+            f'<tr><th scope="row">{name}</th><td>{_text(text)}</td></tr>' for name, text in facts
         )
         table = f'<div class="wide"><table class="facts"><tbody>{rows}</tbody></table></div>'
-        return "\n".join([table, *(f'<p class="note">{escape(n)}</p>' for n in self._notes())])
+        return "\n".join([table, *(f'<p class="note">{_text(n)}</p>' for n in self._notes())])
 
     def _notes(self) -> list[str]:
         record, window = self._record, self._bundle.window_seconds
@@ -321,7 +321,7 @@ class Section:
             "hop": round(bundle.inference_hop_seconds, 6),
             "labels": [
                 {
-                    "name": bundle.labels[index],
+                    "name": printable(bundle.labels[index]),
                     "on": round(decision.on_thresholds[index], 4),
                     "off": round(decision.off_thresholds[index], 4),
                 }
@@ -358,7 +358,7 @@ class Section:
         rows = []
         for index in self._lanes:
             label = self._bundle.labels[index]
-            cells = [escape(label), str(self._record.n_events[label])]
+            cells = [_text(label), str(self._record.n_events[label])]
             peak = self._record.peaks.get(label)
             cells += ["–", "–"] if peak is None else [f"{peak[0]:.2f}", f"{peak[1]:.2f}"]
             for thresholds in (
@@ -379,6 +379,11 @@ def _looked_at(bundle: Bundle) -> str:
     return f"each of the stream so far, from {bundle.window_seconds:.3f} s on"
 
 
+def _text(text: str) -> str:
+    """Return text for HTML: a file may be named like markup, or with control characters."""
+    return escape_html(printable(text))
+
+
 def _lost_text(samples: int, gaps: int) -> str:
     if samples == 0:
         return "nothing"
@@ -387,7 +392,7 @@ def _lost_text(samples: int, gaps: int) -> str:
 
 def _event_cells(event: DetectedEvent, number: int) -> list[str]:
     times = (event.onset, event.offset, event.decided)
-    link = f'<a href="#file-{number}">{escape(event.label)}</a>'
+    link = f'<a href="#file-{number}">{_text(event.label)}</a>'
     return [link, *(f"{time:.2f}" for time in times), f"{event.peak:.2f}"]
 
 
@@ -486,7 +491,7 @@ class ReplayReport:
         contents = ""
         if len(self._files) > 1:
             items = (
-                f'<li><a href="#file-{i}">{escape(name)}</a></li>'
+                f'<li><a href="#file-{i}">{_text(name)}</a></li>'
                 for i, name in enumerate(self._files, 1)
             )
             contents = f'<ul class="files">{"".join(items)}</ul>\n'
@@ -494,9 +499,9 @@ class ReplayReport:
         marks = {
             "@SCRIPT_HASH@": f"sha256-{digest}",
             "@STYLE@": here.joinpath("report.css").read_text(encoding="utf-8"),
-            "@TITLE@": escape(title),
+            "@TITLE@": _text(title),
             "@SECTIONS@": contents + "\n".join(self._sections),
-            "@FOOTER@": f"otic {escape(self._otic)}",
+            "@FOOTER@": f"otic {_text(self._otic)}",
         }
         # A single pass: a file may be named like a placeholder.
         return re.sub("|".join(marks), lambda found: marks[found[0]], template)

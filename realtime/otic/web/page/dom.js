@@ -8,9 +8,9 @@ export function element(tag, properties = {}, ...children) {
   for (const [name, value] of Object.entries(properties)) {
     if (name === "data") Object.assign(made.dataset, value);
     else if (name.includes("-") || name === "role") made.setAttribute(name, value);
-    else made[name] = value;
+    else made[name] = name === "textContent" ? plain(value) : value;
   }
-  made.append(...children);
+  made.append(...children.map((child) => (typeof child === "string" ? plain(child) : child)));
   return made;
 }
 
@@ -37,8 +37,11 @@ export function duration(seconds) {
   return `${Math.floor(minutes / 1440)} days`;
 }
 
+/** Text made harmless to read: a name may hold control characters, or turn the writing round. */
+export const plain = (text) => text.replace(/(?![\u200c\u200d])[\p{C}\p{Zl}\p{Zp}]/gu, "\ufffd");
+
 /** A model's label for people: crying_baby is "crying baby". */
-export const words = (label) => label.replaceAll("_", " ");
+export const words = (label) => plain(label).replaceAll("_", " ");
 
 export const percent = (share) => `${Math.round(share * 100)}\u00a0%`;
 

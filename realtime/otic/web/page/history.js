@@ -1,6 +1,6 @@
 // Events from the database, a page at a time, newest first.
 
-import { byId, clock, day, duration, element, words } from "./dom.js";
+import { byId, clock, day, duration, element, plain, words } from "./dom.js";
 import { EventRow } from "./events.js";
 
 export class History {
@@ -61,7 +61,7 @@ export class History {
   say(text, last) {
     if (!last) this.list.replaceChildren();
     this.older.hidden = true;
-    this.note.textContent = text;
+    this.note.textContent = plain(text);
   }
 
   show({ events, labels, more }, last) {
@@ -79,7 +79,7 @@ export class History {
       }
       const row = new EventRow({ event: event.event }, this.can());
       const how = event.reason ?? (event.seconds == null ? "on" : duration(event.seconds));
-      row.update(event, clock(event.onset_at), this.form.elements.source.length > 2 ? `${how} · ${event.source}` : how, event.clip);
+      row.update(event, clock(event.onset_at), this.form.elements.source.length > 2 ? `${how} · ${plain(event.source)}` : how, event.clip);
       this.rows.append(row.item);
     }
     this.last = events.at(-1) ?? last;

@@ -2,7 +2,7 @@
 
 import { Bars } from "./bars.js";
 import { Connection } from "./connection.js";
-import { byId, clock, decibels, duration, element, percent, position, words } from "./dom.js";
+import { byId, clock, decibels, duration, element, percent, plain, position, words } from "./dom.js";
 import { EventRow } from "./events.js";
 import { History } from "./history.js";
 import { Columns, Picture } from "./picture.js";
@@ -44,8 +44,8 @@ function hello(message) {
   if (version !== null && version !== message.otic) location.reload(); // another version of otic has another page
   version = message.otic;
   facts = message;
-  byId("sensor").textContent = message.sensor;
-  document.title = `${message.sensor} · otic`;
+  byId("sensor").textContent = plain(message.sensor);
+  document.title = `${plain(message.sensor)} · otic`;
   const source = streams.get(chosen)?.source;
   order = message.streams.map((stream) => stream.key);
   for (const key of [...streams.keys()]) if (!order.includes(key)) streams.delete(key);
@@ -129,7 +129,7 @@ function showNow(stream) {
   if (!now) return;
   const [level, reason] = now.ended ? ["ok", "the stream has ended"] : now.health;
   byId("health").dataset.level = level;
-  byId("reason").textContent = reason;
+  byId("reason").textContent = plain(reason);
   const tab = byId("sources").querySelector(`[data-key="${stream.key}"]`);
   if (tab) tab.dataset.level = level;
   const lost = byId("lost");
