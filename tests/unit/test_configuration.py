@@ -109,7 +109,10 @@ def test_every_key_has_a_flag_or_a_variable() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mqtt.hots = 'x'", "unknown key 'mqtt.hots': there are ca_file, "),
+        (
+            "mqtt.hots = 'x'",
+            r"unknown key 'mqtt.hots' .did you mean 'host'\?.: there are ca_file, ",
+        ),
         ("colour = 1", "unknown key 'colour': there are block, clips, "),
         ("mqtt = 3", r"mqtt must be a table: write \[mqtt\]"),
         ("[mqtt]\nport = 99999", "mqtt.port: 99999 must be at most 65535"),
@@ -139,6 +142,116 @@ def test_a_variable_that_can_not_be_is_named() -> None:
         load_settings(None, {"OTIC_MQTT_PASSWORD": "sec\0ret"})
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[mqtt]\nport = 1" + b"0" * 5000, "a number of thousands of digits"),
+        (b"[mqtt]\ntimeout_seconds = 1" + b"0" * 400, "must be a finite number$"),
+        (b"[mqtt]\nport = 0x" + b"f" * 5000, "mqtt.port: its value must be at most 65535"),
+        (b"name = " + b"[" * 100_000, "brackets within brackets"),
+        (b"name = 'caf\xe9'", "is not UTF-8 text: save it as UTF-8"),
+        (b"\xff\xfen\0a\0", "is not UTF-8 text"),
+        (b"#" * (2 << 20), "is longer than 1048576 bytes"),
+    ],
+)
+def test_a_file_that_is_none_gets_one_short_line(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "otic.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=message) as failure:
+        load_settings(str(path), {}, sections=receivers.sections)
+    assert len(str(failure.value)) < 400
+
+
+def test_a_file_without_end_is_not_read_to_its_end() -> None:
+    with pytest.raises(ConfigurationError, match="longer than"):
+        load_settings("/dev/zero", {})
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "otic.toml"
+    path.write_bytes(b"\xef\xbb\xbfname = 'hall'\n")
+    assert load_settings(str(path), {}).name == "hall"
+
+
+def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
+    every = {key.variable: "" for key in keys(receivers.sections())}
+    path = written(tmp_path, "name = 'hall'")
+    settings = load_settings(path, every, sections=receivers.sections)
+    assert settings == load_settings(path, {}, sections=receivers.sections)
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    paths = [key for key in keys(receivers.sections()) if key.is_path]
+    assert {"model", "jsonl.path", "clips.directory", "mqtt.ca_file", "spool.directory"} <= {
+        key.dotted for key in paths
+    }
+    for key in paths:
+        assert key.from_toml("~/x") == key.from_text("~/x") == f"{tmp_path}/x"
+        with pytest.raises(ValueError, match="home folder is not known: write the whole path"):
+            key.from_toml("~nobody-of-this-name/x")
+    settings = load_settings(None, {}, {"jsonl_path": "~/log.jsonl"})
+    assert settings.jsonl.path == f"{tmp_path}/log.jsonl"
+    (tmp_path / "otic.toml").write_text("name = 'hall'")
+    assert load_settings("~/otic.toml", {}).name == "hall"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dog=0.5,rain=0.4", ("dog=0.5", "rain=0.4")),
+        ("dog=0.5 rain=0.4", ("dog=0.5", "rain=0.4")),
+        ("dog = 0.5, rain = 0.4", ("dog=0.5", "rain=0.4")),
+        ("'a b=0.4' dog=1", ("a b=0.4", "dog=1")),
+        ("'a b'=0.4, \"c\"=.3", ("a b=0.4", "c=.3")),
+        ("dog's bark=0.4,x=1", ("dog's bark=0.4", "x=1")),
+        ("Child speech, kid speaking=0.4, b=1", ("Child speech, kid speaking=0.4", "b=1")),
+        ("dog", ("dog",)),
+        ("dog=", ("dog=",)),
+    ],
+)
+def test_thresholds_are_split_as_people_write_them(text: str, words: tuple[str, ...]) -> None:
+    assert load_settings(None, {"OTIC_THRESHOLDS": text}).thresholds == words
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("mqtt://broker", "without 'mqtt://': the port"),
+        ("broker:1883", "without a port: "),
+        ("[::1]:1883", "without a port: "),
+        ("mqtts://me:sesame@broker:8883/x", "without 'mqtts://', a user, a port, a path: "),
+    ],
+)
+def test_an_address_in_place_of_a_host_is_explained(host: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as failure:
+        load_settings(None, {"OTIC_MQTT_HOST": host}, sections=receivers.sections)
+    assert "sesame" not in str(failure.value)
+    for fine in ("broker", "192.168.1.5", "::1", "fe80::1%eth0"):
+        load_settings(None, {"OTIC_MQTT_HOST": fine}, sections=receivers.sections)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[webhook]\nurl = ['https://sesame@example.org']",
+        "[webhook]\nurl = {a = 'sesame'}",
+        "[command]\nargv = 'curl -H sesame'",
+        "[mqtt]\npassword = 'sesame'",
+        "[mqtt]\npasswor = 'sesame'",
+        "[mqtt]\nhost = 'mqtt://me:sesame@broker'",
+    ],
+)
+def test_a_value_that_may_be_secret_is_not_repeated(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError) as failure:
+        load_settings(written(tmp_path, text), {}, sections=receivers.sections)
+    assert "sesame" not in str(failure.value)
+
+
 def test_secrets_are_not_shown() -> None:
     webhook = WebhookSection(url="https://example.org/token-sesame")
     settings = Settings(receivers={"mqtt": MqttSection(password="sesame"), "webhook": webhook})
@@ -156,7 +269,7 @@ def test_a_secret_on_the_command_line_is_refused_and_not_repeated() -> None:
     for flag in ("--mqtt-password", "--webhook-secret"):
         done = otic("listen", flag, "sesame")
         assert done.returncode == 2
-        assert "is everybody's: set OTIC_" in one_line(done.stderr)
+        assert "can read a command line: set OTIC_" in one_line(done.stderr)
         assert b"sesame" not in done.stderr
 
 

@@ -147,3 +147,14 @@ def test_lines_have_a_priority_where_stderr_is_the_journal(tmp_path: Path) -> No
 def test_there_is_no_priority_elsewhere() -> None:
     assert journal_prefix("info", {}) == ""
     assert journal_prefix("info", {"JOURNAL_STREAM": "nonsense"}) == ""
+
+
+def test_a_system_without_sock_cloexec_is_notified_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """macOS has no such flag; Python closes sockets in child processes by itself."""
+    monkeypatch.delattr(socket, "SOCK_CLOEXEC")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        Notifier(str(tmp_path / "notify")).ready()
+        assert manager.recv(100) == b"READY=1"

@@ -6,6 +6,7 @@ What computes is imported where it is used, so that ``--help`` and wrong usage d
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import socket
 import sys
@@ -24,8 +25,15 @@ from otic.cli.arguments import (
     whole,
 )
 from otic.config.load import add_setting_options, keys, load_settings
-from otic.config.settings import JsonlSettings, Settings, WebSettings
-from otic.config.values import DEFAULT_MODEL, FAST_BLOCK, LOG_DEFAULT, MICROPHONE_BLOCK, PACED_BLOCK
+from otic.config.settings import JsonlSettings, ReviewSettings, Settings, WebSettings
+from otic.config.values import (
+    DEFAULT_MODEL,
+    FAST_BLOCK,
+    LOG_DEFAULT,
+    MICROPHONE_BLOCK,
+    PACED_BLOCK,
+    threshold_words,
+)
 from otic.errors import ConfigurationError, ParameterError, SinkError, UsageError, did_you_mean
 from otic.sinks import receivers
 
@@ -266,7 +274,7 @@ def replay(args: argparse.Namespace) -> int:
     _refuse_to_overwrite(args, "--jsonl", settings.jsonl.path, settings)
     _refuse_to_overwrite(args, "--report", args.report, settings)
     still = _still(args, settings)
-    bundle = _with_thresholds(load_checked_bundle(args.model), settings)
+    bundle = _with_thresholds(load_checked_bundle(settings.model or DEFAULT_MODEL), settings)
     extra_sinks: list[Sink] = []
     if args.report is not None:
         from otic.sinks.html_report import ReplayReport
@@ -323,7 +331,8 @@ def log_settings(args: argparse.Namespace) -> Settings:
     return Settings(
         log=tuple(args.log),
         jsonl=JsonlSettings(path=args.jsonl_path),
-        web=WebSettings(listen=args.web_listen, token=os.environ.get("OTIC_WEB_TOKEN")),
+        web=WebSettings(listen=args.web_listen, token=os.environ.get("OTIC_WEB_TOKEN") or None),
+        review=ReviewSettings(enabled=False),  # synthetic sounds are nobody's training data
     )
 
 
@@ -331,8 +340,19 @@ def _flags(args: argparse.Namespace) -> Settings:
     """Settings from flags; of the environment only the secrets, which have none."""
     from otic.audio.open import input_settings
 
-    secrets = {key.variable for key in keys(receivers.sections()) if key.secret}
+    known = keys(receivers.sections())
+    secrets = {key.variable for key in known if key.secret}
     environment = {name: value for name, value in os.environ.items() if name in secrets}
+    unread = [
+        key
+        for key in known
+        if os.environ.get(key.variable) and not key.secret and getattr(args, key.dest, None) is None
+    ]
+    if unread:
+        logging.getLogger(__name__).warning(
+            f"{', '.join(key.variable for key in unread)}: only 'otic run' reads this: give "
+            f"{' '.join(key.flag for key in unread)}"
+        )
     inputs = input_settings(args) if hasattr(args, "device") else None
     return load_settings(None, environment, vars(args), inputs, receivers.sections)
 
@@ -340,7 +360,7 @@ def _flags(args: argparse.Namespace) -> Settings:
 def _with_thresholds(bundle: Bundle, settings: Settings) -> Bundle:
     """The model, with the thresholds that are set in place of its own."""
     decision = bundle.decision
-    for word in settings.thresholds:
+    for word in (each for text in settings.thresholds for each in threshold_words(text)):
         label, _, value = word.rpartition("=")
         if label and label not in bundle.labels:
             raise ConfigurationError(

@@ -115,11 +115,7 @@ def console() -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller: print() would take the other one
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
-        elif isinstance(getattr(sys, name), io.TextIOWrapper):
-            getattr(sys, name).reconfigure(errors="replace")  # a terminal that can't show ✓
+    _prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _run(words)
@@ -130,15 +126,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _start_logging().error(str(error))
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output has what it wanted ('otic … | head -1').
-        _drop_stdout()
-        return 0
     except OSError as error:
         if "--debug" in words:
             raise
-        _start_logging().error(_os_error_text(error))
+        on_stdout = getattr(sys.stdout, "error", None) is error
         _drop_stdout()
+        if on_stdout and isinstance(error, BrokenPipeError):
+            return 0  # the reader of our output has what it wanted ('otic … | head -1')
+        _start_logging().error(_os_error_text(error, on_stdout))
         return 1
     except KeyboardInterrupt:
         return 130
@@ -200,12 +195,58 @@ def _start_logging() -> Logger:
     return start_logging()
 
 
-def _os_error_text(error: OSError) -> str:
-    """What failed, and on which file; without one it was printing, or a message of its own."""
+class _Stdout(io.TextIOWrapper):
+    """Standard output that knows the error of writing to it: others are not its fault."""
+
+    error: OSError | None = None
+
+    def write(self, text: str) -> int:
+        with self._watched():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with self._watched():
+            super().flush()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def _prepare_streams() -> None:
+    """Replace streams that the caller closed; what a terminal can't show (✓) becomes ``?``."""
+    out = sys.stdout
+    if out is None:  # opened for reading, so that printing fails: nobody gets the output
+        nowhere = os.fdopen(os.open(os.devnull, os.O_RDONLY), "wb")
+        sys.stdout = _Stdout(nowhere, "utf-8", errors="replace")
+    elif out is sys.__stdout__ and isinstance(out, io.TextIOWrapper):
+        sys.stdout = _Stdout(
+            out.buffer,
+            out.encoding,
+            errors="replace",
+            line_buffering=out.line_buffering,
+            write_through=out.write_through,
+        )
+    if sys.stderr is None:  # print() would take standard output
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    elif isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="replace")
+
+
+def _os_error_text(error: OSError, on_stdout: bool) -> str:
+    """What failed, and on which file."""
+    what = error.strerror or str(error)
+    if on_stdout:
+        return f"{what}: standard output"
     if error.filename:
-        return f"{error.strerror}: {error.filename}"
-    printing = error.errno is not None and error.strerror == os.strerror(error.errno)
-    return f"{error.strerror}: standard output" if printing else str(error.strerror or error)
+        return f"{what}: {os.fsdecode(error.filename)}"
+    if error.errno is None or error.strerror != os.strerror(error.errno):
+        return what  # a message of its own
+    return f"{what}: otic did not expect this: run it again with --debug and report what it shows"
 
 
 @contextmanager

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from otic.config.settings import InputSettings, Settings
-from otic.errors import ConfigurationError
+from otic.config.values import expand_home
+from otic.errors import ConfigurationError, did_you_mean
 
 Sections = Callable[[bool], Mapping[str, type]]
+_KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+_LONGEST_SHOWN = 100  # characters of a value in a message
+_MAX_BYTES = 1 << 20  # of a configuration
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -51,8 +54,14 @@ class Key:
         """Whether it comes from the environment only."""
         return bool(self.field.metadata["secret"])
 
+    @property
+    def is_path(self) -> bool:
+        """Whether it names a file or a folder."""
+        name = self.field.name
+        return name in ("path", "directory", "model") or name.endswith("_file")
+
     def from_text(self, text: str) -> Any:
-        """Text of a flag or a variable to a value.
+        """Convert the text of a flag or a variable.
 
         Raises
         ------
@@ -61,59 +70,82 @@ class Key:
         """
         if self.kind is bool:
             if text.lower() not in (*_TRUE, *_FALSE):
-                raise ValueError(f"'{text}' must be true or false")
+                raise ValueError(f"{self._shown(text)} must be true or false")
             return text.lower() in _TRUE
         if self.kind is tuple:
-            # One of several known words, or a command line.
-            words = text.split(",") if self.field.metadata["choices"] else shlex.split(text)
-            return self.checked(tuple(word.strip() for word in words))
+            return self.checked(tuple(word.strip() for word in self._words(text)))
         if self.kind is str:
             return self.checked(text)
         try:
-            return self.checked(self.kind(text))
-        except ValueError as error:
-            if "must be" in str(error):
-                raise
+            value = self.kind(text)
+        except ValueError:
             what = "a whole number" if self.kind is int else "a number"
-            raise ValueError(f"'{text}' must be {what}") from None
+            raise ValueError(f"{self._shown(text)} must be {what}") from None
+        return self.checked(value)
 
     def from_toml(self, value: Any) -> Any:
-        """A TOML value to ours.
+        """Convert a TOML value.
 
         Raises
         ------
         ValueError
             With what the value must be.
         """
-        wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
         if self.kind is tuple:
             if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-                raise ValueError(f"{value!r} must be a list of text")
+                raise ValueError(f"{self._shown(value)} must be a list of text")
             return self.checked(tuple(value))
         if self.kind is float and type(value) is int:
-            value = float(value)
+            value = float(value) if abs(value) < 2**64 else math.inf
         if type(value) is not self.kind:
-            raise ValueError(f"{value!r} must be {wanted[self.kind]}")
+            raise ValueError(f"{self._shown(value)} must be {_KINDS[self.kind]}")
         return self.checked(value)
 
     def checked(self, value: Any) -> Any:
-        """``value``, if its key may have it."""
+        """Return ``value`` if its key may have it; a path with the home folder in place of ``~``.
+
+        Raises
+        ------
+        ValueError
+            With what the value must be.
+        """
         least, most = self.field.metadata["least"], self.field.metadata["most"]
         choices = self.field.metadata["choices"]
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{value} must be a finite number")
+            raise ValueError(f"{self._shown(value)} must be a finite number")
         if least is not None and value < least:
-            raise ValueError(f"{value} must be at least {least:g}")
+            raise ValueError(f"{self._shown(value)} must be at least {least:g}")
         if most is not None and value > most:
-            raise ValueError(f"{value} must be at most {most:g}")
+            raise ValueError(f"{self._shown(value)} must be at most {most:g}")
         if choices and not set(value if self.kind is tuple else (value,)) <= set(choices):
             many = "some of " if self.kind is tuple else ""
-            raise ValueError(f"'{value}' must be {many}{', '.join(choices)}")
+            raise ValueError(f"{self._shown(value)} must be {many}{', '.join(choices)}")
         if isinstance(value, str) and (not value or "\0" in value):
             raise ValueError("must not be empty")
         if isinstance(value, str) and value != value.encode(errors="replace").decode():
             raise ValueError("must be UTF-8 text")
-        return value
+        if isinstance(value, str):
+            self.field.metadata["check"](value)
+        return expand_home(value) if self.is_path and isinstance(value, str) else value
+
+    def _words(self, text: str) -> list[str]:
+        """Split a list that is given as text."""
+        if self.field.metadata["choices"]:
+            return text.split(",")
+        try:
+            return list(self.field.metadata["split"](text))
+        except ValueError:
+            raise ValueError(f"{self._shown(text)} has a quotation mark without its pair") from None
+
+    def _shown(self, value: Any) -> str:
+        """A value as a message repeats it: cut if it is long, and never one that is hidden."""
+        if not self.field.repr:
+            return "its value"
+        try:
+            text = repr(value)
+        except ValueError:  # a number of very many digits
+            return "its value"
+        return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def keys_of(cls: type, section: str = "") -> Iterator[Key]:
@@ -176,8 +208,8 @@ def add_setting_options(
 def _refusal(key: Key) -> Any:
     def refuse(text: str) -> Any:
         raise argparse.ArgumentTypeError(
-            f"a secret on the command line is everybody's: set {key.variable}, or name a file "
-            f"with {key.flag}-file"
+            f"everybody on this machine can read a command line: set {key.variable}, or name a "
+            f"file with {key.flag}-file"
         )
 
     return refuse
@@ -248,9 +280,12 @@ def _value(
     environment: Mapping[str, str],
     flags: Mapping[str, Any],
 ) -> Any:
-    if flags.get(key.dest) is not None:
-        return flags[key.dest]
-    if key.variable in environment:
+    if (flag := flags.get(key.dest)) is not None:
+        try:
+            return expand_home(flag) if key.is_path else flag
+        except ValueError as error:
+            raise ConfigurationError(f"{key.flag}: {error}") from None
+    if environment.get(key.variable):  # an empty one is what compose makes of ${X} without X
         try:
             return key.from_text(environment[key.variable])
         except ValueError as error:
@@ -273,12 +308,28 @@ def _value(
 
 
 def _read(path: str) -> dict[str, Any]:
+    """Parse a TOML file; with a byte order mark or without."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"can't read '{path}': {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        with Path(expand_home(path)).open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"can't read '{path}': {reason}") from error
+    if len(content) > _MAX_BYTES:
+        raise ConfigurationError(
+            f"'{path}' is longer than {_MAX_BYTES} bytes: that is no configuration, name another"
+        )
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"'{path}' is not UTF-8 text: save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"'{path}' is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(
+            f"'{path}' is not TOML that otic reads: it has a number of thousands of digits, or "
+            "brackets within brackets without end"
+        ) from error
 
 
 def _inputs(path: str | None, tables: dict[str, Any]) -> tuple[InputSettings, ...]:
@@ -292,7 +343,7 @@ def _inputs(path: str | None, tables: dict[str, Any]) -> tuple[InputSettings, ..
         values = {}
         for name, value in entry.items():
             if name not in known:
-                raise ConfigurationError(f"{where}: unknown key '{name}': {_known(known)}")
+                raise ConfigurationError(_unknown(where, name, known))
             try:
                 values[name] = known[name].from_toml(value)
             except ValueError as error:
@@ -302,20 +353,20 @@ def _inputs(path: str | None, tables: dict[str, Any]) -> tuple[InputSettings, ..
 
 
 def _refuse_unknown(path: str | None, tables: dict[str, Any], known: Mapping[str, type]) -> None:
-    """A key with a typing error would silently do nothing."""
+    """Refuse unknown keys: one that is mistyped would silently do nothing."""
     sections: dict[str, set[str]] = {"": {"inputs"}}
     for key in keys(known):
         sections.setdefault(key.section, set()).add(key.field.name)
         sections[""].add(key.section or key.field.name)
     for name, value in tables.items():
         if name not in sections[""]:
-            raise ConfigurationError(f"{path}: unknown key '{name}': {_known(sections[''])}")
+            raise ConfigurationError(_unknown(path, name, sections[""]))
         if name in sections:
             for inner in value:
                 if inner not in sections[name]:
-                    there_are = _known(sections[name])
-                    raise ConfigurationError(f"{path}: unknown key '{name}.{inner}': {there_are}")
+                    raise ConfigurationError(_unknown(path, inner, sections[name], f"{name}."))
 
 
-def _known(names: Any) -> str:
-    return "there are " + ", ".join(sorted(names))
+def _unknown(where: str | None, name: str, known: Collection[str], section: str = "") -> str:
+    near = did_you_mean(name, known)
+    return f"{where}: unknown key '{section}{name}'{near}: there are {', '.join(sorted(known))}"

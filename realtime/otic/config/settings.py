@@ -7,11 +7,18 @@ are read is in :mod:`otic.config.load`; what is here knows no file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from otic.config.values import LOG_CHOICES, LOG_DEFAULT, MAX_BLOCK, MICROPHONE_BLOCK
+from otic.config.values import (
+    LOG_CHOICES,
+    LOG_DEFAULT,
+    MAX_BLOCK,
+    MICROPHONE_BLOCK,
+    threshold_words,
+)
 
 
 def setting(
@@ -24,10 +31,30 @@ def setting(
     secret: bool = False,
     shown: bool = True,
     metavar: str | None = None,
+    split: Callable[[str], list[str]] = shlex.split,
+    check: Callable[[str], None] = lambda text: None,
 ) -> Any:
-    """A field with what its value may be; a ``secret`` comes from the environment only.
+    """Make a field that knows what its value may be.
 
-    Neither that nor what is not ``shown`` is in the settings' representation.
+    Parameters
+    ----------
+    default : object
+    help_text : str
+    least, most : float, optional
+        The range of a number.
+    choices : tuple of str
+        The words that are allowed.
+    secret : bool
+        True for a value that comes from the environment only.
+    shown : bool
+        False for a value that may hold a secret. Neither it nor a secret is in the settings'
+        representation or in a message.
+    metavar : str, optional
+        The value's name in ``--help``.
+    split : callable
+        Splits the text of a list.
+    check : callable
+        Raises a ValueError for text that can't be the value.
     """
     metadata = {
         "help": help_text,
@@ -36,6 +63,8 @@ def setting(
         "choices": choices,
         "secret": secret,
         "metavar": metavar,
+        "split": split,
+        "check": check,
     }
     return field(default=default, metadata=metadata, repr=shown and not secret)
 
@@ -136,7 +165,10 @@ class Settings:
     model: str | None = setting(None, "bundled model or .tflite file", metavar="NAME|PATH")
     log: tuple[str, ...] = setting(LOG_DEFAULT, "what the JSON lines contain", choices=LOG_CHOICES)
     thresholds: tuple[str, ...] = setting(
-        (), "in place of the model's, by label: dog=0.5; 1 is never", metavar="LABEL=X"
+        (),
+        "thresholds in place of the model's: dog=0.5,rain=0.4; 1 is never",
+        metavar="LABEL=X",
+        split=threshold_words,
     )
     silent_seconds: float = setting(
         30.0, "reopen a microphone that gives exact zeros for so long; 0: never", least=0.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os.path
+import re
 from typing import Any
 
 from otic.errors import ParameterError
@@ -13,6 +15,7 @@ LOG_CHOICES = (*LOG_DEFAULT, "unknown")
 MAX_BLOCK = 2**20  # samples a read
 # Samples a read by default: small where time matters, large where only throughput does.
 PACED_BLOCK, MICROPHONE_BLOCK, FAST_BLOCK = 1024, 2048, 16384
+_THRESHOLD = re.compile(r"\s*(.*?)\s*=\s*([^\s,=]+)(?:[\s,]+|$)")
 MAX_WHOLE = 1_000_000  # of any count in a file: a damaged one must not ask for more
 
 
@@ -72,3 +75,59 @@ def as_tuple(name: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise ParameterError(f"{name}={value!r} must be a list")
     return tuple(value)
+
+
+def expand_home(path: str) -> str:
+    """Put the home folder in place of a leading ``~`` or ``~name``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such home folder.
+    """
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - pathlib's drops a trailing slash
+    if expanded.startswith("~") and path.startswith("~"):
+        raise ValueError(f"'{path}': this home folder is not known: write the whole path")
+    return expanded
+
+
+def threshold_words(text: str) -> list[str]:
+    """Split ``dog=0.5,rain=0.4`` into ``LABEL=X`` each; commas or spaces may separate them.
+
+    A label may contain spaces, commas and apostrophes; quotation marks around it are allowed.
+    """
+    words = []
+    for label, value in _THRESHOLD.findall(text):
+        quote = label[:1] if label[:1] in ("'", '"') else ""
+        if quote and value.endswith(quote):  # 'a b=0.4'
+            label, value = label[1:], value[:-1]
+        elif quote and label.endswith(quote):  # 'a b'=0.4
+            label = label[1:-1]
+        words.append(f"{label}={value}")
+    rest = _THRESHOLD.sub("", text).strip()
+    return [*words, rest] if rest else words
+
+
+def check_host(text: str) -> None:
+    """Require the name or the address of a machine, and nothing else.
+
+    Raises
+    ------
+    ValueError
+        With what is too much. The text is not repeated: it may hold a password.
+    """
+    parts = []
+    if "://" in text:
+        parts.append(f"'{text.partition('://')[0]}://'")
+    if "@" in text:
+        parts.append("a user")
+    rest = text.rpartition("@")[2].partition("://")[2] or text.rpartition("@")[2]
+    if re.search(r"^[^:]*:\d*(/|$)|\]:\d*", rest):
+        parts.append("a port")
+    if "/" in rest:
+        parts.append("a path")
+    if parts:
+        raise ValueError(
+            f"must be a host's name or address alone, without {', '.join(parts)}: the port "
+            "and the user have keys of their own"
+        )

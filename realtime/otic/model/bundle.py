@@ -20,7 +20,7 @@ from typing import Any
 
 from otic.config.values import check_keys, check_whole
 from otic.detection.thresholds import DecisionParams
-from otic.errors import BundleError, ParameterError
+from otic.errors import BundleError, ParameterError, did_you_mean
 from otic.features.params import FeatureParams
 from otic.model.archive import (
     GOLDEN,
@@ -254,9 +254,10 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
     if text.endswith(".tflite") or Path(text).name != text:
         return parse_bundle(text, read_model(Path(text)))
     if text not in bundled_names():
+        names = bundled_names()
         raise BundleError(
-            f"unknown model '{text}': known are {', '.join(bundled_names()) or 'none'}, "
-            "or give the path of a .tflite file"
+            f"unknown model '{text}'{did_you_mean(text, names)}: known are "
+            f"{', '.join(names) or 'none'}, or give the path of a .tflite file"
         )
     file = resources.files("otic_models").joinpath(f"{text}.tflite")
     return parse_bundle(text, file.read_bytes())

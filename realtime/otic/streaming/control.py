@@ -49,7 +49,7 @@ def stop_on_signals() -> Iterator[Stop]:
     """Turn SIGINT, SIGTERM and SIGHUP into an orderly stop; a second one interrupts.
 
     A second signal within one second counts as the same request: a service manager may signal
-    both a process and its group.
+    both a process and its group. A signal that is ignored at the start stays ignored.
 
     Raises
     ------
@@ -71,7 +71,8 @@ def stop_on_signals() -> Iterator[Stop]:
         elif time.monotonic() - stop.requested_at > _SAME_REQUEST_SECONDS:
             raise KeyboardInterrupt
 
-    before = {n: signal.signal(n, handle) for n in _STOP_SIGNALS}
+    heeded = [n for n in _STOP_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup
+    before = {n: signal.signal(n, handle) for n in heeded}
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, give_up)
     wakeup_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:

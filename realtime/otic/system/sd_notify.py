@@ -94,7 +94,7 @@ class Notifier:
         message = "\n".join(lines).encode("utf-8", "replace")
         with (
             suppress(OSError),
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,  # not inherited: PEP 446
         ):
             sender.setblocking(False)
             sender.sendto(message, self._address)

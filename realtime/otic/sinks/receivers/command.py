@@ -40,7 +40,10 @@ class Section:
     """A program that is run for each event."""
 
     argv: tuple[str, ...] = setting(
-        (), "program and arguments to run for each event, without a shell", metavar="WORD"
+        (),
+        "program and arguments to run for each event, without a shell",
+        shown=False,
+        metavar="WORD",
     )
     timeout_seconds: float = setting(
         30.0, "the program is ended after this", least=0.1, most=3600.0

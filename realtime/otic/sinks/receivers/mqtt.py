@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from otic.config.settings import setting
+from otic.config.values import check_host
 from otic.sinks.delivery.notification import Receiver, Sensor
 from otic.system.findings import CONNECTION_SECONDS, Check, Finding, extra_check, secret_checks
 
@@ -14,7 +15,9 @@ from otic.system.findings import CONNECTION_SECONDS, Check, Finding, extra_check
 class Section:
     """An MQTT broker, and Home Assistant behind it."""
 
-    host: str | None = setting(None, "publish events to this MQTT broker (extra mqtt)")
+    host: str | None = setting(
+        None, "publish events to this MQTT broker (extra mqtt)", check=check_host
+    )
     port: int = setting(0, "0: 8883 with TLS, else 1883", least=0, most=65535)
     tls: bool = setting(False, "encrypt, and verify the broker's certificate")
     ca_file: str | None = setting(None, "trust these certificate authorities (default: system's)")
