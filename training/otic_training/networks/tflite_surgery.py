@@ -6,7 +6,7 @@ whoever grafts compares the result with its parts (see :mod:`otic_training.netwo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,8 +89,30 @@ def has_8_bit_weights(model: bytes) -> bool:
     )
 
 
-def cut(model: bytes, tensor: int) -> bytes:
-    """The part of a model that computes one tensor, which is then its only output.
+def find_tensor(model: bytes, name: str) -> int:
+    """Find a tensor by its name.
+
+    Raises
+    ------
+    GraftError
+        If there is none, or several have the name.
+    """
+    tensors = _graph(_unpacked(model)).tensors
+    found = [i for i, tensor in enumerate(tensors) if tensor.name == name.encode()]
+    if len(found) != 1:
+        raise GraftError(f"it has {len(found)} tensors with the name '{name}': one is needed")
+    return found[0]
+
+
+def tensor_name(model: bytes, tensor: int) -> str:
+    """Name a tensor of a graph."""
+    return str(_graph(_unpacked(model)).tensors[tensor].name.decode(errors="replace"))
+
+
+def cut(model: bytes, *tensors: int) -> bytes:
+    """Cut out the part of a model that computes some tensors, which are then its outputs.
+
+    Inputs that it does not need are left out.
 
     Raises
     ------
@@ -98,25 +120,34 @@ def cut(model: bytes, tensor: int) -> bytes:
         If the graph is of a kind that is not understood.
     """
     unpacked = _unpacked(model)
-    _graph(unpacked).outputs = [tensor]
+    graph = _graph(unpacked)
+    graph.outputs = list(tensors)
+    behind = [graph.operators[i] for i in _operators_behind(graph, tensors)]
+    needed = {*tensors, *(i for operator in behind for i in _ints(operator.inputs))}
+    graph.inputs = [i for i in _ints(graph.inputs) if i in needed]
     return _packed(unpacked)
 
 
-def graft(base: bytes, tensor: int, head: bytes) -> bytes:
-    """A base with a head on one of its tensors, in place of all that came after.
+def graft(base: bytes, tensor: int, head: bytes, taken: int = 0, kept: Sequence[int] = ()) -> bytes:
+    """Put a head on one of a base's tensors, in place of all that came after.
 
     Parameters
     ----------
     base : bytes
     tensor : int
-        The head's input, of the base's tensors; see :func:`find_embedding`.
+        The head's input, of the base's tensors; see :func:`find_embedding`. One of 8 bits is
+        turned into float32 for a head that takes that.
     head : bytes
-        A model with one input as wide as that tensor.
+        A model with an input as wide as that tensor.
+    taken : int
+        Number of that input; the head's other inputs follow those of the base.
+    kept : sequence of int
+        Tensors of the base that stay outputs, behind those of the head.
 
     Returns
     -------
     bytes
-        One graph, with the base's input and the head's outputs.
+        One graph.
 
     Raises
     ------
@@ -130,12 +161,15 @@ def graft(base: bytes, tensor: int, head: bytes) -> bytes:
         _ints(graph.tensors[tensor].shape),
         [_ints(scion.tensors[i].shape) for i in inputs],
     )
-    if given != [wanted]:
+    others = [shape for i, shape in enumerate(given) if i != taken]
+    if given[taken : taken + 1] != [wanted] or (others and not kept):
         raise GraftError(f"the head has inputs of shape {given}, the embedding's is {wanted}")
+    tensor = _as_type_of(whole, tensor, scion.tensors[inputs[taken]])
 
     first_buffer, first_tensor = len(whole.buffers), len(graph.tensors)
     first_code = len(whole.operatorCodes)
-    place = {i: first_tensor + i for i in range(len(scion.tensors))} | {inputs[0]: tensor, -1: -1}
+    place = {i: first_tensor + i for i in range(len(scion.tensors))}
+    place |= {inputs[taken]: tensor, -1: -1}
     for added_tensor in scion.tensors:
         added_tensor.name = b"head/" + added_tensor.name
         if added_tensor.buffer:  # 0 is the empty one, for what is computed
@@ -148,8 +182,40 @@ def graft(base: bytes, tensor: int, head: bytes) -> bytes:
     whole.operatorCodes = [*whole.operatorCodes, *added.operatorCodes]
     graph.tensors = [*graph.tensors, *scion.tensors]
     graph.operators = [*graph.operators, *scion.operators]
-    graph.outputs = [place[i] for i in _ints(scion.outputs)]
+    graph.inputs = [*_ints(graph.inputs), *(place[i] for i in inputs if i != inputs[taken])]
+    graph.outputs = [*(place[i] for i in _ints(scion.outputs)), *kept]
     return _packed(whole)
+
+
+def _as_type_of(unpacked: Any, tensor: int, wanted: Any) -> int:
+    """Give a tensor in the type of another: itself, or what is made of its 8-bit steps.
+
+    Raises
+    ------
+    GraftError
+        If there is no way from one type to the other.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = _graph(unpacked)
+    found = graph.tensors[tensor]
+    if found.type == wanted.type:
+        return tensor
+    kinds = [_name_of("TensorType", t.type) for t in (found, wanted)]
+    if kinds[0] not in ("INT8", "UINT8") or kinds[1] != "FLOAT32":
+        raise GraftError(f"the head takes {kinds[1].lower()}, the embedding is {kinds[0].lower()}")
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
+    code.version = 2
+    made = schema.TensorT()
+    made.name, made.shape, made.type = b"head/frame", found.shape, wanted.type
+    operator = schema.OperatorT()
+    operator.opcodeIndex = len(unpacked.operatorCodes)
+    operator.inputs, operator.outputs = [tensor], [len(graph.tensors)]
+    unpacked.operatorCodes = [*unpacked.operatorCodes, code]
+    graph.tensors = [*graph.tensors, made]
+    graph.operators = [*graph.operators, operator]
+    return len(graph.tensors) - 1
 
 
 def _unpacked(model: bytes) -> Any:

@@ -1,0 +1,133 @@
+"""A head on a base: one graph and one bundle, taken apart again; what it learns it also serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from otic import Bundle, Pipeline, load_bundle, save_bundle
+from otic.diagnostics.verify import verify_bundle
+from otic.errors import OticError
+from otic.model.streaming import BASE, HEAD
+from otic.types import Scores
+from otic_training.base import features, trainer
+from otic_training.base.export import StepGraph
+from otic_training.base.head import (
+    BaseFrames,
+    Fit,
+    Head,
+    base_bundle,
+    fit_head,
+    join,
+    keep_of,
+    with_means,
+    without_head,
+)
+from tests.integration.test_base import TINY, some_log_mel, some_student
+from tests.support.helpers import F32, bundled, decision, noise
+
+pytestmark = pytest.mark.xdist_group("tensorflow")  # one process loads it
+
+
+@dataclass(frozen=True)
+class Made:
+    """A small base, a head with some weights, and both as one bundle."""
+
+    base: Bundle
+    head: Head
+    whole: Bundle
+
+
+def some_head(width: int, step_seconds: float, n_labels: int = 3) -> Head:
+    rng = np.random.default_rng(4)
+    sizes = [(width,), (3 * width, 8), (8,), (8, n_labels), (n_labels,)]
+    mean, w1, b1, w2, b2 = (rng.normal(0.0, 0.5, size).astype(np.float32) for size in sizes)
+    return Head(mean, np.full(width, 0.5, np.float32), w1, b1, w2, b2, keep_of(step_seconds))
+
+
+@pytest.fixture(scope="module", params=["float32", "int8"])
+def made(request: pytest.FixtureRequest) -> Made:
+    graph = StepGraph(some_student(), features.N_MELS)
+    examples = ()
+    if request.param == "int8":
+        mel = some_log_mel(40, TINY.hops)
+        examples = tuple((x, state) for x, state, _ in graph.walk(mel))
+    base = base_bundle(graph, graph.tflite(examples), "tiny", "CC0-1.0", {"weights": request.param})
+    head = some_head(TINY.out, base.inference_hop_seconds)
+    named = replace(base, name="both", labels=("a", "b", "c"), decision=decision(3))
+    return Made(base, head, join(base, head, {"data": "none"}, named))
+
+
+def scores(bundle: Bundle, y: F32) -> F32:
+    items = Pipeline(bundle).process(y)
+    return np.array([list(i.scores.values()) for i in items if isinstance(i, Scores)], np.float32)
+
+
+def test_a_stream_gives_what_the_head_makes_of_the_bases_frames(made: Made) -> None:
+    y = noise(5 * 22_050)
+    expected = made.head.scores(BaseFrames(made.base)(y))[trainer.COLD_STEPS :]
+    got = scores(made.whole, y)
+    assert got.shape == expected.shape
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+
+
+def test_the_bundle_is_proven_and_says_what_its_parts_are(made: Made, tmp_path: Path) -> None:
+    save_bundle(tmp_path / "both.tflite", made.whole)
+    read = load_bundle(tmp_path / "both.tflite")
+    for proof in verify_bundle(read, noise(5 * 22_050)):
+        assert proof.passed, proof
+    assert read.stream is not None
+    assert [state.part for state in read.stream.states] == [BASE, HEAD]
+    assert list(read.stream.parts) == [BASE, HEAD]
+    first = features.FIRST_MIDDLE - TINY.delay_hops * features.HOP_SECONDS
+    assert read.stream.delay_seconds == pytest.approx(
+        read.features.window_seconds - first, abs=1e-5
+    )
+
+
+def test_another_head_is_put_on_the_same_base(made: Made, tmp_path: Path) -> None:
+    save_bundle(tmp_path / "both.tflite", made.whole)
+    base = without_head(load_bundle(tmp_path / "both.tflite"))
+    y = noise(3 * 22_050)
+    np.testing.assert_array_equal(BaseFrames(base)(y), BaseFrames(made.base)(y))
+    assert len(base.model) < len(made.whole.model)
+    again = join(base, made.head, {}, replace(made.whole, name="again"))
+    np.testing.assert_array_equal(scores(again, y), scores(made.whole, y))
+    other = replace(made.head, b2=made.head.b2 + np.float32(2.0))
+    assert (scores(join(base, other, {}, made.whole), y) > scores(made.whole, y)).all()
+    assert without_head(made.base) == made.base
+    with pytest.raises(OticError, match="is no streaming model with a base in it"):
+        without_head(bundled())
+    with pytest.raises(OticError, match="takes frames of 9 numbers, the base gives 16"):
+        join(base, some_head(9, 0.32), {}, made.whole)
+
+
+def test_means_decay_and_begin_with_the_first_frame() -> None:
+    frames = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+    x = with_means(frames, np.array([0.5, 0.9], np.float32))
+    mean = frames[0]
+    for step, frame in enumerate(frames):
+        mean = frame if step == 0 else 0.9 * mean + 0.1 * frame
+        np.testing.assert_allclose(x[step], [*x[step, :8], *mean], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(x[:, :4], frames)
+
+
+def test_a_head_learns_what_its_frames_say_and_only_where_it_counts(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.normal(size=(400, 12, 6)).astype(np.float16)
+    labels = np.stack([frames[..., 0] > 0.5, rng.random((400, 12)) > 0.5], -1).astype(np.float32)
+    weights = np.ones_like(labels)
+    weights[..., 1] = 0.0
+    head = fit_head(frames, labels, weights, 0.32, Fit(hidden=16, epochs=60, batch=20, drop=0.0))
+    found = head.scores(frames.astype(np.float32))
+    right = (found[..., 0] > 0.5) == (labels[..., 0] > 0.5)
+    assert right.mean() > 0.93  # 0.69 without having learned anything
+    assert found[..., 1].max() < 0.2  # what nobody knows was never learned
+    head.save(tmp_path / "head.npz")
+    np.testing.assert_array_equal(Head.load(tmp_path / "head.npz").scores(frames[:3]), found[:3])
+    again = fit_head(frames, labels, weights, 0.32, Fit(hidden=16, epochs=60, batch=20, drop=0.0))
+    np.testing.assert_array_equal(again.w1, head.w1)
