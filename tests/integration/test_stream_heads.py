@@ -26,10 +26,16 @@ from otic_training.base.head import (
     with_means,
     without_head,
 )
+from otic_training.experiment import load_tensorflow
 from tests.integration.test_base import TINY, some_log_mel, some_student
 from tests.support.helpers import F32, bundled, decision, noise
 
 pytestmark = pytest.mark.xdist_group("tensorflow")  # one process loads it
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tensorflow() -> None:
+    load_tensorflow()  # as other tests, which may share the process, expect it
 
 
 @dataclass(frozen=True)
