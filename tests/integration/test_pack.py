@@ -94,6 +94,8 @@ def test_a_waveform_needs_only_labels_and_a_rate(tmp_path: Path) -> None:
     assert bundle.labels == ("a", "b", "c", "both")
     assert bundle.model_labels == ("a", "b", "c")
     assert bundle.decision.on_thresholds == (0.4, 0.4, 0.4, 0.7)
+    # A score for each label by itself: what is above a tenth of the threshold has left the ground.
+    assert (bundle.decision.onset_ground, bundle.decision.onset_back_seconds) == (0.1, 4.0)
     assert bundle.features.statistics == ("waveform",)
     assert bundle.features.window_samples == SR
     assert check_golden_cases(bundle).passed
@@ -326,6 +328,7 @@ def test_scale_order_peak_and_activation(tmp_path: Path) -> None:
     p = bundle.features
     assert (p.window_frames, p.window_samples, p.center) == (frames, 600, True)
     assert bundle.interface.order == BANDS_FIRST
+    assert bundle.decision.onset_ground == 0.5  # shares, of which some label has to have more
     patch = np.random.default_rng(1).uniform(-80, 0, (frames, bands)).astype(np.float32)
     logits = w @ ((patch - patch.max()).T.ravel() * scale - 0.5)
     expected = np.exp(logits) / np.exp(logits).sum()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ MAX_HOP_SECONDS = 1.0
 _STATE_LIMIT = 1e-4  # rounding may differ; what a model remembers shows more
 _RANGE_LIMIT = 1e-3  # rounding, and an int8 output's last step
 _SCORE_TYPES = ("float32", "int8", "uint8", "int16")
+
+_SUM_TOLERANCE = 0.01  # int8 scores are rounded
+_SHARE_GROUND, _SCORE_GROUND, _BACK_SECONDS = 0.5, 0.1, 4.0
 
 
 @dataclass(frozen=True)
@@ -227,7 +230,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def prove(bundle: Bundle) -> Bundle:
-    """Run a bundle, first in the sandbox, and return it with golden cases.
+    """Run a bundle, first in the sandbox, and return it with golden cases and onsets dated back.
 
     Raises
     ------
@@ -248,7 +251,20 @@ def prove(bundle: Bundle) -> Bundle:
     _check_silence(proven)
     _check_memory(proven)
     _check_range(proven)
-    return proven
+    return replace(proven, decision=_dated_back(proven))
+
+
+def _dated_back(bundle: Bundle) -> DecisionParams:
+    """Choose from which share of a threshold on a score counts as risen.
+
+    Scores of labels by themselves lie near 0 without their sound. Shares that sum to 1 have to
+    go to some label, and a tenth of a threshold says nothing of them.
+    """
+    n = len(bundle.model_labels)
+    sums = [sum(case.scores[:n]) for case in bundle.golden]
+    shares = all(abs(total - 1.0) < _SUM_TOLERANCE for total in sums)
+    ground = _SHARE_GROUND if shares else _SCORE_GROUND
+    return replace(bundle.decision, onset_ground=ground, onset_back_seconds=_BACK_SECONDS)
 
 
 def _with_remedy(error: BundleError) -> BundleError:
