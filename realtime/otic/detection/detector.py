@@ -17,9 +17,6 @@ FindOnset = Callable[[], int]
 Asked when an event starts or, where onsets are dated back, when a score leaves the ground.
 """
 
-_ON_GROUND = np.iinfo(np.int64).min
-"""In place of an onset: the score is on the ground."""
-
 
 class _Label:
     """The state of one label.
@@ -102,7 +99,8 @@ class EventDetector:
         self._history = np.zeros((params.smoothing_scores, len(labels)), np.float64)
         self._n_history = 0  # how many of its rows are filled
         self._next_row = 0
-        self._risen = np.full(len(labels), _ON_GROUND)  # the onset, asked when the score left it
+        self._risen = np.zeros(len(labels), bool)  # scores that left the ground,
+        self._began = np.zeros(len(labels), np.int64)  # and with which sound they did
         self._states = [_Label() for _ in labels]
         self._busy: set[int] = set()  # labels in another state than off
 
@@ -134,7 +132,7 @@ class EventDetector:
     def start(self, sample: int) -> None:
         """Begin a stretch of unbroken audio at ``sample``; nothing is on."""
         self._n_history = self._next_row = 0
-        self._risen[:] = _ON_GROUND
+        self._risen = np.zeros(len(self._labels), bool)
         self._busy.clear()
         for state in self._states:
             state.clear(sample)
@@ -196,11 +194,11 @@ class EventDetector:
 
     def _follow(self, smoothed: NDArray[np.float64], began: FindOnset) -> None:
         """Note with which sound each score left the ground."""
-        above = smoothed >= self._grounds
-        leaving = above & (self._risen == _ON_GROUND)
+        risen = smoothed >= self._grounds
+        leaving = risen > self._risen
         if leaving.any():
-            self._risen[leaving] = began()
-        self._risen[~above] = _ON_GROUND
+            self._began[leaving] = began()
+        self._risen = risen
 
     def _step(
         self, index: int, sample: int, score: float, began: FindOnset, events: list[Event]
@@ -223,7 +221,7 @@ class EventDetector:
                 events.append(self._off(index, state.since - self._lag, sample))
             else:
                 if self._back:
-                    onset = max(int(self._risen[index]), state.since - self._back)
+                    onset = max(int(self._began[index]), state.since - self._back)
                 else:
                     onset = began()
                 onset = min(max(state.earliest, onset), sample)
