@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict, replace
 from typing import Any
 
-import llvmlite.binding  # type: ignore[import-untyped]
+import llvmlite.binding
 import numba
 import numpy as np
 import soundfile

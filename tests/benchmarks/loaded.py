@@ -71,7 +71,7 @@ def _latest_sample(log: Path) -> int:
     """Of the latest whole line of scores."""
     lines = log.read_bytes().rpartition(b"\n")[0]
     scores = records(lines[lines.rfind(b"\n", 0, max(0, len(lines) - 4000)) + 1 :])
-    return max(record["sample"] for record in scores if record["type"] == "scores")
+    return max(int(record["sample"]) for record in scores if record["type"] == "scores")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -74,7 +76,7 @@ def block(folder: Path) -> None:
 
 
 def test_a_kernel_takes_its_own_types_only() -> None:
-    push = make_push(256)
+    push: Any = make_push(256)
     for wrong in ([0.0], np.zeros(4), np.zeros((2, 2), np.float32), np.zeros(8, np.float32)[::2]):
         with pytest.raises(TypeError):
             push(wrong, np.zeros(4, np.int64))
@@ -230,7 +232,7 @@ def test_not_even_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("read-only")
 
     monkeypatch.setattr(compiling, "_candidates", list)
-    monkeypatch.setattr(compiling.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     nowhere = state(monkeypatch, [])
     assert nowhere.folder is None
     assert nowhere.problem is not None

@@ -22,7 +22,6 @@ import pytest
 from otic import OticError
 from otic.cli.main import main
 from otic_training.cli.download import download
-from otic_training.data import download as downloads
 from otic_training.data.download import MIRROR, ORIGINALS, Original, content_hash
 
 NAMES = [f"{fold}-{10 * fold + label}-A-{label}.wav" for fold in (1, 2) for label in (0, 1)]
@@ -334,7 +333,7 @@ def test_an_interrupted_unpacking_leaves_the_archive_only(
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(downloads.shutil, "copyfileobj", stop)
+        patched.setattr("otic_training.data.download.shutil.copyfileobj", stop)
         if isinstance(error, KeyboardInterrupt):
             assert main(["download", "urbansound8k", "--to", str(tmp_path)]) == 130
         else:

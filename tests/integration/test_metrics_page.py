@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,51 +24,44 @@ from otic import __version__
 from otic.errors import ParameterError, RuntimeMissingError, SinkError
 from otic.sinks import metrics
 from otic.sinks.clip_writer import ClipStatus
+from otic.sinks.delivery.worker import DeliveryStatus
 from otic.sinks.metrics import MetricsServer
 from otic.sinks.metrics_page import Collector
 from otic.system.addresses import host_and_port
+from otic.types import StreamStatus
 from tests.conftest import ROOT
 
-
-@dataclass(frozen=True)
-class StreamStatus:
-    """What is read of :class:`otic.types.StreamStatus`."""
-
-    state: str = "listening"
-    seconds: float = 12.5
-    level_dbfs: float = -42.0
-    scores: Mapping[str, float] = field(default_factory=lambda: {"dog": 0.75, "rain": 0.25})
-    event_counts: Mapping[str, int] = field(default_factory=lambda: {"dog": 3, "unknown": 1})
-    n_scores: int = 40
-    inference_p50_ms: float = 0.5
-    inference_p99_ms: float = 2.0
-    queue_fill: float = 0.125
-    lost_samples: int = 441
-    overruns: int = 2
-    reopenings: int = 1
-
-
-@dataclass(frozen=True)
-class DeliveryStatus:
-    """As of :mod:`otic.sinks.delivery.worker`."""
-
-    name: str = "mqtt"
-    connected: bool = True
-    delivered: int = 7
-    refused: int = 1
-    dropped: int = 2
-    waiting: int = 4
-    retries: int = 5
-    last_error: str | None = None
-
+LISTENING = StreamStatus(
+    seconds=12.5,
+    level_dbfs=-42.0,
+    peak_dbfs=-30.0,
+    clipped=False,
+    scores={"dog": 0.75, "rain": 0.25},
+    active=frozenset(),
+    events=(),
+    n_scores=40,
+    real_time_factor=100.0,
+    inference_p50_ms=0.5,
+    inference_p99_ms=2.0,
+    queue_fill=0.125,
+    lost_samples=441,
+    lost_seconds=0.02,
+    lost_at=None,
+    skipped_samples=0,
+    state="listening",
+    overruns=2,
+    reopenings=1,
+    event_counts={"dog": 3, "unknown": 1},
+)
+DELIVERING = DeliveryStatus("mqtt", True, 7, 1, 2, 4, 5, None)
 
 NOTHING = Collector(dict, list, "esc10")
 
 
 @contextmanager
 def serving(
-    health: Callable[[], Mapping[str, StreamStatus]] = lambda: {"mic": StreamStatus()},
-    workers: Callable[[], list[DeliveryStatus]] = lambda: [DeliveryStatus()],
+    health: Callable[[], Mapping[str, StreamStatus]] = lambda: {"mic": LISTENING},
+    workers: Callable[[], list[DeliveryStatus]] = lambda: [DELIVERING],
     listen: str = "0",
 ) -> Iterator[MetricsServer]:
     server = MetricsServer(listen, Collector(health, workers, "esc10"))
@@ -107,7 +100,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def test_a_scrape() -> None:
-    health = {"mic": StreamStatus(), 'yard "2"\n': StreamStatus(state="waiting", overruns=0)}
+    health = {"mic": LISTENING, 'yard "2"\n': replace(LISTENING, state="waiting", overruns=0)}
     with serving(lambda: health) as server:
         samples, types = scrape(server)
     for name, expected in {
@@ -153,7 +146,7 @@ def test_a_scrape() -> None:
 
 
 def test_names_that_are_not_utf_8_and_nothing_to_show() -> None:
-    odd = {os.fsdecode(b"stra\xdfe"): replace(StreamStatus(), scores={"\ud800": 1.0})}
+    odd = {os.fsdecode(b"stra\xdfe"): replace(LISTENING, scores={"\ud800": 1.0})}
     with serving(lambda: odd, list) as server:
         samples, _ = scrape(server)
     assert value(samples, "otic_up", source="stra�e") == 1.0
@@ -164,7 +157,7 @@ def test_names_that_are_not_utf_8_and_nothing_to_show() -> None:
 
 def test_figures_are_of_the_moment() -> None:
     seconds = 0.0
-    with serving(lambda: {"mic": StreamStatus(seconds=seconds)}) as server:
+    with serving(lambda: {"mic": replace(LISTENING, seconds=seconds)}) as server:
         assert value(scrape(server)[0], "otic_audio_seconds_total", source="mic") == 0.0
         seconds = 5.0
         time.sleep(0.3)
@@ -210,7 +203,7 @@ def test_twenty_at_once_cost_as_much_as_one() -> None:
     def health() -> Mapping[str, StreamStatus]:
         nonlocal asked
         asked += 1
-        return {"mic": StreamStatus()}
+        return {"mic": LISTENING}
 
     with serving(health) as server, ThreadPoolExecutor(20) as pool:
         begin = time.monotonic()

@@ -303,7 +303,7 @@ def test_the_scores_are_found_beside_other_numbers(tmp_path: Path) -> None:
 
 
 def test_an_int8_model(tmp_path: Path) -> None:
-    w = np.round(weights(3, SR, 1e5)) / 100
+    w = np.round(weights(3, SR, 1e5)) / np.float32(100)
     steps = ((1 / 128, 0), (1 / 256, -128))
     assert pack(tmp_path, linear_model((1, SR), w, int8=steps), *WAVE)[0] == 0
     bundle = load_bundle(tmp_path / "out.tflite")

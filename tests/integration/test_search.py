@@ -22,8 +22,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(5):
         for label in ("tone", "hiss"):
             (root / label).mkdir(parents=True, exist_ok=True)
-            y = 0.3 * np.sin(2 * np.pi * (400 + 50 * i) * t) if label == "tone" else 0.0
-            y = y + noise(len(t), i, 1e-3 if label == "tone" else 0.2)
+            tone = 0.3 * np.sin(2 * np.pi * (400 + 50 * i) * t) if label == "tone" else 0.0
+            y = tone + noise(len(t), i, 1e-3 if label == "tone" else 0.2)
             soundfile.write(root / label / f"{i}.wav", y, 22050)
     return root
 

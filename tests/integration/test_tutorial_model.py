@@ -121,7 +121,9 @@ def test_scores_are_keras_end_to_end(tutorial: Tutorial) -> None:
     """`otic replay` of whole clips gives what model.predict gives on librosa's features."""
     chosen = range(0, len(tutorial.clips), 2)
     done = otic(
-        *("replay", *(tutorial.clips[i] for i in chosen), "--model", tutorial.bundle),
+        "replay",
+        *(tutorial.clips[i] for i in chosen),
+        *("--model", tutorial.bundle),
         *("--speed", "max", "--jsonl", "-", "--log", "scores"),
     )
     assert done.returncode == 0, done.stderr

@@ -28,8 +28,9 @@ def innermost_loops(name: str) -> dict[Loop, int]:
     found: dict[Loop, int] = {}
     tree = ast.parse((ROOT / "realtime/otic/features/kernels" / name).read_text("utf-8"))
     for function in ast.walk(tree):
-        is_kernel = isinstance(function, ast.FunctionDef) and function.decorator_list
-        if not is_kernel or function.name.startswith("make_"):  # those hold kernels
+        if not isinstance(function, ast.FunctionDef) or not function.decorator_list:
+            continue
+        if function.name.startswith("make_"):  # those hold kernels
             continue
         loops = [node for node in ast.walk(function) if isinstance(node, ast.For)]
         lines = sorted(

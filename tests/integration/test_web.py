@@ -20,6 +20,7 @@ import pytest
 import soundfile
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from otic.config.settings import Settings, WebSettings
 from otic.errors import ParameterError, RuntimeMissingError, SinkError
@@ -120,7 +121,9 @@ def test_the_limit_of_pages_holds_for_those_that_join_together(
 
     def n_served(n_pages: int) -> int:
         with ExitStack() as stack:
-            opening = (connect(f"ws://{at}/live", origin=f"http://{at}") for _ in range(n_pages))  # type: ignore[arg-type]
+            opening = (
+                connect(f"ws://{at}/live", origin=Origin(f"http://{at}")) for _ in range(n_pages)
+            )
             pages = [stack.enter_context(page) for page in opening]
             served = 0
             for page in pages:

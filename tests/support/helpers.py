@@ -7,7 +7,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,13 @@ class FakeClassifier:
         level = (float(features[0]) + 400.0) / 300.0
         rest = float(np.abs(features[1:]).sum())
         raw = np.array([-level, level, np.sin(rest)], np.float64)[: self.n_labels] * 3.0
-        return (np.exp(raw) / np.exp(raw).sum()).astype(np.float32)
+        shares: F32 = (np.exp(raw) / np.exp(raw).sum()).astype(np.float32)
+        return shares
+
+
+def always(value: int) -> Callable[[], int]:
+    """A function that gives one value."""
+    return lambda: value
 
 
 def noise(n: int, seed: int = 0, level: float = 0.1) -> F32:

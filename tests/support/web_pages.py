@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from otic.config.settings import ClipsSettings, Settings, WebSettings
 from otic.pipeline import Pipeline
@@ -152,7 +153,7 @@ class OpenPage:
         self._open = ExitStack()
         connection = connect(
             f"ws://{at}/live",
-            origin=f"http://{at}",
+            origin=Origin(f"http://{at}"),
             compression=None,
             **options,
         )

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from otic.audio import capture_process
 from otic.audio.capture_process import CaptureProcess
 from otic.errors import DeviceError
 from otic.system.subprocesses import child_command, child_environment
@@ -134,7 +133,7 @@ def test_a_process_that_can_not_be_started_is_a_device_that_fails(
     def full(*arguments: object, **options: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(capture_process.subprocess, "Popen", full)
+    monkeypatch.setattr(subprocess, "Popen", full)
     with pytest.raises(DeviceError, match=r"can't be started .Resource temporarily unavailable"):
         CaptureProcess(**OPTIONS)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,14 +20,14 @@ pytestmark = pytest.mark.slow
 TFLITE_RUNTIME = ["tflite-runtime==2.14.0", "numpy<2", "numba", "rich", "soundfile", "soxr"]
 
 
-def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [str(c) for c in command],
         capture_output=True,
         text=True,
         check=False,
         timeout=500,
-        **options,  # type: ignore[call-overload]
+        **options,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done

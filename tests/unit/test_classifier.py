@@ -64,7 +64,7 @@ def test_groups_and_scale() -> None:
     )
     assert grouped.model_labels == bundle.labels
     expected = [*scores, scores[2:5].max(), scores[0]]
-    np.testing.assert_array_equal(Classifier(grouped).predict(features / 2), expected)
+    np.testing.assert_array_equal(Classifier(grouped).predict(features / np.float32(2)), expected)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from otic.audio.converter import Converter
 from otic.errors import SourceError
 from otic.types import Lost
-from tests.support.helpers import cut, noise
+from tests.support.helpers import F32, cut, noise
 
 
-def convert(y: np.ndarray, rate: int, sizes: list[int], **options: int) -> list:
+def convert(y: F32, rate: int, sizes: list[int], **options: int) -> list[F32 | Lost]:
     """All chunks, neighbouring samples joined."""
     converter = Converter(rate, y.shape[1], 22050, **options)
     chunks = [c for block in cut(y, sizes) for c in converter.push(block)] + converter.flush()
-    joined: list = []
+    joined: list[F32 | Lost] = []
     for chunk in chunks:
         if joined and not isinstance(chunk, Lost) and not isinstance(joined[-1], Lost):
             joined[-1] = np.concatenate([joined[-1], chunk])

@@ -266,7 +266,7 @@ def test_an_append_while_the_file_is_brought_to_the_disk(
         assert leave.wait(20.0)
         fsync(fd)
 
-    monkeypatch.setattr(delivery_queue.os, "fsync", slow)
+    monkeypatch.setattr(os, "fsync", slow)
     monkeypatch.setattr(delivery_queue, "_SYNC_SECONDS", 0.0)
     monkeypatch.setattr(delivery_queue, "_LONG_OVERDUE", float("inf"))
     folder = tmp_path / "a"
@@ -493,7 +493,7 @@ def test_a_disk_that_fails_to_read_for_a_moment_loses_nothing(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return read(fd, size, offset)
 
-    monkeypatch.setattr(delivery_queue.os, "pread", failing)
+    monkeypatch.setattr(os, "pread", failing)
     for _ in range(3):
         assert queue.next("works") is None
         queue.tend()
@@ -726,7 +726,7 @@ def test_appending_is_cheap(tmp_path: Path) -> None:
 def test_the_file_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery_queue, "_COMPACT_BYTES", 100_000)
     monkeypatch.setattr(delivery_queue, "_SYNC_SECONDS", 0.0)
-    monkeypatch.setattr(delivery_queue.os, "fsync", lambda fd: None)
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
     path = tmp_path / "queue.jsonl"
     queue = DeliveryQueue(path, ["a"], 100_000)
     for number in range(6000):

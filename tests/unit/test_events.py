@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from otic.detection.detector import EventDetector
 from otic.types import Event
-from tests.support.helpers import decision
+from tests.support.helpers import always, decision
 
 SR = 1000
 HOP = 100  # 0.1 s
 
 
-def run(scores: list[float], start: int = 0, age: int = 150, **changes: float) -> list[Event]:
+def run(scores: list[float], start: int = 0, age: int = 150, **changes: Any) -> list[Event]:
     """Feed one label a score every 0.1 s, then close; every sound began 0.15 s ago."""
     detector = EventDetector(("x",), decision(1, smoothing_scores=1, **changes), SR)
     detector.start(start)
@@ -23,7 +25,7 @@ def run(scores: list[float], start: int = 0, age: int = 150, **changes: float) -
     for score in scores:
         sample += HOP
         began = sample - age
-        events += detector.update(sample, np.array([score], np.float32), lambda at=began: at)[1]
+        events += detector.update(sample, np.array([score], np.float32), always(began))[1]
     return events + detector.close(sample)
 
 
@@ -68,7 +70,7 @@ def test_no_onset_before_the_stretch_began_or_the_last_offset() -> None:
     assert events[2].onset >= (events[1].offset or 0)
 
 
-DATED_BACK = {"onset_ground": 0.5, "onset_back_seconds": 1.0}
+DATED_BACK: dict[str, Any] = {"onset_ground": 0.5, "onset_back_seconds": 1.0}
 
 
 def test_an_onset_is_dated_back_to_where_the_score_left_the_ground() -> None:
@@ -105,7 +107,7 @@ def test_a_label_that_was_set_to_another_threshold_has_its_ground_there() -> Non
     for sample, score in [(100, 0.4), (200, 0.5), (300, 0.95), (400, 0.95)]:
         at = sample - 50
         values = np.array([score], np.float32)
-        events += detector.update(sample, values, lambda at=at: at)[1]
+        events += detector.update(sample, values, always(at))[1]
     assert [e.onset for e in events] == [0.15]
 
 
@@ -145,7 +147,7 @@ def test_labels_are_on_at_the_same_time_and_a_sound_that_comes_back_goes_on() ->
     events: list[Event] = []
     for i, scores in enumerate([(0.9, 0.0), (0.9, 0.8), (0.1, 0.9), (0.1, 0.9), (0.9, 0.9)]):
         values = np.array(scores, np.float32)
-        events += detector.update(i * HOP, values, lambda at=i * HOP: at)[1]
+        events += detector.update(i * HOP, values, always(i * HOP))[1]
     assert [(e.state, e.label) for e in events] == [("on", "a"), ("on", "b")]
     assert [(e.state, e.label) for e in detector.close(600)] == [("off", "a"), ("off", "b")]
 
@@ -193,7 +195,7 @@ def test_what_must_hold_for_any_scores(
             sample += HOP
             began = sample - age
             values = np.array(scores, np.float32)
-            found += detector.update(sample, values, lambda at=began: at)[1]
+            found += detector.update(sample, values, always(began))[1]
         found += detector.close(sample)
         assert all(begin / SR <= e.onset <= e.time <= sample / SR for e in found)
         events += found

@@ -23,7 +23,8 @@ C128 = NDArray[np.complex128]
 def column_transforms(z: C128) -> C128:
     """The DFT of each column, by its definition."""
     k = np.arange(len(z))
-    return np.exp(-2j * np.pi * np.outer(k, k) / len(z)) @ z
+    transformed: C128 = np.exp(-2j * np.pi * np.outer(k, k) / len(z)) @ z
+    return transformed
 
 
 def reference_power(frame: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -31,14 +32,15 @@ def reference_power(frame: NDArray[np.float64]) -> NDArray[np.float64]:
     n_fft = len(frame)
     rows, columns = fft_shape(n_fft)
     n = rows * columns
-    z = (frame[0::2] + 1j * frame[1::2]).reshape(rows, columns)
+    z: C128 = (frame[0::2] + 1j * frame[1::2]).reshape(rows, columns)
     z = column_transforms(z)
     z = z * np.exp(-2j * np.pi * np.outer(np.arange(rows), np.arange(columns)) / n)
     z = column_transforms(z.T).ravel()
     k = np.arange(n + 1)
     mirrored = z[(n - k) % n].conj()
     even, odd = (z[k % n] + mirrored) / 2, (z[k % n] - mirrored) / 2j
-    return np.abs(even + np.exp(-2j * np.pi * k / n_fft) * odd) ** 2
+    power: NDArray[np.float64] = np.abs(even + np.exp(-2j * np.pi * k / n_fft) * odd) ** 2
+    return power
 
 
 @cache
@@ -49,7 +51,8 @@ def compiled(n_fft: int) -> Callable[..., None]:
     def call(y, start, window, roots, inner, outer, work, power):  # type: ignore[no-untyped-def]
         kernel(y, start, window, roots, inner, outer, work, power)
 
-    return call
+    compiled_call: Callable[..., None] = call
+    return compiled_call
 
 
 def magnitude(y: F32, start: int, n_fft: int) -> F32:

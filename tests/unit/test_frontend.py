@@ -26,7 +26,7 @@ TOLERANCE = 5e-4
 
 def librosa_mfcc(y: F32, p: FeatureParams) -> F32:
     """librosa's MFCCs of one window, [n_mfcc, window_frames]."""
-    return librosa.feature.mfcc(
+    mfcc: F32 = librosa.feature.mfcc(
         y=y,
         sr=p.sr,
         n_mfcc=p.n_mfcc,
@@ -37,6 +37,7 @@ def librosa_mfcc(y: F32, p: FeatureParams) -> F32:
         fmax=p.fmax,
         center=p.center,
     )
+    return mfcc
 
 
 def librosa_features(y: F32, p: FeatureParams) -> F32:

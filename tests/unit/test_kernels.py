@@ -58,7 +58,7 @@ def test_the_polynomial_is_the_interpolation_that_it_says() -> None:
         return (np.log2(1.0 + f) - f) / (f * (1.0 - f))
 
     fit = Chebyshev.interpolate(rest, 6, domain=[0, 1])
-    expected = fit.convert(kind=Polynomial, domain=[-1, 1], window=[-1, 1]).coef
+    expected = fit.convert(kind=Polynomial, domain=[-1, 1], window=[-1, 1]).coef.astype(float)
     coefficients = [getattr(kernels, f"_Q{i}") for i in range(7)]
     np.testing.assert_allclose(coefficients, expected, rtol=1e-6)
 

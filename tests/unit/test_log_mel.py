@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from otic import FeatureParams, Frontend, load_bundle, save_bundle
 from otic.diagnostics import verify as verification
@@ -109,11 +110,11 @@ def test_verification_checks_every_frame(monkeypatch: pytest.MonkeyPatch) -> Non
     y = noise(4 * SMALL.window_samples)
     assert verification.check_streaming_is_batch(bundle, y).passed
     for place, off, passed in [(20, 9e-3, True), (20, 11e-3, False), (0, 1e-3, False)]:
-        changed = np.eye(1, BOTH.n_features, place)[0] * off
+        changed = np.eye(1, BOTH.n_features, place)[0].astype(np.float32) * off
 
         def shifted(
             window: F32, params: FeatureParams, noise_share: float = 0.0, changed: F32 = changed
-        ) -> F32:
+        ) -> NDArray[np.float64]:
             return reference_features(window, params) + changed
 
         monkeypatch.setattr(verification, "reference_features", shifted)

@@ -13,7 +13,7 @@ from otic.audio.capture_process import CapturedBlock
 from otic.audio.microphone import Microphone
 from otic.errors import DeviceError
 from otic.system import backoff
-from otic.types import Chunk, Lost
+from otic.types import Chunk, Lost, SourceHealth
 from tests.support.helpers import F32, noise
 
 SR = 8000
@@ -130,7 +130,7 @@ def test_a_replug_is_a_gap_of_its_length(room: Room, said: list[str]) -> None:
     assert isinstance(after[0], Lost)
     assert gap + len(heard(after)) / SR == pytest.approx(13.5, abs=0.11)
     assert gap >= 3.5
-    assert source.health() == microphone.SourceHealth("listening", 0.25, 0, 1)
+    assert source.health() == SourceHealth("listening", 0.25, 0, 1)
     # By its index it would be another device, perhaps; by its id it is the same.
     assert room.options[0]["wanted"] == "0"
     assert {options["wanted"] for options in room.options[1:]} == {"usb-fake-00"}

@@ -18,6 +18,7 @@ from tests.support.helpers import (
     F32,
     SMALL,
     FakeClassifier,
+    always,
     bundled,
     cut,
     decision,
@@ -40,7 +41,7 @@ def run(levels: list[float], named: list[bool] | None = None) -> list[Event]:
     for i, level in enumerate(levels):
         known = bool(named and named[i])
         sample = (i + 1) * HOP
-        events += unknown.update(sample, level, known, known, lambda at=sample: at - 1200)
+        events += unknown.update(sample, level, known, known, always(sample - 1200))
     return events + unknown.close(len(levels) * HOP)
 
 
@@ -82,7 +83,7 @@ def test_a_label_that_may_be_about_to_come_on_does_not_cut_an_unknown_sound_in_t
     for i in range(30):
         sample = (i + 1) * HOP
         level = -60.0 if i < 8 else -40.0
-        events += unknown.update(sample, level, False, i == 20, lambda at=sample: at)
+        events += unknown.update(sample, level, False, i == 20, always(sample))
     assert [e.state for e in events] == ["on"]
     assert unknown.update(31 * HOP, -40.0, True, True, lambda: 0)[0].state == "off"
 

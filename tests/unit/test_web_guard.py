@@ -349,7 +349,7 @@ def test_what_is_no_request_or_too_much(server: WebServer) -> None:
         '{"have": 7, "columns": "many"}',
         '{"have": {"x": [1]}}',
     ):
-        with connect(f"ws://127.0.0.1:{server.port}/live", additional_headers=at) as page:  # type: ignore[arg-type]
+        with connect(f"ws://127.0.0.1:{server.port}/live", additional_headers=at) as page:
             page.send(first)
             page.close()
     assert ask(server, "/")[0] == 200
