@@ -12,6 +12,7 @@ import logging
 import sqlite3
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ from otic.sinks.receivers.sqlite import SqliteReceiver
 from otic.sinks.text import TextSink
 from otic.system.findings import FAIL, Finding
 from otic.types import Event, StreamEnd, StreamStart
+from tests.integration.test_metrics_page import DELIVERING, LISTENING
 from tests.integration.test_webhook import Hook, receiver
 
 EVIL = "=cmd|' /C calc'!A0;@SUM(1)\r\n\x1b]0;owned\x07\x1b[2J\x9b31m\u202egpj\0\udce9"
@@ -200,14 +202,8 @@ def test_recordings(tmp_path: Path) -> None:
 
 
 def test_metrics() -> None:
-    from tests.integration.test_metrics_page import DeliveryStatus, StreamStatus
-
-    status = StreamStatus(scores={EVIL: 0.5}, event_counts={EVIL: 1})
-    collector = Collector(
-        lambda: {EVIL: status},  # type: ignore[dict-item]
-        lambda: [DeliveryStatus(name=EVIL)],  # type: ignore[list-item]
-        EVIL,
-    )
+    status = replace(LISTENING, scores={EVIL: 0.5}, event_counts={EVIL: 1})
+    collector = Collector(lambda: {EVIL: status}, lambda: [replace(DELIVERING, name=EVIL)], EVIL)
     page = page_of(collector)()
     harmless(page)
     assert list(text_string_to_metric_families(page.decode()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,10 @@ def read(path: Path, content: bytes, block: int = 4096) -> tuple[float, str, lis
 
 def mp3(y: F32, variable: bool = False, rate: int = SR) -> bytes:
     """With a header that counts the frames."""
-    options = {"compression_level": 0.6, "bitrate_mode": "VARIABLE" if variable else "CONSTANT"}
+    options: dict[str, Any] = {
+        "compression_level": 0.6,
+        "bitrate_mode": "VARIABLE" if variable else "CONSTANT",
+    }
     return encoded(y, "MP3", rate=rate, **options)
 
 
