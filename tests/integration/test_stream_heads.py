@@ -57,7 +57,7 @@ def some_head(width: int, step_seconds: float, n_labels: int = 3) -> Head:
 @pytest.fixture(scope="module", params=["float32", "int8"])
 def made(request: pytest.FixtureRequest) -> Made:
     graph = StepGraph(some_student(), features.N_MELS)
-    examples = ()
+    examples: tuple[tuple[F32, F32], ...] = ()
     if request.param == "int8":
         mel = some_log_mel(40, TINY.hops)
         examples = tuple((x, state) for x, state, _ in graph.walk(mel))
@@ -134,6 +134,8 @@ def test_a_head_learns_what_its_frames_say_and_only_where_it_counts(tmp_path: Pa
     assert right.mean() > 0.93  # 0.69 without having learned anything
     assert found[..., 1].max() < 0.2  # what nobody knows was never learned
     head.save(tmp_path / "head.npz")
-    np.testing.assert_array_equal(Head.load(tmp_path / "head.npz").scores(frames[:3]), found[:3])
+    np.testing.assert_array_equal(
+        Head.load(tmp_path / "head.npz").scores(frames[:3].astype(np.float32)), found[:3]
+    )
     again = fit_head(frames, labels, weights, 0.32, Fit(hidden=16, epochs=60, batch=20, drop=0.0))
     np.testing.assert_array_equal(again.w1, head.w1)
