@@ -174,6 +174,7 @@ class StreamStart:
 
     ``source`` tells the streams of a process that run at the same time apart.
     ``started`` is the wall-clock time of a live stream, ISO 8601 in UTC, else None.
+    ``recording`` names what is played, the same each time, else None; no log has it.
     """
 
     otic: str
@@ -185,6 +186,7 @@ class StreamStart:
     inference_hop_seconds: float
     labels: tuple[str, ...]
     started: str | None = None
+    recording: str | None = None
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ START = StreamStart(
     window_seconds=2.0,
     inference_hop_seconds=0.25,
     labels=("dog", "rain"),
+    started="2026-11-23T04:00:00.000Z",
 )
 NOW = datetime(2026, 11, 23, 4, 15, 31, 0, UTC)
 END = StreamEnd(0, 0.0, 0)

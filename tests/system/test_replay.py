@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -156,3 +159,28 @@ def test_real_time_takes_real_time(recording: Path, tmp_path: Path) -> None:
     while took[-1] > 3.0 + start_up + 1.0 and len(took) < 4:  # the machine was busy, say
         took.append(seconds("1"))
     assert 2.8 <= min(took) <= 3.0 + start_up + 1.0
+
+
+def test_a_file_that_is_replayed_again_gives_no_second_rows(
+    recording: Path, tmp_path: Path
+) -> None:
+    """And no times of the wall clock: when it was recorded is not known."""
+    table, database = tmp_path / "events.csv", tmp_path / "events.db"
+    (tmp_path / "other").mkdir()
+    other = Path(shutil.copy(recording, tmp_path / "other"))
+    quiet = ("--speed", "max", "--no-dashboard", "--name", "yard")
+
+    def rows(path: Path) -> tuple[list[dict[str, str]], list[tuple[str, str]]]:
+        done = otic("replay", path, *quiet, "--csv-path", table, "--sqlite-path", database)
+        assert done.returncode == 0, done.stderr.decode()
+        with table.open(newline="") as file, sqlite3.connect(database) as db:
+            found = db.execute("SELECT event, onset_at FROM events").fetchall()
+            return list(csv.DictReader(file)), found
+
+    first, kept = rows(recording)
+    assert len(first) == len(kept) > 0
+    assert rows(recording) == (first, kept)
+    assert {(row["onset_at"], row["offset_at"]) for row in first} == {("", "")}
+    assert {onset_at for _, onset_at in kept} == {""}
+    both, _ = rows(other)  # of the same name in another folder: another recording
+    assert len(both) == 2 * len(first)

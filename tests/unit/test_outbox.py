@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -23,7 +24,8 @@ NOON = datetime(2026, 1, 1, 12, 0, 0, 123_900, tzinfo=UTC)
 
 
 def stream(source: str) -> StreamStart:
-    return StreamStart("0.1.0", "m", "00", source, 22050, 2.0, 0.25, ("dog", "rain"))
+    began = "2026-01-01T11:00:00.000Z"
+    return StreamStart("0.1.0", "m", "00", source, 22050, 2.0, 0.25, ("dog", "rain"), began)
 
 
 FRONT, BACK = stream("front"), stream("back")
@@ -290,3 +292,35 @@ def test_a_patience_that_becomes_shorter_ends_the_wait() -> None:
     assert time.monotonic() - begin < 20.0
     assert sink.undelivered() == 1
     timer.join()
+
+
+def replayed(recording: str = "/a/street.wav 99", model: str = "00") -> StreamStart:
+    return replace(FRONT, started=None, recording=recording, model_sha256=model)
+
+
+def notifications_of(stream: StreamStart, *items: Event) -> list[Notification]:
+    queue = DeliveryQueue(None, ["inbox"], 100)
+    sink = Outbox("hall", queue, [], now=lambda: NOON)
+    for item in items:
+        sink.write(stream, item)
+    found = drain(queue)
+    sink.close()
+    return found
+
+
+def test_a_replay_knows_no_wall_clock() -> None:
+    for notification in notifications_of(replayed(), on("dog", 1.0, 2.0), off("dog", 1.0, 3.0)):
+        assert notification.onset_at is notification.at is notification.offset_at is None
+        assert not [key for key in notification.to_dict() if key.endswith("at")]
+        assert Notification.from_json(notification.to_json()) == notification
+
+
+def test_a_recording_that_is_replayed_again_has_the_same_events() -> None:
+    items = on("dog", 1.0, 2.0), off("dog", 1.0, 3.0), on("rain", 1.0, 2.0), on("dog", 4.0, 5.0)
+    first, again = (notifications_of(replayed(), *items) for _ in range(2))
+    assert first == again
+    assert len({n.event for n in first}) == 3
+    others = [replayed("/b/street.wav 99"), replayed(model="01"), replace(FRONT, recording=None)]
+    for other in others:
+        ids = {n.event for n in notifications_of(other, *items)}
+        assert not ids & {n.event for n in first}

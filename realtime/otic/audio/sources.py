@@ -94,6 +94,8 @@ class FileSource(Unbuffered):
         if file is None and (problem := _not_a_file(path)):
             raise SourceError(f"can't read '{self._shown}': {problem}")
         self.name = Path(self._shown).name
+        self.recording = None if file is not None else _identity(path)
+        """The same each time that the file is read; None for what has no path."""
         self._sr, self._block, self._channel = sr, block, channel
         self._seconds = 0.0  # read so far
         self._decoder: Decoder | None = None
@@ -224,3 +226,9 @@ def converter_warnings(name: str, converters: Sequence[Converter]) -> list[str]:
     """What to say of the samples that went through these, a line each."""
     lines = unusable_warning(name, sum(converter.unusable for converter in converters))
     return lines + [line for each in converters if (line := each.mix_warning(name))]
+
+
+def _identity(path: str) -> str:
+    """Name a file by where it is and how long, as far as that can be told."""
+    size = Path(path).stat().st_size if Path(path).is_file() else 0
+    return f"{printable(str(Path(path).resolve()))} {size}"

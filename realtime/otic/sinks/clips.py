@@ -215,7 +215,7 @@ class ClipSink:
             "source": track.stream.source,
             "model": track.stream.model,
             "label": on.label,
-            "onset_at": iso(recording.onset_at),
+            "onset_at": None if track.stream.started is None else iso(recording.onset_at),
             "onset": round(on.onset, 6),
             "offset": None if off is None or off.offset is None else round(off.offset, 6),
             "start": round(recording.start / sr, 6),

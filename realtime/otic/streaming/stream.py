@@ -71,6 +71,7 @@ class Stream:
             inference_hop_seconds=bundle.inference_hop_seconds,
             labels=bundle.labels,
             started=started,
+            recording=getattr(self.source, "recording", None),  # files only have it
         )
         for sink in self._sinks:
             sink.start(self._start)

@@ -147,7 +147,7 @@ class _App:
             source=query.get("source", ""),
             since=query.get("since", ""),
             until=query.get("until", ""),
-            before=before if all(before) else None,
+            before=before if before[1] else None,
         )
         return JSONResponse(await run_in_threadpool(self._history_page, criteria))
 

@@ -26,7 +26,8 @@ class Notification:
     ----------
     event : str
         The same for the on and the off of one event, and for no other event ever: what
-        a receiver tells doubles by, since delivery is at least once.
+        a receiver tells doubles by, since delivery is at least once. A file that is replayed
+        again gives its events the same ones.
     state : str
         ``on`` or ``off``.
     sensor, source, label : str
@@ -40,7 +41,7 @@ class Notification:
     onset_at, at, offset_at : str or None
         The same three times by the wall clock, ISO 8601 in UTC with milliseconds. They are
         counted back from the moment of the decision, so a sound card's drifting clock does
-        not add up.
+        not add up. None in a replay: when the sound was recorded is not known.
     reason : str or None
         Why an event ended that was not heard ending: ``restart`` where the process was
         killed while it was on. Else None.
@@ -53,8 +54,8 @@ class Notification:
     label: str
     onset: float
     time: float
-    onset_at: str
-    at: str
+    onset_at: str | None = None
+    at: str | None = None
     offset: float | None = None
     offset_at: str | None = None
     score: float | None = None

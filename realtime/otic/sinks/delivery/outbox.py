@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
 import uuid
@@ -17,7 +19,7 @@ from otic.types import Event, Item, StreamEnd, StreamStart
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.05  # how soon a shorter patience is noticed
-_SPOOL_SECONDS = 0.05  # for a thread that is at the disk once the patience is over
+_QUEUE_SECONDS = 0.05  # for a thread that is at the disk once the patience is over
 
 
 def random_id() -> str:
@@ -71,7 +73,7 @@ class Outbox:
         self._finishing_since: float | None = None
         self._undelivered = 0
         # The event that is on, and when it began, by source and label.
-        self._on: dict[tuple[str, str], tuple[str, datetime]] = {}
+        self._on: dict[tuple[str, str], tuple[str, datetime | None]] = {}
         for notification in queue.open_events():
             queue.append(_ended_by_restart(notification, self._now()))
         for worker in self._workers:
@@ -82,7 +84,7 @@ class Outbox:
 
     def write(self, stream: StreamStart, item: Item) -> None:
         if isinstance(item, Event):
-            self._queue.append(self._notice(stream.source, item, self._now()))
+            self._queue.append(self._notification(stream, item))
 
     def end(self, stream: StreamStart, end: StreamEnd) -> None:
         pass
@@ -105,7 +107,7 @@ class Outbox:
             while not worker.join(min(_LOOK_SECONDS, self._left())) and self._left() > 0.0:
                 pass
             worker.finish(0.0)  # where the patience became shorter
-        self._queue.close(self._left() + _SPOOL_SECONDS)
+        self._queue.close(self._left() + _QUEUE_SECONDS)
         self._tell()
 
     def undelivered(self) -> int:
@@ -137,33 +139,42 @@ class Outbox:
                 why = f": {status.last_error}" if status.last_error else ""
                 _log.warning(f"{status.name}: {status.refused} events were refused, lately{why}")
 
-    def _notice(self, source: str, event: Event, at: datetime) -> Notification:
-        key = (source, event.label)
+    def _notification(self, stream: StreamStart, event: Event) -> Notification:
+        key = (stream.source, event.label)
+        at = None if stream.started is None else self._now()
         began = None if event.state == "on" else self._on.pop(key, None)
         if began is None:
-            began = (self._new_id(), at - timedelta(seconds=event.time - event.onset))
+            before = timedelta(seconds=event.time - event.onset)
+            began = (self._id_of(stream, event), None if at is None else at - before)
         if event.state == "on":
             self._on[key] = began
         # An end is counted from the beginning: the clock may have been set in between.
         name, onset_at = began
         offset_at = None
-        if event.offset is not None:
+        if event.offset is not None and onset_at is not None:
             offset_at = iso(onset_at + timedelta(seconds=event.offset - event.onset))
         return Notification(
             event=name,
             state=event.state,
             sensor=self._sensor,
-            source=source,
+            source=stream.source,
             label=event.label,
             onset=event.onset,
             time=event.time,
-            onset_at=iso(onset_at),
-            at=iso(at),
+            onset_at=None if onset_at is None else iso(onset_at),
+            at=None if at is None else iso(at),
             offset=event.offset,
             offset_at=offset_at,
             score=event.score,
             peak=event.peak,
         )
+
+    def _id_of(self, stream: StreamStart, event: Event) -> str:
+        """A new one, or for a recording the one that it got the last time."""
+        if stream.recording is None:
+            return self._new_id()
+        facts = [self._sensor, stream.recording, stream.model_sha256, event.label, event.onset]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
 def _ended_by_restart(on: Notification, now: datetime) -> Notification:

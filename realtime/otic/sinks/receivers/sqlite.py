@@ -54,7 +54,8 @@ ON CONFLICT (event) DO UPDATE SET
     "offset" = coalesce(excluded."offset", "offset"),
     reason = coalesce(excluded.reason, reason)"""
 _DELETE = f"""DELETE FROM events WHERE event IN (
-    SELECT event FROM events WHERE onset_at < ? ORDER BY onset_at LIMIT {_SWEEP_ROWS})"""
+    SELECT event FROM events WHERE onset_at < ? AND onset_at != ''
+    ORDER BY onset_at LIMIT {_SWEEP_ROWS})"""
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ def as_row(notification: Notification) -> tuple[str | float | None, ...]:
     values = (
         *(notification.event, notification.sensor, notification.source, notification.label),
         *(
-            notification.onset_at,
+            notification.onset_at or "",
             notification.offset_at,
             seconds,
             notification.score,

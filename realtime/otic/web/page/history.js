@@ -1,6 +1,6 @@
 // Events from the database, a page at a time, newest first.
 
-import { byId, clock, day, duration, element, plain, words } from "./dom.js";
+import { byId, clock, day, duration, element, plain, position, words } from "./dom.js";
 import { EventRow } from "./events.js";
 
 export class History {
@@ -71,7 +71,7 @@ export class History {
     }
     if (labels) this.fill("label", labels);
     for (const event of events) {
-      const date = day(event.onset_at);
+      const date = event.onset_at ? day(event.onset_at) : "Replayed";
       if (date !== this.day) {
         this.day = date;
         this.rows = element("ol");
@@ -79,7 +79,8 @@ export class History {
       }
       const row = new EventRow({ event: event.event }, this.can());
       const how = event.reason ?? (event.seconds == null ? "on" : duration(event.seconds));
-      row.update(event, clock(event.onset_at), this.form.elements.source.length > 2 ? `${how} · ${plain(event.source)}` : how, event.clip);
+      const at = event.onset_at ? clock(event.onset_at) : position(event.onset);
+      row.update(event, at, this.form.elements.source.length > 2 ? `${how} · ${plain(event.source)}` : how, event.clip);
       this.rows.append(row.item);
     }
     this.last = events.at(-1) ?? last;
