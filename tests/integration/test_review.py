@@ -319,7 +319,7 @@ def test_threads_and_processes_write_at_once(tmp_path: Path) -> None:
     assert sorted(str(mark.clip) for mark in marks) == files(folder)
 
 
-def test_where_marks_are(tmp_path: Path) -> None:
+def test_where_marks_are() -> None:
     unset, named = ReviewSettings(), ReviewSettings("/srv/marks")
     assert review_path(named, {"STATE_DIRECTORY": "/var/lib/otic"}) == Path("/srv/marks")
     assert review_path(unset, {"STATE_DIRECTORY": "/a:/b"}) == Path("/a/review")

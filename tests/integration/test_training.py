@@ -144,7 +144,7 @@ def test_evaluate_agrees_with_training(toy: Path, trained: tuple[Path, str]) -> 
     assert "a LEAK" in (here / "r" / "index.html").read_text()
 
 
-def test_evaluate_refuses_what_it_can_not_answer(toy: Path, tmp_path: Path) -> None:
+def test_evaluate_refuses_what_it_can_not_answer(toy: Path) -> None:
     done = otic("evaluate", "esc10-mfcc-mlp", toy)
     assert done.returncode == 1
     assert "labels that esc10-mfcc-mlp does not know: hiss, tone" in one_line(done.stderr)

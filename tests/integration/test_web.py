@@ -328,9 +328,7 @@ def test_an_event_of_the_history_is_heard_and_marked(
     assert ask(server, "/mark", {"event": "none", **said})[0] == 400
 
 
-def test_what_is_replayed_twice_is_one_recording(
-    room: Room, server: WebServer, tmp_path: Path
-) -> None:
+def test_what_is_replayed_twice_is_one_recording(room: Room, server: WebServer) -> None:
     """By the wall clock it would be two, and the same sound on both sides of a test."""
     days = {"e1": "2026-01-01T10:00:00.000Z", "e2": "2026-01-09T10:00:00.000Z"}
     keep(room, *(notification(1, at, event=e, source="Field 1.WAV") for e, at in days.items()))

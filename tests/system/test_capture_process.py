@@ -138,7 +138,7 @@ def test_a_process_that_can_not_be_started_is_a_device_that_fails(
         CaptureProcess(**OPTIONS)
 
 
-def test_a_terminal_that_is_gone_stops_nothing(tmp_path: Path) -> None:
+def test_a_terminal_that_is_gone_stops_nothing() -> None:
     """What can't be said on a full disk is not worth more than what goes on."""
     code = "from otic.system.log import start_logging; start_logging().error('x'); print('went on')"
     with Path("/dev/full").open("w") as full:
@@ -148,7 +148,7 @@ def test_a_terminal_that_is_gone_stops_nothing(tmp_path: Path) -> None:
     assert done.stdout == b"went on\n"
 
 
-def test_text_that_nobody_reads_does_not_stop_the_stream(tmp_path: Path) -> None:
+def test_text_that_nobody_reads_does_not_stop_the_stream() -> None:
     """64 kB fill a pipe; what follows is dropped and counted, and the log is whole."""
     code = (
         "import sys\n"

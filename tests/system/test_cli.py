@@ -348,7 +348,7 @@ def test_signals_close_events_and_complete_the_log(tmp_path: Path, number: signa
     assert end["seconds"] < 22.0
 
 
-def test_without_a_terminal_events_are_plain_lines_on_stderr(tmp_path: Path) -> None:
+def test_without_a_terminal_events_are_plain_lines_on_stderr() -> None:
     done = otic("demo", "--speed", "max")
     assert done.returncode == 0
     lines = done.stderr.decode().splitlines()

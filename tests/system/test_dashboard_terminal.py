@@ -37,7 +37,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture
-def terminals(tmp_path: Path) -> Iterator[list[Terminal]]:
+def terminals() -> Iterator[list[Terminal]]:
     """What is started is ended, whatever happens."""
     started: list[Terminal] = []
     yield started

@@ -114,7 +114,7 @@ def test_48_khz_stereo_is_22_khz_mono(esc10: Path, tmp_path: Path) -> None:
         )
 
 
-def test_real_clips_are_named(esc10: Path, tmp_path: Path) -> None:
+def test_real_clips_are_named(esc10: Path) -> None:
     """The bundled model was trained on these: this tests the chain, not the accuracy."""
     clips = [c for c in load_dataset(str(esc10)).clips if c.fold == 1][::8]
     log = replay(clips[0].path, *[c.path for c in clips[1:]], "--speed", "max")

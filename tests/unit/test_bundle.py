@@ -169,7 +169,7 @@ def test_not_json_and_not_an_object(tmp_path: Path) -> None:
             load_bundle(path)
 
 
-def test_labels_must_be_different(tmp_path: Path) -> None:
+def test_labels_must_be_different() -> None:
     with pytest.raises(ParameterError, match="different"):
         small_bundle(labels=("a", "a", "b"))
     with pytest.raises(ParameterError, match="2 labels, but thresholds for 3"):

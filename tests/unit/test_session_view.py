@@ -92,9 +92,7 @@ def test_the_last_ten_seconds_are_saved(running: Running, tmp_path: Path) -> Non
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing unfinished
 
 
-def test_the_ten_seconds_before_a_frozen_picture_are_saved(
-    running: Running, tmp_path: Path
-) -> None:
+def test_the_ten_seconds_before_a_frozen_picture_are_saved(running: Running) -> None:
     y, _ = soundfile.read(running.session_view.save("garden", 11.0), dtype="int16")
     assert np.array_equal(y, np.rint(SCAPE[1 * SR : 11 * SR] * 32768).astype(np.int16))
     running.feed("garden", [np.zeros(SR * 100, np.float32)])

@@ -108,7 +108,7 @@ def test_a_full_disk() -> None:
         sink.start(START)
 
 
-def test_a_reader_that_is_gone(tmp_path: Path) -> None:
+def test_a_reader_that_is_gone() -> None:
     """`otic replay --jsonl - | head` ends quietly: who called sees the broken pipe as such."""
     code = (
         "import os, sys; from tests.unit.test_sinks import *; sink = JsonlSink('-', BOTH)\n"

@@ -16,7 +16,7 @@ def add_devices_options(parser: Parser) -> None:
     parser.epilog = "example: otic devices"
 
 
-def devices(args: argparse.Namespace) -> int:
+def devices(_: argparse.Namespace) -> int:
     """List the input devices."""
     from otic.audio.devices import input_devices
 
@@ -41,7 +41,7 @@ def add_models_options(parser: Parser) -> None:
     parser.epilog = "example: otic models"
 
 
-def models(args: argparse.Namespace) -> int:
+def models(_: argparse.Namespace) -> int:
     """List the bundled models, one a line."""
     from otic.model.bundle import bundled_names, load_bundle
 

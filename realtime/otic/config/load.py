@@ -206,7 +206,7 @@ def add_setting_options(
 
 
 def _refusal(key: Key) -> Any:
-    def refuse(text: str) -> Any:
+    def refuse(_: str) -> Any:
         raise argparse.ArgumentTypeError(
             f"everybody on this machine can read a command line: set {key.variable}, or name a "
             f"file with {key.flag}-file"
@@ -230,7 +230,7 @@ def load_settings(
     environment: Mapping[str, str],
     flags: Mapping[str, Any] | None = None,
     inputs: tuple[InputSettings, ...] | None = None,
-    sections: Sections = lambda installed: {},
+    sections: Sections = lambda _: {},
 ) -> Settings:
     """Settings from a file, then the environment, then flags: the later win.
 

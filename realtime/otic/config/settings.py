@@ -32,7 +32,7 @@ def setting(
     shown: bool = True,
     metavar: str | None = None,
     split: Callable[[str], list[str]] = shlex.split,
-    check: Callable[[str], None] = lambda text: None,
+    check: Callable[[str], None] = lambda _: None,
 ) -> Any:
     """Make a field that knows what its value may be.
 

@@ -61,11 +61,11 @@ def stop_on_signals() -> Iterator[Stop]:
     os.set_blocking(writer, False)
     stop = Stop(reader)
 
-    def give_up(number: int, frame: FrameType | None) -> None:
+    def give_up(_number: int, _frame: FrameType | None) -> None:
         if stop.streaming:
             raise SinkError("the log's reader has stalled: the end of the log could not be written")
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
         if not stop.requested:
             stop.request()
         elif time.monotonic() - stop.requested_at > _SAME_REQUEST_SECONDS:

@@ -118,7 +118,7 @@ class _Stderr:
                     self._dropped, self._torn = 1, True
                     return
                 with suppress(OSError, ValueError):  # a full disk, a closed terminal
-                    print(text[start : start + _PIECE], end="", file=sys.stderr, flush=True)
+                    print(text[start : start + _PIECE], end="", file=sys.stderr, flush=True)  # noqa: T201
 
     def _takes_more(self, seconds: float) -> bool:
         try:

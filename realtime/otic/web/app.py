@@ -226,7 +226,7 @@ def _page_files() -> list[Path]:
 def _static(name: str, content: bytes) -> Callable[[Request], Awaitable[Response]]:
     kind = _TYPES[Path(name).suffix]
 
-    async def static(request: Request) -> Response:
+    async def static(_: Request) -> Response:
         return Response(content, 200, {"Cache-Control": "no-cache"}, kind)
 
     return static
@@ -262,7 +262,7 @@ def _verdict(mark: Mark | None) -> dict[str, str | None]:
     return {"verdict": mark.verdict, "true_label": mark.true_label}
 
 
-async def _answer_error(request: Request, error: Exception) -> Response:
+async def _answer_error(_: Request, error: Exception) -> Response:
     return _error_response(str(error), 400)
 
 

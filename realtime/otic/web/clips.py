@@ -114,7 +114,7 @@ def facts_of(path: Path) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4096)
-def _facts_of(path: Path, changed_ns: int) -> dict[str, Any]:
+def _facts_of(path: Path, _changed_ns: int) -> dict[str, Any]:
     import soundfile
 
     try:

@@ -182,7 +182,7 @@ class PageServer(uvicorn.Server):
                 connection.transport.abort()
 
 
-def _say_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def _say_failure(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log an exception that nothing caught, on one line."""
     error = context.get("exception")
     _log.warning(f"the page: {context['message']}" + (f": {error!r}" if error is not None else ""))

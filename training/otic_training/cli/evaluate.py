@@ -24,7 +24,7 @@ from otic_training.reports.cost import cost_of
 from otic_training.reports.page import report_folder
 from otic_training.reports.report import Report
 from otic_training.scoring.metrics import Figures, Tested
-from otic_training.scoring.streaming import evaluate_streaming
+from otic_training.scoring.streaming import evaluate_streaming, lines
 
 
 def add_evaluate_options(parser: Parser) -> None:
@@ -99,7 +99,9 @@ def evaluate(args: argparse.Namespace) -> int:
     for note in notes:
         say(note)
     if args.streaming:
-        return evaluate_streaming(args, bundle, dataset, folds, [*dataset.warnings, *notes])
+        outcome = evaluate_streaming(args, bundle, dataset, folds, [*dataset.warnings, *notes])
+        print(json.dumps(outcome, indent=2) if args.json else "\n".join(lines(outcome)))
+        return 0
     folder = report_folder(args.report) if args.report else None
     tested = stream(bundle, [clip for clip in dataset.clips if clip.fold in folds])
     leak = "a LEAK: " if notes and "a LEAK" in notes[0] else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -85,8 +84,8 @@ class Material:
 
 def evaluate_streaming(
     args: argparse.Namespace, bundle: Bundle, dataset: Dataset, folds: list[int], notes: list[str]
-) -> int:
-    """Mix, listen, judge; prints figures."""
+) -> dict[str, Any]:
+    """Mix, listen and judge; return the figures, and write the report if one is wanted."""
     folder = report_folder(args.report) if args.report else None
     sr = bundle.features.sr
     clips = [clip for clip in dataset.clips if clip.fold in folds]
@@ -130,11 +129,7 @@ def evaluate_streaming(
     outcome = {"model": bundle.name, "protocol": protocol, "notes": notes, **figures}
     if folder is not None:
         say(f"wrote {write_timelines(folder, outcome, judged, bundle.labels)}")
-    if args.json:
-        print(json.dumps(outcome, indent=2))
-    else:
-        print("\n".join(lines(outcome)))
-    return 0
+    return outcome
 
 
 def lines(outcome: dict[str, Any]) -> list[str]:
