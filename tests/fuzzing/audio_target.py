@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from random import Random
 
 import numpy as np
 import soundfile
 
+from otic.audio.pcm import PcmSource
 from otic.audio.sources import FileSource
-from otic.errors import SourceError
-from otic.types import Lost
+from otic.errors import SourceError, UsageError
+from otic.types import Lost, Source
 from tests.fuzzing.damage import check_message, damage, put_number
 from tests.support.helpers import noise
 
@@ -31,7 +34,10 @@ _KINDS = (
     ("AIFF", "PCM_16", 44100, 1),
     ("CAF", "ALAC_16", 22050, 1),
     ("W64", "PCM_16", 22050, 1),
+    ("AU", "PCM_16", 22050, 2),
+    ("RF64", "PCM_16", 22050, 1),
 )
+_KINDS_IN_A_ROW = ("FLAC", "OGG", "MP3")
 _HEADER_BYTES = 80
 
 
@@ -44,13 +50,15 @@ def seeds() -> list[bytes]:
         y = noise(1500 * channels, level=0.2).reshape(-1, channels)
         soundfile.write(buffer, y, rate, subtype, format=kind)
         files.append(buffer.getvalue())
+        if kind in _KINDS_IN_A_ROW:  # as radios send them, and without a count of frames
+            files.append(2 * files[-1].replace(b"Xing", bytes(4)).replace(b"Info", bytes(4)))
     return files
 
 
 def damaged(number: int) -> bytes:
     """File ``number``: the same bytes each time, so that a finding can be had again."""
     rng = Random(number)
-    data = seeds()[number % len(_KINDS)]
+    data = seeds()[number % len(seeds())]
     kind = rng.randrange(8)
     if kind == 0:
         return data[: rng.randrange(len(data))]
@@ -68,9 +76,15 @@ def damaged(number: int) -> bytes:
 
 
 def check(path: str, block: int) -> str:
-    """Read the file to its end; ``refused``, ``cut off`` or ``read``."""
+    """Read the file to its end, and the same bytes from a pipe; ``refused``, … of the file."""
+    with Path(path).open("rb") as file:
+        _read(lambda: PcmSource(file.fileno(), None, None, SR, block))
+    return _read(lambda: FileSource(path, SR, block))
+
+
+def _read(open_source: Callable[[], Source]) -> str:
     try:
-        source = FileSource(path, SR, block)
+        source = open_source()
     except SourceError as error:
         check_message(error)
         return "refused"
@@ -85,9 +99,11 @@ def check(path: str, block: int) -> str:
                 assert np.isfinite(chunk).all()
                 count += len(chunk)
             assert count <= _MAX_SAMPLES, "it does not end"
-    except SourceError as error:
+    except (SourceError, UsageError) as error:
         check_message(error)
         return "cut off"
     finally:
         source.close()
+    for line in source.warnings():
+        assert line.isprintable()
     return "read"
