@@ -28,6 +28,7 @@ _HEAD_BYTES = 4096  # by which one can tell what it is
 _MOST_HEADER_BYTES = 2**20
 _PATIENCE_SECONDS = 10.0
 _ID_BYTES = 8
+_DECODED_FRAMES = 1024  # each piece is decoded as a file of its own
 
 
 class PcmSource(Unbuffered):
@@ -158,7 +159,7 @@ class PcmSource(Unbuffered):
                 left = None
             if not (yield from self._fill(sound.frame)):
                 break
-            data = self._take(sound.frame, left)
+            data = self._take(sound.frame, left, _DECODED_FRAMES)
             y, rate = _decoded(sound, data)
             if converter is None:
                 converter = self._converter_for(rate, y.shape[1])
@@ -218,10 +219,10 @@ class PcmSource(Unbuffered):
         self._file = FileSource("stdin", self._sr, self._block, self._channel, file)
         yield from self._file.chunks()
 
-    def _take(self, frame: int, most: int | None) -> bytes:
-        """Whole frames of what is pending, at most a block."""
+    def _take(self, frame: int, most: int | None, at_once: int = 1) -> bytes:
+        """Whole frames of what is pending, at most a block, or ``at_once`` if that is more."""
         n = len(self._pending) if most is None else min(len(self._pending), most)
-        n = min(n, self._block * frame) // frame * frame
+        n = min(n, max(self._block, at_once) * frame) // frame * frame
         data, self._pending = self._pending[:n], self._pending[n:]
         return data
 

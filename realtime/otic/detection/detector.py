@@ -18,6 +18,10 @@ Asked when an event starts or, where onsets are dated back, when a score leaves 
 """
 
 
+SHORTEST_EVENT_SECONDS = 0.1
+"""An event has a length, of at least this where the stream goes on for so long."""
+
+
 class _Label:
     """The state of one label.
 
@@ -95,6 +99,7 @@ class EventDetector:
         self._min_off = round(params.min_off_seconds * sr)
         self._max_on = round(params.max_on_seconds * sr)
         self._lag = round(params.lag_seconds * sr)
+        self._shortest = round(SHORTEST_EVENT_SECONDS * sr)
         self._back = round(params.onset_back_seconds * sr)
         self._history = np.zeros((params.smoothing_scores, len(labels)), np.float64)
         self._n_history = 0  # how many of its rows are filled
@@ -133,6 +138,7 @@ class EventDetector:
         """Begin a stretch of unbroken audio at ``sample``; nothing is on."""
         self._n_history = self._next_row = 0
         self._risen = np.zeros(len(self._labels), bool)
+        self._latest = sample  # of the prediction before
         self._busy.clear()
         for state in self._states:
             state.clear(sample)
@@ -166,6 +172,7 @@ class EventDetector:
         events: list[Event] = []
         for index in sorted(self._busy):
             self._step(index, sample, float(smoothed[index]), began, events)
+        self._latest = sample
         return smoothed, events
 
     def close(self, sample: int) -> list[Event]:
@@ -224,14 +231,15 @@ class EventDetector:
                     onset = max(int(self._began[index]), state.since - self._back)
                 else:
                     onset = began()
-                onset = min(max(state.earliest, onset), sample)
+                onset = max(state.earliest, min(onset, sample - 1))
                 events.append(self._on(index, onset, sample, score))
             return
-        if state.on and sample - state.onset >= self._max_on:
+        if state.on and sample - state.onset > self._max_on:
             falling = state.since >= 0
-            events.append(self._off(index, state.since - self._lag if falling else sample, sample))
+            end = state.since - self._lag if falling else self._latest
+            events.append(self._off(index, end, sample))
             if not falling:
-                events.append(self._on(index, sample, sample, score))
+                events.append(self._on(index, state.earliest, sample, score))
 
     def _on(self, index: int, onset: int, sample: int, score: float) -> Event:
         state = self._states[index]
@@ -244,7 +252,8 @@ class EventDetector:
 
     def _off(self, index: int, offset: int, sample: int) -> Event:
         state = self._states[index]
-        offset = max(state.onset, offset)
+        # The score fell sooner than this model's scores do: the sound was short, but it was one.
+        offset = min(max(state.onset + self._shortest, offset), sample)
         peak, onset = state.peak, state.onset
         state.clear(offset)
         self._busy.discard(index)
