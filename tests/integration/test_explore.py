@@ -146,3 +146,24 @@ def test_real_clips(esc10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (len(measured), unreadable) == (32, [])
     silent = {m.clip.label: m.silent for m in measured if m.silent > 0.5}
     assert set(silent) == {"dog"}  # dogs bark, and then there is digital silence
+
+
+def test_what_replay_would_say_of_a_clip_is_on_the_page(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One whose channels cancel, and one whose header says half of what is there."""
+    y = noise(44100)
+    soundfile.write(folder / "tone" / "opposite.wav", np.stack([y, -y], axis=1), 44100, "FLOAT")
+    soundfile.write(folder / "tone" / "short.wav", noise(16000), 8000)
+    content = (folder / "tone" / "short.wav").read_bytes()
+    wrong = content[:40] + (16000).to_bytes(4, "little") + content[44:]
+    (folder / "tone" / "short.wav").write_bytes(wrong)
+    html, err = explored(capsys, folder, tmp_path / "report")
+    assert "Clips to look at" in html
+    assert "tone/opposite.wav: the mean of its 2 channels is silence, unlike channel 1" in err
+    assert "tone/short.wav: its header says 1.000 s, but sound follows: 2.000 s were read" in err
+    _, err = explored(capsys, folder, tmp_path / "one", "--channel", "1")
+    assert "opposite" not in err
+    measured, _ = measure(load_dataset(str(folder)))
+    (short,) = [m for m in measured if m.clip.path.name == "short.wav"]
+    assert (short.seconds, short.rate, short.channels) == (2.0, 8000, 1)

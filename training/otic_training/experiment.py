@@ -6,7 +6,7 @@ import argparse
 import importlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from otic.errors import OticError, RuntimeMissingError
@@ -150,7 +150,8 @@ def read_dataset(args: argparse.Namespace) -> Dataset:
     dataset = load_dataset(args.dataset, args.group_regex, args.subset)
     for line in (*dataset.notes, *dataset.warnings):
         say(line)
-    return dataset
+    clips = tuple(replace(clip, channel=args.channel) for clip in dataset.clips)
+    return replace(dataset, clips=clips)
 
 
 def require_tensorflow() -> None:

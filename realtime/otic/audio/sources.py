@@ -66,8 +66,8 @@ class FileSource(Unbuffered):
     Parameters
     ----------
     path : str
-    sr : int
-        The model's rate in Hz.
+    sr : int or None
+        The model's rate in Hz; None: the file's own, which :attr:`format` tells.
     block : int
         Frames a read.
     channel : int, optional
@@ -84,7 +84,7 @@ class FileSource(Unbuffered):
     def __init__(
         self,
         path: str,
-        sr: int,
+        sr: int | None,
         block: int,
         channel: int | None = None,
         file: BinaryIO | None = None,
@@ -125,6 +125,7 @@ class FileSource(Unbuffered):
                 f"it has {decoder.channels} channels, the limit is {MAX_CHANNELS}: "
                 "extract some of them with ffmpeg, if the file is whole"
             )
+        self._sr = self._sr or decoder.rate
         return Converter(decoder.rate, decoder.channels, self._sr, self._channel)
 
     def _open_next(self) -> None:

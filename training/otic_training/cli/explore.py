@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,11 +14,10 @@ from numpy.typing import NDArray
 
 from otic.cli.arguments import Parser
 from otic.errors import OticError, RuntimeMissingError
-from otic.system.log import silence_native_stderr
 from otic_training.cli.options import add_dataset_options
 from otic_training.cli.progress import progress, say
 from otic_training.data.dataset import Clip, Dataset, DatasetError
-from otic_training.data.windows import ACTIVE_DB, read_clip
+from otic_training.data.windows import ACTIVE_DB, read_clip, read_recording
 from otic_training.experiment import read_dataset
 from otic_training.reports.page import Cell, Page, drawing, report_folder
 
@@ -46,6 +44,7 @@ class Measured:
     channels: int
     silent: float  # share of its 10-ms frames
     clipped: bool
+    notes: tuple[str, ...] = ()  # what a person should know of its file
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,11 @@ def explore(args: argparse.Namespace) -> int:
         say(f"left out {_relative(failure.clip, args.dataset)}: {failure.reason}")
     if len(unreadable) > _SHOWN_FAILURES:
         say(f"left out {len(unreadable) - _SHOWN_FAILURES} clips more, which the page lists")
+    notes = _notes(measured, args.dataset)
+    for name, note in notes[:_SHOWN_FAILURES]:
+        say(f"{name}: {note}")
+    if len(notes) > _SHOWN_FAILURES:
+        say(f"{len(notes) - _SHOWN_FAILURES} notes more, which the page lists")
     if not measured:
         raise DatasetError(
             f"none of the {len(dataset.clips)} clips in '{args.dataset}' can be read"
@@ -87,6 +91,13 @@ def explore(args: argparse.Namespace) -> int:
     _page(args.dataset, dataset, measured, unreadable).write(path)
     print(path)
     return 0
+
+
+def _notes(measured: list[Measured], folder: str) -> list[tuple[str, str]]:
+    """File and note of what a person should know of the clips that can be read."""
+    return [
+        (_relative(m.clip, folder), note.partition(": ")[2]) for m in measured for note in m.notes
+    ]
 
 
 def measure(dataset: Dataset) -> tuple[list[Measured], list[Unreadable]]:
@@ -103,16 +114,17 @@ def measure(dataset: Dataset) -> tuple[list[Measured], list[Unreadable]]:
 
 
 def _measure(clip: Clip) -> Measured:
-    import soundfile
-
-    try:
-        with silence_native_stderr():
-            header = soundfile.info(os.fsencode(clip.path))
-        rate, channels = int(header.samplerate), int(header.channels)
-    except (soundfile.SoundFileError, OSError):
-        rate, channels = _EXAMPLE_SR, 0  # read_clip says what is wrong with it
-    y = read_clip(clip, rate)
-    return Measured(clip, len(y) / rate, rate, channels, silent_share(y, rate), is_clipped(y))
+    found = read_recording(clip, None)
+    y, rate = found.y, found.rate
+    return Measured(
+        clip,
+        len(y) / rate,
+        rate,
+        found.channels,
+        silent_share(y, rate),
+        is_clipped(y),
+        found.notes,
+    )
 
 
 def silent_share(y: _F32, sr: int) -> float:
@@ -178,6 +190,9 @@ def _page(
             ("file", "class", "reason"),
             [(_relative(u.clip, folder), u.clip.label, u.reason) for u in unreadable],
         )
+    if notes := _notes(measured, folder):
+        page.heading("Clips to look at")
+        page.table(("file", "note"), notes)
     page.heading("An example of each class")
     page.paragraph(
         "The first clip of the class that is not mostly silent. Waveform; mel spectrogram in dB "

@@ -20,7 +20,7 @@ def add_dataset_options(parser: Parser) -> None:
 
 
 def add_grouping_options(parser: Parser) -> None:
-    """Add ``--group-regex`` and ``--subset``."""
+    """Add ``--group-regex``, ``--subset`` and ``--channel``."""
     parser.add_argument(
         "--group-regex",
         metavar="REGEX",
@@ -29,6 +29,12 @@ def add_grouping_options(parser: Parser) -> None:
     )
     parser.add_argument(
         "--subset", choices=["esc10"], help="use only the clips of ESC-50 that form ESC-10"
+    )
+    parser.add_argument(
+        "--channel",
+        type=whole,
+        metavar="N",
+        help="use channel N of the data set's clips, counted from 1 (default: the mean of all)",
     )
 
 

@@ -91,8 +91,9 @@ def key_of(*parts: object) -> str:
 def feature_code() -> bytes:
     """Stand for the code that computes features and takes windows, and its libraries."""
     live = Path(otic.__file__).parent
-    names = ("types.py", "audio/converter.py", "audio/sources.py")
-    files = [live / name for name in names] + [Path(__file__).with_name("windows.py")]
+    names = ("chunks", "converter", "decoder", "file_bytes", "mpeg", "parts", "sources")
+    files = [live / "types.py", *(live / "audio" / f"{name}.py" for name in names)]
+    files.append(Path(__file__).with_name("windows.py"))
     files += sorted((live / "features").glob("**/*.py"))
     return _versions("numpy", "numba", "soxr", "soundfile") + _contents(files)
 

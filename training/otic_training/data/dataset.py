@@ -17,6 +17,7 @@ class DatasetError(OticError):
 class Clip:
     """One labelled clip; clips of one original recording share a fold.
 
+    ``channel`` is the one to take, counted from 1; None is the mean of all.
     A clip that is ``tested_only`` may be tested on, but its licence keeps it out of training.
     ``licence`` and ``credit`` are what a table says of a negative.
     """
@@ -28,6 +29,7 @@ class Clip:
     tested_only: bool = False
     licence: str = ""
     credit: str = ""
+    channel: int | None = None
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,32 @@ class Windows:
     clip: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Recording:
+    """A clip's samples, and what its file is.
+
+    Attributes
+    ----------
+    y : float32 [n]
+    rate, channels : int
+        Of the file.
+    notes : tuple of str
+        What a person should know of it, a line each.
+    """
+
+    y: _F32
+    rate: int
+    channels: int
+    notes: tuple[str, ...]
+
+
 def read_clip(clip: Clip, sr: int) -> _F32:
-    """All samples of a clip as the live path would hear them: mixed down, resampled with soxr.
+    """Samples of a clip as ``otic replay`` classifies them: see :func:`read_recording`."""
+    return read_recording(clip, sr).y
+
+
+def read_recording(clip: Clip, sr: int | None) -> Recording:
+    """Read a clip as the live path does: mixed down, resampled with soxr; None: its own rate.
 
     Raises
     ------
@@ -69,7 +93,7 @@ def read_clip(clip: Clip, sr: int) -> _F32:
     SourceError
         If it can't be read.
     """
-    source = FileSource(str(clip.path), sr, 65536)
+    source = FileSource(str(clip.path), sr, 65536, clip.channel)
     try:
         chunks = list(source.chunks())
     finally:
@@ -79,7 +103,8 @@ def read_clip(clip: Clip, sr: int) -> _F32:
         raise DatasetError(
             f"'{clip.path}' holds NaN, infinite or absurdly large samples: leave it out"
         )
-    return np.concatenate(y)
+    rate, channels = source.format
+    return Recording(np.concatenate(y), rate, channels, tuple(source.warnings()))
 
 
 def active_part(y: _F32, sr: int) -> tuple[int, int]:

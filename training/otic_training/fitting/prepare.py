@@ -142,7 +142,7 @@ def _take(clip: Clip, experiment: Experiment, code: bytes) -> _Taken:
         raise DatasetError(f"can't read '{clip.path}': {error.strerror}") from error
     negative = clip.fold == NEGATIVE_FOLD
     how = (passes, experiment.seed) if taken_once else None
-    key = key_of(content, p, how, preset.inference_hop_frames, code, negative)
+    key = key_of(content, p, how, preset.inference_hop_frames, code, negative, clip.channel)
     if base is not None:
         key = key_of(key, base.key)
     known = store.load(key) or {}
@@ -172,7 +172,7 @@ def _take(clip: Clip, experiment: Experiment, code: bytes) -> _Taken:
     teacher = experiment.teacher
     if teacher is None:
         return _Taken(key, none, test, y)
-    embedded = key_of(content, p.sr, teacher.key, code, teacher.code, negative)
+    embedded = key_of(content, p.sr, teacher.key, code, teacher.code, negative, clip.channel)
     found = store.load(embedded) or {}
     if "embeddings" not in found:
         found = {"embeddings": teacher.embeddings(y, p.sr)}
