@@ -29,6 +29,7 @@ class Room:
         self.present = True
         self.dead = False  # delivers nothing any more
         self.level = 0.1
+        self.channels: tuple[float, ...] = (1.0,)  # how loud each is
         self.facts: dict[str, Any] = dict(FACTS)
         self.options: list[dict[str, Any]] = []  # of each process
         self.open_processes = 0
@@ -72,6 +73,7 @@ class FakeProcess:
             if self._room.dead or not self._room.present:
                 continue
             samples = noise(TENTH, seed=len(found) + 1, level=self._room.level)[:, None]
+            samples = samples * np.array(self._room.channels, np.float32)
             ends_at = self._delivered_until
             found.append(CapturedBlock(0, self._room.overruns, 0.25, ends_at, samples))
         return found
@@ -311,3 +313,16 @@ def test_not_finite_samples_are_told(room: Room) -> None:
     source = Microphone("Fake", SR, 400)
     run(room, source.chunks(), 1.0)
     assert "8000 samples are NaN" in source.warnings()[0]
+
+
+def test_channels_that_cancel_each_other_are_told_at_the_end(room: Room) -> None:
+    room.channels = (1.0, -1.0)
+    room.facts["channels"] = 2
+    source = Microphone("0", SR, 400)
+    source.await_opening()
+    run(room, source.chunks(), 2.0)
+    (line,) = source.warnings()
+    assert line == (
+        "Fake USB: the mean of its 2 channels is silence, unlike channel 1, the loudest: "
+        "classify that one alone with --channel 1"
+    )

@@ -141,6 +141,8 @@ class Microphone:
 
     def warnings(self) -> list[str]:
         lines = unusable_warning(self.name, self._unusable + self._converter.unusable)
+        if line := self._converter.mix_warning(self.name):
+            lines.append(line)
         if self._lost_seconds:
             health = self.health()
             lines.append(
