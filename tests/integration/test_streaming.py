@@ -252,7 +252,7 @@ def test_bad_input_to_tune(here: Path, arguments: list[str], said: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["train", "set", "--preset", "tutorial", "--other", "others"], "has no output for it"),
+        (["train", "set", "--preset", "tutorial", "--other", "others"], "has no output for them"),
         (["crossval", "set", "--other", "set/audio"], "holds 18 clips of the data set itself"),
         (["crossval", "set", "--other", "nowhere"], "'nowhere' is missing"),
         (["search", "set", "--other", "set/audio"], "of the data set itself"),
