@@ -27,6 +27,7 @@ from otic.errors import ParameterError, RuntimeMissingError, SinkError
 from otic.sinks.delivery.notification import Notification
 from otic.sinks.receivers.sqlite import SqliteReceiver
 from otic.system.clock import iso
+from otic.types import Event
 from otic.web import feed
 from otic.web import server as web_server
 from otic.web.server import PageServer, WebServer
@@ -359,6 +360,23 @@ def page_key(server: WebServer) -> str:
     with opened(server.url) as page:
         page.wait_for(lambda sent: sent.now)
         return str(page.hello["streams"][0]["key"])
+
+
+def test_live_and_history_agree_on_what_they_round(room: Room, server: WebServer) -> None:
+    """A page shows whole per cent and tenths of seconds: 0.93496 is 93 %, 0.935 would be 94 %."""
+    peak, onset, offset = 0.93496, 1.0004, 2.04996
+    memory = room.memories.get("mic")
+    assert memory is not None
+    memory.write(Event("on", "loud", onset=onset, time=1.5, score=0.7))
+    memory.write(Event("off", "loud", onset=onset, time=3.0, offset=offset, peak=peak))
+    at = "2026-01-01T12:00:00.000Z"
+    keep(room, notification(1, at, onset=onset, offset=offset, peak=peak))
+    with opened(server.url) as page:
+        page.wait_for(lambda sent: 1 in sent.events)
+        live = page.only.events[1]
+    (past,) = ask(server, "/history")[1]["events"]
+    for name in ("peak", "onset", "offset"):
+        assert live[name] == past[name]
 
 
 def test_a_history_that_can_not_be_read(room: Room, server: WebServer, tmp_path: Path) -> None:

@@ -246,10 +246,11 @@ class StreamUpdates:
         return {
             "number": each.number,
             "label": each.label,
-            "onset": round(each.onset, 3),
-            "offset": None if each.offset is None else round(each.offset, 3),
-            "decided": round(each.decided, 3),
-            "peak": round(each.peak, 3),
+            # As the history has them: rounded twice, some would be shown as other numbers.
+            "onset": round(each.onset, 6),
+            "offset": None if each.offset is None else round(each.offset, 6),
+            "decided": round(each.decided, 6),
+            "peak": round(each.peak, 6),
             "at": None if each.onset_at is None else iso(each.onset_at),
             "lost_seconds": round(each.lost / self.memory.sr, 3),
             "verdict": verdict,
