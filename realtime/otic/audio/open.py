@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import os
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from otic.audio.microphone import Microphone
 from otic.audio.pcm import PcmSource
 from otic.audio.sources import FileSource
 from otic.config.settings import InputSettings, Settings
-from otic.errors import SourceError, UsageError
+from otic.errors import SourceError, UsageError, printable
 from otic.types import Source
 
 _STDIN = 0
@@ -104,12 +105,39 @@ def find_recordings(names: Sequence[str]) -> list[str]:
 def recordings(args: argparse.Namespace, sr: int, block: int) -> list[OpenSource]:
     """What opens each file, or standard input."""
 
-    def opener(name: str) -> OpenSource:
-        if name == "-":
-            return lambda: PcmSource(_STDIN, args.rate, args.channels, sr, block, args.channel)
-        return lambda: FileSource(name, sr, block, args.channel)
+    def opener(path: str, name: str) -> OpenSource:
+        def open_file() -> FileSource:
+            source = FileSource(path, sr, block, args.channel)
+            source.name = name
+            return source
 
-    return [opener(name) for name in args.files]
+        if path == "-":
+            return lambda: PcmSource(_STDIN, args.rate, args.channels, sr, block, args.channel)
+        return open_file
+
+    return [opener(*each) for each in zip(args.files, source_names(args.files), strict=True)]
+
+
+def source_names(files: Sequence[str]) -> list[str]:
+    """Name the source of each file: its own name, after folders if other files have the same name.
+
+    As many folders are named as tell the files apart: ``a/x.wav`` and ``b/x.wav``. A file that
+    occurs twice has one name.
+    """
+    paths = {file: Path(os.path.abspath(file)).parts for file in files if file != "-"}  # noqa: PTH100
+    alike: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for parts in paths.values():
+        alike[printable(parts[-1])].add(parts)
+    names: dict[tuple[str, ...], str] = {}
+    for group in alike.values():
+        for n in range(1, max(map(len, group)) + 1):
+            found = {parts: printable(str(Path(*parts[-n:]))) for parts in group}
+            if len(set(found.values())) == len(group):
+                break
+        else:  # they differ only in what can't be shown
+            found = {parts: f"{found[parts]} {i}" for i, parts in enumerate(sorted(group), 1)}
+        names |= found
+    return ["stdin" if file == "-" else names[paths[file]] for file in files]
 
 
 def open_all(
