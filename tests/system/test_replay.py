@@ -99,6 +99,28 @@ def scores_of(path: Path) -> F32:
     return np.array([list(s["scores"].values()) for s in found])
 
 
+def test_files_of_one_name_and_the_tables_at_the_end(recording: Path, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.wav").write_bytes(recording.read_bytes())
+    command = ("replay", tmp_path / "a" / "x.wav", tmp_path / "b" / "x.wav", "--speed", "max")
+    for together in ([], ["--together"]):
+        done = otic(*command, *together, "--jsonl", "-")
+        log = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [each["source"] for each in log if each["type"] == "start"] == ["a/x.wav", "b/x.wav"]
+        assert done.stderr == b""  # the tables are for a person who reads along
+    n_events = sum(each["type"] == "event" and each["state"] == "off" for each in log)
+    done = otic(*command)
+    assert done.stdout == b""
+    lines = done.stderr.decode().splitlines()
+    labels = lines[lines.index(next(line for line in lines if line.startswith("label "))) + 1 : -3]
+    assert sum(int(line.split()[1]) for line in labels) == n_events
+    assert lines[-3].split() == ["file", "events", "minutes", "of"]
+    for line, name in zip(lines[-2:], ("a/x.wav", "b/x.wav"), strict=True):
+        assert line.split()[:2] == [name, str(n_events // 2)]
+        assert line.split()[3] == "0.10"
+
+
 def test_48_khz_stereo_is_22_khz_mono(esc10: Path, tmp_path: Path) -> None:
     """Streamed from 48 kHz stereo, or converted before with soxr's one-shot: the same scores."""
     clips = load_dataset(str(esc10)).clips

@@ -253,9 +253,11 @@ def add_replay_options(parser: Parser) -> None:
 
 def replay(args: argparse.Namespace) -> int:
     """Classify files, one after the other or all at once."""
-    from otic.audio.open import find_recordings, recordings
+    from otic.audio.open import find_recordings, recordings, source_names
     from otic.model.sandbox import load_checked_bundle
     from otic.session import Plan, run_plan
+    from otic.sinks.summary import ReplaySummary
+    from otic.system.log import print_lines
 
     if "-" not in args.files and (args.rate is not None or args.channels is not None):
         raise UsageError(
@@ -280,21 +282,25 @@ def replay(args: argparse.Namespace) -> int:
         from otic.sinks.html_report import ReplayReport
 
         extra_sinks.append(ReplayReport(args.report, bundle))
-    return run_plan(
-        Plan(
-            settings,
-            bundle,
-            recordings(args, bundle.features.sr, block_size(args)),
-            ["stdin" if name == "-" else Path(name).name for name in args.files],
-            extra_sinks,
-            args.speed if still is None else None,
-            # Cut there to the sample; of several streams, each must get there before one ends.
-            duration_seconds=None if still is None else still.at_seconds + (len(args.files) > 1),
-            concurrent=args.together,
-            dashboard=not args.no_dashboard,
-            still=still,
-        )
+    summary = ReplaySummary()
+    plan = Plan(
+        settings,
+        bundle,
+        recordings(args, bundle.features.sr, block_size(args)),
+        source_names(args.files),
+        [*extra_sinks, summary],
+        args.speed if still is None else None,
+        # Cut there to the sample; of several streams, each must get there before one ends.
+        duration_seconds=None if still is None else still.at_seconds + (len(args.files) > 1),
+        concurrent=args.together,
+        dashboard=not args.no_dashboard,
+        still=still,
     )
+    try:
+        return run_plan(plan)
+    finally:
+        if still is None and settings.jsonl.path is None:  # a person reads along
+            print_lines(*summary.lines())
 
 
 def _still(args: argparse.Namespace, settings: Settings) -> Still | None:
