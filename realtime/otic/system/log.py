@@ -81,7 +81,7 @@ class JournalHandler(StderrHandler):
 
 
 class HoldingHandler(logging.Handler):
-    """Keeps the latest messages in :attr:`lines`."""
+    """Keeps the latest messages in ``lines``."""
 
     def __init__(self) -> None:
         super().__init__()
