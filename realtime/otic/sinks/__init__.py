@@ -1,1 +1,1 @@
-"""Where results go: logs here and now, receivers through the delivery queue."""
+"""Sinks for results: logs, recordings, metrics, and receivers behind the delivery queue."""

@@ -22,7 +22,7 @@ class AppendFile:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a file to append to."""
+        """True while there is a file to append to."""
         return self._fd >= 0
 
     @property
@@ -79,7 +79,7 @@ class AppendFile:
             try:
                 self.cut(size)
             except OSError:
-                self.close()  # whoever opens it next repairs its end
+                self.close()  # the next open repairs its end
             raise
 
     def close(self) -> None:

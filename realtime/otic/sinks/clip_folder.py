@@ -34,7 +34,7 @@ class Clip:
 
     @property
     def n_bytes(self) -> int:
-        """What the samples take."""
+        """The size of the samples."""
         return sum(piece.nbytes for piece in self.pieces)
 
     @property

@@ -24,7 +24,7 @@ _HEADER_BYTES = 8192  # header and texts, and what FLAC adds to samples that can
 
 @dataclass(frozen=True)
 class ClipStatus:
-    """What became of the recordings so far.
+    """The fate of the recordings so far.
 
     ``dropped`` ones came while too many waited for a slow disk, or were larger than the
     budget; ``failed`` ones could not be written; ``deleted`` ones made room.
@@ -142,7 +142,7 @@ class ClipWriter:
                 self._written.notify()
 
     def _has_room(self, clip: Clip) -> bool:
-        """Whether it may wait, too; the lock is held."""
+        """Return whether it may wait, too; the lock is held."""
         if not self._status.waiting:
             return True
         return self._waiting_bytes + clip.n_bytes <= _MOST_WAITING_BYTES
@@ -187,7 +187,7 @@ class ClipWriter:
 
 
 class _Unforgetful:
-    """A file to write for libsndfile, which does not tell of every error that it was told of."""
+    """A file to write for libsndfile, which does not pass on every error that it gets."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd

@@ -185,7 +185,7 @@ class ClipSink:
             self._writer = None
 
     def status(self) -> ClipStatus:
-        """What became of the recordings so far."""
+        """Return the fate of the recordings so far."""
         writer = self._writer
         return self._final if writer is None else writer.status()
 
@@ -207,7 +207,7 @@ class ClipSink:
         )
 
     def _facts(self, track: _Track, recording: _Recording, stop: int) -> dict[str, Any]:
-        """What the file's comment says, in seconds of the stream."""
+        """Return the facts for the file's comment, in seconds of the stream."""
         sr = track.stream.sr
         on, off = recording.on, recording.off
         facts: dict[str, Any] = {

@@ -107,7 +107,7 @@ class JsonlSink:
         self._opened = False
 
     def _headings(self) -> list[bytes]:
-        """What makes sense of the lines that follow in a new file."""
+        """Return the lines that a new file begins with, so that it can be read alone."""
         return [
             _line({**_start_record(stream), "continued": True}) for stream in self._running.values()
         ]
@@ -116,7 +116,7 @@ class JsonlSink:
         return {**record, "source": stream.source} if self._several else record
 
     def _scores_line(self, item: Scores, stream: StreamStart) -> str:
-        """What json.dumps would give, in a third of the time: most lines are of this kind."""
+        """Return what json.dumps would, in a third of the time: most lines are of this kind."""
         pairs = [f"{self._keys[label]}{round(score, 6)!r}" for label, score in item.scores.items()]
         return (
             f'{{"type":"scores","sample":{item.sample},"time":{round(item.time, 6)!r},'
@@ -125,7 +125,7 @@ class JsonlSink:
 
 
 class _Lines(Protocol):
-    """What takes lines, each with its newline."""
+    """A file of lines; each comes with its newline."""
 
     dropped: int
 

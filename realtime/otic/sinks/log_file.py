@@ -138,7 +138,7 @@ class LogFile:
                 self._open()
 
     def _before(self) -> bytes:
-        """What must come before the next line."""
+        """Return the lines that must come before the next one."""
         lines = self._headings() if self._needs_headings else []
         if self._unsaid:
             dropped = {"type": "dropped", "lines": self._unsaid}

@@ -143,7 +143,7 @@ class Collector:
 
 
 def page_of(collector: Collector) -> Callable[[], bytes]:
-    """Make what makes the page, in Prometheus' text format 0.0.4, with figures of the process."""
+    """Return a function that makes the page, in Prometheus' text format 0.0.4."""
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
     registry = CollectorRegistry()

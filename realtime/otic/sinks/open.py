@@ -34,12 +34,12 @@ _OLD_QUEUE = "spool.sqlite3"  # until December 2026
 
 
 class Outputs:
-    """What :func:`open_outputs` opened.
+    """The outputs that :func:`open_outputs` opened.
 
     Attributes
     ----------
     sinks : list of Sink
-        To be told of the streams, in this order.
+        They are given the streams in this order.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ def open_outputs(
     health : callable
         A snapshot of each running stream, by its name.
     plain_text : bool
-        Whether to tell events on standard error.
+        Whether to print events on standard error.
     concurrent : bool
         Whether several streams run at the same time.
     drain_timeout : callable
@@ -86,7 +86,7 @@ def open_outputs(
     permanent : bool
         Whether a log in a file goes on where it was, and outlives a full disk.
     kept : bool
-        True for what is heard once: events that wait are kept on the disk, and a disk that is
+        True for live streams: events that wait are kept on the disk, and a disk that is
         too slow costs recordings. False for what can be played again: events wait in memory,
         apart from a sensor's, and the streams wait for the disk.
 
@@ -100,7 +100,7 @@ def open_outputs(
     with ExitStack() as closing, ExitStack() as finishing:
         # They are asked to end, all of them, before one is waited for.
         outbox = _outbox(settings, sensor, bundle, sources, health, drain_timeout, kept)
-        # First, so that an event is safe before anybody is told of it.
+        # First, so that an event is safe before it is shown anywhere.
         if outbox is not None:
             closing.callback(outbox.close)
             finishing.callback(outbox.finish)
@@ -136,7 +136,7 @@ def open_outputs(
 
 
 def spool_file(settings: Settings, environment: Mapping[str, str]) -> Path:
-    """Where events wait: what is set, else the service's state folder, else the user's.
+    """Return the queue's file: in the folder that is set, else the service's, else the user's.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def _outbox(
     drain_timeout: Callable[[], float],
     kept: bool,
 ) -> Outbox | None:
-    """What hands events to the receivers; None where there are none."""
+    """Open what hands events to the receivers; None if there are none."""
     from otic.sinks import receivers
 
     about = Sensor(sensor, tuple(sources), tuple(bundle.labels), health)

@@ -60,7 +60,7 @@ class TextSink:
 
 
 def _takes_more(stream: TextIO) -> bool:
-    """Whether a line can be written at once; a pipe that has room for one says so."""
+    """Return whether a line can be written at once; a pipe that has room for one says so."""
     try:
         return bool(select.select([], [stream], [], 0.0)[1])
     except (OSError, ValueError):  # in memory, or closed

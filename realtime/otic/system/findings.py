@@ -1,4 +1,4 @@
-"""What ``otic doctor`` finds: a check, and its finding. Receivers bring checks of their own."""
+"""Checks and findings of ``otic doctor``. Receivers bring checks of their own."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from otic.errors import OticError, printable
 OK, WARN, FAIL = "ok", "warn", "fail"
 CONNECT_SECONDS = 3.0
 CONNECTION_SECONDS = 3 * CONNECT_SECONDS
-"""How long a check of a connection may take: to look the name up, to connect, to agree on TLS."""
+"""The limit of a check of a connection: to look the name up, to connect, to agree on TLS."""
 
 _LITTLE_MEGABYTES, _HARDLY_ANY_MEGABYTES = 200.0, 20.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """The result of a check.
 
     Attributes
     ----------

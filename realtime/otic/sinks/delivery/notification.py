@@ -1,4 +1,4 @@
-"""What the world outside is told of an event: one notification an on, one an off."""
+"""Notifications: one for the on of an event, one for its off; the contract of receivers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Notification:
     Attributes
     ----------
     event : str
-        The same for the on and the off of one event, and for no other event ever: what
-        a receiver tells doubles by, since delivery is at least once. A file that is replayed
+        The same for the on and the off of one event, and for no other event ever: by it
+        a receiver recognises doubles, since delivery is at least once. A file that is replayed
         again gives its events the same ones.
     state : str
         ``on`` or ``off``.
@@ -43,7 +43,7 @@ class Notification:
         counted back from the moment of the decision, so a sound card's drifting clock does
         not add up. None in a replay: when the sound was recorded is not known.
     reason : str or None
-        Why an event ended that was not heard ending: ``restart`` where the process was
+        Why an event ended without its end being detected: ``restart`` where the process was
         killed while it was on. Else None.
     """
 
@@ -87,7 +87,7 @@ class Notification:
 
     @classmethod
     def from_json(cls, text: str) -> Notification:
-        """What :meth:`to_json` gave.
+        """Return what :meth:`to_json` was called on.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class RefusedError(DeliveryError):
 
 @dataclass(frozen=True)
 class Sensor:
-    """What a receiver may want to know of the sensor.
+    """The sensor, as far as a receiver may want to know it.
 
     Attributes
     ----------
@@ -163,7 +163,7 @@ class Receiver(Protocol):
         """
 
     def idle(self) -> None:
-        """Called about once a second while open and nothing waits: keep alive, tell health.
+        """Called about once a second while open and nothing waits: keep alive, publish health.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""From events to notifications: what goes out into the world, and when that was by the clock."""
+"""From events to notifications, with their times by the wall clock."""
 
 from __future__ import annotations
 
@@ -118,11 +118,11 @@ class Outbox:
         return self._undelivered
 
     def statuses(self) -> tuple[DeliveryStatus, ...]:
-        """How each receiver does, in their order."""
+        """Return the status of each receiver, in their order."""
         return tuple(worker.status() for worker in self._workers)
 
     def _left(self) -> float:
-        """Of the patience, in seconds, 0 where it is over."""
+        """Return what is left of the patience, in seconds; 0 when it is over."""
         assert self._finishing_since is not None
         return max(0.0, self._finishing_since + self._patience() - time.monotonic())
 
@@ -170,7 +170,7 @@ class Outbox:
         )
 
     def _id_of(self, stream: StreamStart, event: Event) -> str:
-        """A new one, or for a recording the one that it got the last time."""
+        """Return a new id; for a recording the one that the event got the last time."""
         if stream.recording is None:
             return self._new_id()
         facts = [self._sensor, stream.recording, stream.model_sha256, event.label, event.onset]

@@ -41,7 +41,7 @@ _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}  # not a mistake
 
 @dataclass
 class Cursor:
-    """How far a receiver is: it had, or will never have, all up to the sequence ``done``.
+    """The place of a receiver: it had, or will never have, all up to the sequence ``done``.
 
     ``waiting`` and ``dropped`` count notifications; ``offset`` is where in the file to go on.
     """
@@ -151,7 +151,7 @@ class DeliveryQueue:
         self._take_what_came()
 
     def next(self, receiver: str) -> tuple[int, Notification] | None:
-        """The oldest notification that ``receiver`` has not acknowledged, and its sequence."""
+        """Return sequence and notification of the oldest that ``receiver`` has not acknowledged."""
         self.tend()
         cursor = self._cursors[receiver]
         with self._lock:
@@ -191,22 +191,22 @@ class DeliveryQueue:
         self._news[receiver].set()
 
     def waiting(self, receiver: str) -> int:
-        """How many notifications ``receiver`` has not got yet."""
+        """Return the number of notifications that ``receiver`` has not got yet."""
         return self._cursors[receiver].waiting
 
     def dropped(self, receiver: str) -> int:
-        """How many notifications ``receiver`` will never get, since the file was begun."""
+        """Return the number that ``receiver`` will never get, since the file was begun."""
         return self._cursors[receiver].dropped
 
     def open_events(self) -> tuple[Notification, ...]:
-        """The ``on`` notifications whose ``off`` was not appended, oldest first."""
+        """Return the ``on`` notifications whose ``off`` was not appended, oldest first."""
         with self._lock:
             self._settle()
             found = [self._parsed(text) for _, text in self._on.values()]
         return tuple(notification for notification in found if notification is not None)
 
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know, a line each; each is given once."""
+        """Return what a person should know, a line each; each is given once."""
         with self._lock:
             lines = tuple(self._warnings)
             self._warnings.clear()
@@ -278,7 +278,7 @@ class DeliveryQueue:
             self._on.pop(event, None)
 
     def _oldest(self, cursor: Cursor) -> tuple[int, str] | None:
-        """The first that waits, as JSON, with its sequence; the cursor's offset is moved there."""
+        """Return the first that waits, as JSON, with its sequence; the cursor's offset is moved there."""
         try:
             while self._fd >= 0 and cursor.offset < self._end:
                 line = self._line_at(cursor.offset)
@@ -328,7 +328,7 @@ class DeliveryQueue:
         self._pending.popleft()
 
     def _in_memory(self, cursor: Cursor) -> int:
-        """How many of those that wait for a receiver are not in the file."""
+        """Return how many of those that wait for a receiver are not in the file."""
         return min(len(self._pending), self._last - cursor.done)
 
     def _all_done(self) -> int:
@@ -412,7 +412,7 @@ class DeliveryQueue:
         return True
 
     def _line_at(self, offset: int) -> bytes:
-        """The line that begins there; what is left of the file where a line has no end."""
+        """Return the line that begins there; what is left of the file where a line has no end."""
         line = b""
         while b"\n" not in line and offset + len(line) < self._end:
             size = min(max(_PAGE, len(line)), self._end - offset - len(line))

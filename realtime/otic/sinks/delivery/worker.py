@@ -22,7 +22,7 @@ _LAST_RETRY_SECONDS = 0.1  # between tries once it is to end
 
 @dataclass(frozen=True)
 class DeliveryStatus:
-    """How the deliveries to one receiver go.
+    """The state of the deliveries to one receiver.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class DeliveryStatus:
     dropped, waiting : int
         As the queue counts them: also from before a restart.
     retries : int
-        How often it was tried anew after a failure, since the start of the process.
+        How often it was tried again after a failure, since the start of the process.
     last_error : str or None
         The latest failure or refusal, one line, also when all is well since.
     """
@@ -117,7 +117,7 @@ class DeliveryWorker:
         self._deadline = min(self._deadline, deadline)
 
     def join(self, timeout_seconds: float) -> bool:
-        """Wait so long for the end of the thread; whether it has ended, or never began."""
+        """Wait for the thread; return whether it has ended, or never began."""
         if self._thread.ident is not None:
             self._thread.join(max(0.0, timeout_seconds))
         return not self._thread.is_alive()
@@ -223,13 +223,13 @@ class DeliveryWorker:
         return longest * (1.0 - 0.5 * self._chance())
 
     def _pass_on_warnings(self) -> None:
-        """What the queue has to say of its disk; whichever worker comes first says it."""
+        """Log what the queue has to say of its disk; any worker may."""
         for line in self._queue.warnings():
             _log.warning(line)
 
 
 def _one_line(error: BaseException) -> str:
     text = printable(" ".join(str(error).split()))
-    if not isinstance(error, DeliveryError):  # a bug in the receiver: what it is tells where
+    if not isinstance(error, DeliveryError):  # a bug in the receiver: its type helps to find it
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 1] + "…"

@@ -1,4 +1,4 @@
-"""Who notifications are delivered to: the table of receivers, a module each.
+"""Receivers of notifications: the table of them, a module each.
 
 A module here, and one that an installed package names by an entry point of the group
 ``otic.receivers``, has
@@ -26,7 +26,7 @@ _GROUP = "otic.receivers"
 
 
 def sections(installed: bool = False) -> dict[str, type]:
-    """What can be set for each receiver, by its name.
+    """Return the settings of each receiver, by its name.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def sections(installed: bool = False) -> dict[str, type]:
 
 
 def module(name: str) -> Any:
-    """The module of a receiver."""
+    """Return the module of a receiver."""
     if name in BUILT_IN:
         return import_module(f"{__name__}.{name}")
     found = _installed()[name]

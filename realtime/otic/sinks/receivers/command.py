@@ -51,12 +51,12 @@ class Section:
 
 
 def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
-    """The receiver that the section asks for."""
+    """Return the receiver that the section asks for."""
     return None if not section.argv else CommandReceiver(section)
 
 
 def checks(section: Section) -> list[Check]:
-    """What ``otic doctor`` looks at."""
+    """List the checks of ``otic doctor``."""
     return [Check("command", partial(_program_check, section.argv[0]))] if section.argv else []
 
 
@@ -99,7 +99,7 @@ class CommandReceiver:
         if shutil.which(self._argv[0]) is None:
             raise DeliveryError(
                 f"no program {self._program} that can be run: "
-                "make it executable, or mend command.argv"
+                "make it executable, or correct command.argv"
             )
 
     def deliver(self, notification: Notification) -> None:
@@ -135,7 +135,7 @@ class CommandReceiver:
 
     def _unstartable(self, error: Exception) -> str:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        hint = "mend command.argv"
+        hint = "correct command.argv"
         if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
             hint = "a script's first line must name its interpreter, as in #!/bin/sh"
         return f"{self._program} can't be started: {reason}: {hint}"
@@ -153,7 +153,7 @@ class CommandReceiver:
 
 
 def environment(notification: Notification) -> dict[str, str]:
-    """Our environment without our configuration, plus what the notification holds."""
+    """Return our environment without our configuration, plus what the notification holds."""
     values: dict[str, object] = {name: getattr(notification, name) for name in (*_FIELDS, "reason")}
     for name in _NUMBERS:
         value = getattr(notification, name)

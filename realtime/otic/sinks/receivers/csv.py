@@ -27,8 +27,8 @@ COLUMNS = (
     "reason",
 )
 TAIL_BYTES = 262_144
-"""How much of the file's end is looked at, when it is opened, for events that come again."""
-_MAX_SEEN = 10_000  # how many events doubles are told by
+"""The part of the file's end, in bytes, that is searched for events that come again."""
+_MAX_SEEN = 10_000  # the events by which doubles are recognised
 _HEADER = (",".join(COLUMNS) + "\r\n").encode()
 # What a spreadsheet takes for a formula at the start of a cell, in both widths.
 _FORMULA = re.compile(r"(^|;)(\s*[=+\-@＝＋－＠])")
@@ -42,19 +42,19 @@ class Section:
 
 
 def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
-    """The receiver that the section asks for."""
+    """Return the receiver that the section asks for."""
     return None if section.path is None else CsvReceiver(section)
 
 
 def checks(section: Section) -> list[Check]:
-    """What ``otic doctor`` looks at."""
+    """List the checks of ``otic doctor``."""
     return folder_checks("csv", section.path)
 
 
 class CsvReceiver:
     """Appends a row for each event that ended; RFC 4180, one line a row.
 
-    A file that was moved or deleted is begun anew. A row is in the file as a whole, and
+    A file that was moved or deleted is begun again. A row is in the file as a whole, and
     synchronised with the disk, or not at all. Not thread safe.
 
     Parameters
@@ -155,7 +155,7 @@ class CsvReceiver:
 
 
 def as_row(notification: Notification) -> list[str]:
-    """The cells of an event that ended, in the order of :data:`COLUMNS`."""
+    """Return the cells of an event that ended, in the order of :data:`COLUMNS`."""
     seconds = None if notification.offset is None else notification.offset - notification.onset
     text = (notification.event, notification.sensor, notification.source, notification.label)
     when = (notification.onset_at, notification.offset_at)
@@ -168,7 +168,7 @@ def as_row(notification: Notification) -> list[str]:
 
 
 def _text_cell(value: str | None) -> str:
-    """Text that no spreadsheet takes for a formula, also where it splits lines at semicolons."""
+    """Return text that no spreadsheet takes for a formula, also where it splits lines at semicolons."""
     return _FORMULA.sub(r"\1'\2", value or "")
 
 
@@ -179,7 +179,7 @@ def _line(row: list[str]) -> bytes:
 
 
 def _cells(line: str) -> list[str]:
-    """The cells of a line; none where it is no row."""
+    """Return the cells of a line; none if it is no row."""
     try:
         return next(csv.reader([line.rstrip("\r")], strict=True), [])
     except csv.Error:
@@ -187,6 +187,6 @@ def _cells(line: str) -> list[str]:
 
 
 def _is_whole(line: bytes) -> bool:
-    """Whether a last line without its end lacks nothing else: all cells, no reason."""
+    """Return whether a last line without its end lacks nothing else: all cells, no reason."""
     cells = _cells(line.decode("utf-8", "replace"))
     return b"\0" not in line and len(cells) == len(COLUMNS) and not cells[-1]

@@ -1,6 +1,6 @@
-"""What is where on an MQTT broker: the topics, and how Home Assistant is told of them.
+"""The topics on an MQTT broker, and their description for Home Assistant.
 
-Pure. Home Assistant is told by its device-based discovery (2024.11 and later): one retained
+Pure. The description is Home Assistant's device-based discovery (2024.11 and later): one retained
 message describes the sensor as a device, and each sound of each source as a component of it.
 """
 
@@ -20,7 +20,7 @@ from otic.audio.sources import STATES
 ONLINE, OFFLINE = "online", "offline"
 ON, OFF = "ON", "OFF"
 BIRTH_TOPIC = "homeassistant/status"
-"""Where Home Assistant says that it is ``online``; another discovery prefix does not move it."""
+"""The topic where Home Assistant says that it is ``online``; another discovery prefix does not move it."""
 
 _PLATFORMS = ("binary_sensor", "sensor")
 _LONGEST_NAME = 48
@@ -63,11 +63,11 @@ class Topics:
         return f"{self._of(source)}/health"
 
     def state(self, source: str, label: str) -> str:
-        """Whether a sound is heard, ``ON`` or ``OFF``; retained."""
+        """The topic of whether a sound is on, ``ON`` or ``OFF``; retained."""
         return f"{self._of(source)}/{slug(label)}/state"
 
     def attributes(self, source: str, label: str) -> str:
-        """What is known of the latest event of a sound; retained."""
+        """The topic of the latest event of a sound; retained."""
         return f"{self._of(source)}/{slug(label)}/attributes"
 
     @property
@@ -81,7 +81,7 @@ class Topics:
 
 
 def discovery_topic(prefix: str, sensor: str) -> str:
-    """Where Home Assistant looks for :func:`discovery_payload`; retained."""
+    """Return the topic where Home Assistant looks for :func:`discovery_payload`; retained."""
     return f"{prefix}/device/otic_{slug(sensor)}/config"
 
 
@@ -130,7 +130,7 @@ def discovery_payload(
 
 
 def removal_payload(previous: bytes, current: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What removes from Home Assistant the components that only ``previous`` has.
+    """Return what removes from Home Assistant the components that only ``previous`` has.
 
     To be published once before ``current``, as Home Assistant's documentation asks: a
     component that is merely left out would stay.

@@ -31,7 +31,7 @@ class Section:
 
 
 def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
-    """The receiver that the section asks for."""
+    """Return the receiver that the section asks for."""
     if section.host is None:
         return None
     from otic.sinks.receivers.mqtt_receiver import MqttReceiver
@@ -40,7 +40,7 @@ def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
 
 
 def checks(section: Section) -> list[Check]:
-    """What ``otic doctor`` looks at."""
+    """List the checks of ``otic doctor``."""
     if section.host is None:
         return []
     return [

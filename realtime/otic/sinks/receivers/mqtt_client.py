@@ -44,7 +44,7 @@ def require_paho() -> None:
 
 
 def _limits() -> Properties:
-    """What a broker that speaks MQTT 5 does not send at all."""
+    """Return the limits that a broker of MQTT 5 keeps to."""
     from paho.mqtt.packettypes import PacketTypes
     from paho.mqtt.properties import Properties
 
@@ -118,7 +118,7 @@ class MqttLink:
 
     @property
     def usable(self) -> bool:
-        """Whether there is a connection that has not failed."""
+        """True while there is a connection that has not failed."""
         return self._connected and not self._broken
 
     def connect(self, deadline: float) -> None:
@@ -264,7 +264,7 @@ class MqttLink:
         return client
 
     def _refuse(self, what: str) -> None:
-        """Note why the connection ends: a broker that does this is none, or means harm."""
+        """Note why the connection ends: such a broker is broken, or means harm."""
         self._ended = f"the {self._broker} sent {what}: the connection is ended"
 
     def _password(self) -> str | None:

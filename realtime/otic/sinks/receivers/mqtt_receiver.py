@@ -31,11 +31,11 @@ _ATTRIBUTES = ("event", "onset_at", "offset_at", "at", "score", "peak", "reason"
 
 
 class MqttReceiver:
-    """Publishes notifications, which sounds are heard now, and the health of the inputs.
+    """Publishes notifications, the sounds that are on now, and the health of the inputs.
 
     Everything is sent with QoS 1 and has been acknowledged when a method returns. A sound
     is ``ON`` from a delivered *on* to the *off* after it; when the connection is made, each
-    is published anew, so that nothing stays ``ON`` from before a restart.
+    is published again, so that nothing stays ``ON`` from before a restart.
 
     Thread safety: one thread calls all methods, which is the one that the sensor's status is asked
     in; there is no other thread.

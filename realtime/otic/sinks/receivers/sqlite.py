@@ -67,12 +67,12 @@ class Section:
 
 
 def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
-    """The receiver that the section asks for."""
+    """Return the receiver that the section asks for."""
     return None if section.path is None else SqliteReceiver(section)
 
 
 def checks(section: Section) -> list[Check]:
-    """What ``otic doctor`` looks at."""
+    """List the checks of ``otic doctor``."""
     return folder_checks("sqlite", section.path)
 
 
@@ -111,7 +111,7 @@ class SqliteReceiver:
         self.close()
         path = Path(self._path).absolute()  # so ":memory:" is a file too
         if path.exists() and not path.is_file():
-            raise DeliveryError(f"{self._path!r} is no plain file: mend sqlite.path")
+            raise DeliveryError(f"{self._path!r} is no plain file: correct sqlite.path")
         try:
             self._db = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -173,7 +173,9 @@ class SqliteReceiver:
         kind, version = _number(db, "PRAGMA application_id"), _number(db, "PRAGMA user_version")
         is_new = not (kind or version or _number(db, "SELECT count(*) FROM sqlite_master"))
         if not is_new and kind != APPLICATION_ID:
-            raise DeliveryError(f"{self._path!r} is another program's database: mend sqlite.path")
+            raise DeliveryError(
+                f"{self._path!r} is another program's database: correct sqlite.path"
+            )
         if not is_new and version != SCHEMA_VERSION:
             raise DeliveryError(
                 f"{self._path!r} has schema version {version}, this otic knows "
@@ -189,7 +191,7 @@ class SqliteReceiver:
             db.execute("COMMIT")
 
     def _newest(self, db: sqlite3.Connection) -> datetime:
-        """When the newest event began; now where there is none, or one without a time."""
+        """Return when the newest event began; now, if there is none, or none with a time."""
         (text,) = db.execute("SELECT max(onset_at) FROM events").fetchone()
         try:
             newest = datetime.fromisoformat(text)
@@ -212,14 +214,14 @@ class SqliteReceiver:
         remedies = {
             sqlite3.SQLITE_FULL: "make room",
             sqlite3.SQLITE_READONLY: "let otic's user write it and its folder",
-            sqlite3.SQLITE_CANTOPEN: "let otic's user write it and its folder, or mend sqlite.path",
+            sqlite3.SQLITE_CANTOPEN: "let otic's user write it and its folder, or correct sqlite.path",
         }
-        remedy = remedies.get(code, "see to the disk, or mend sqlite.path")
+        remedy = remedies.get(code, "see to the disk, or correct sqlite.path")
         return DeliveryError(f"can't write {self._path!r}: {error}: {remedy}")
 
 
 def as_row(notification: Notification) -> tuple[str | float | None, ...]:
-    """A notification's values in the order of the table's columns."""
+    """Return a notification's values in the order of the table's columns."""
     seconds = None if notification.offset is None else notification.offset - notification.onset
     values = (
         *(notification.event, notification.sensor, notification.source, notification.label),

@@ -25,7 +25,7 @@ class Section:
 
 
 def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
-    """The receiver that the section asks for."""
+    """Return the receiver that the section asks for."""
     if section.url is None:
         return None
     from otic.sinks.receivers.webhook_client import WebhookReceiver
@@ -34,7 +34,7 @@ def open_receiver(section: Section, sensor: Sensor) -> Receiver | None:
 
 
 def checks(section: Section) -> list[Check]:
-    """What ``otic doctor`` looks at."""
+    """List the checks of ``otic doctor``."""
     if section.url is None:
         return []
     return [

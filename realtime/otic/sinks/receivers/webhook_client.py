@@ -53,7 +53,7 @@ class WebhookReceiver:
     def __init__(self, settings: Section) -> None:
         url = _checked(settings.url)
         self._url = url.geturl()
-        # All that messages tell of the address: its path and query may hold a token.
+        # All that messages show of the address: its path and query may hold a token.
         self._where = f"{url.scheme}://{url.netloc}"
         secret = read_secret(settings.secret, settings.secret_file, "webhook.secret")
         self._secret = secret.encode("utf-8", "surrogateescape")
@@ -256,7 +256,7 @@ def _tls(ca_file: str | None) -> ssl.SSLContext:
 
 
 def _retry_after(value: str | None) -> float:
-    """Seconds, of either form of the header; 0 where there is none that can be read."""
+    """Return the seconds of either form of the header; 0 if there is none that can be read."""
     text = value or ""
     try:
         if text.isdecimal():
