@@ -278,7 +278,7 @@ class DeliveryQueue:
             self._on.pop(event, None)
 
     def _oldest(self, cursor: Cursor) -> tuple[int, str] | None:
-        """Return the first that waits, as JSON, with its sequence; the cursor's offset is moved there."""
+        """Return sequence and JSON of the first that waits; the cursor's offset is moved there."""
         try:
             while self._fd >= 0 and cursor.offset < self._end:
                 line = self._line_at(cursor.offset)
