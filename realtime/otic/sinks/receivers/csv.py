@@ -168,7 +168,7 @@ def as_row(notification: Notification) -> list[str]:
 
 
 def _text_cell(value: str | None) -> str:
-    """Return text that no spreadsheet takes for a formula, also where it splits lines at semicolons."""
+    """Return text that no spreadsheet takes for a formula, even if it splits at semicolons."""
     return _FORMULA.sub(r"\1'\2", value or "")
 
 
