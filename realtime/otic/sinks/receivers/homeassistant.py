@@ -20,7 +20,7 @@ from otic.audio.sources import STATES
 ONLINE, OFFLINE = "online", "offline"
 ON, OFF = "ON", "OFF"
 BIRTH_TOPIC = "homeassistant/status"
-"""The topic where Home Assistant says that it is ``online``; another discovery prefix does not move it."""
+"""The topic where Home Assistant says that it is ``online``, whatever the discovery prefix."""
 
 _PLATFORMS = ("binary_sensor", "sensor")
 _LONGEST_NAME = 48
