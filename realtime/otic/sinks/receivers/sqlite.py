@@ -214,7 +214,7 @@ class SqliteReceiver:
         remedies = {
             sqlite3.SQLITE_FULL: "make room",
             sqlite3.SQLITE_READONLY: "let otic's user write it and its folder",
-            sqlite3.SQLITE_CANTOPEN: "let otic's user write it and its folder, or correct sqlite.path",
+            sqlite3.SQLITE_CANTOPEN: "let otic's user write it, or correct sqlite.path",
         }
         remedy = remedies.get(code, "see to the disk, or correct sqlite.path")
         return DeliveryError(f"can't write {self._path!r}: {error}: {remedy}")
