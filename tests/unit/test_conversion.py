@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import soxr
@@ -91,7 +93,7 @@ def test_not_finite_samples_are_counted() -> None:
     converter = Converter(22050, 2, 22050)
     y = np.zeros((100, 2), np.float32)
     y[10:13, 1] = np.nan
-    assert converter.push(y)[1] == Lost(3)
+    assert [*converter.push(y), *converter.flush()][1] == Lost(3)
     assert converter.unusable == 3
 
 
@@ -115,3 +117,30 @@ def test_bad_rates_and_channels() -> None:
         Converter(999, 1, 22050)
     with pytest.raises(SourceError, match="channel 3 is outside 1 to 2"):
         Converter(48000, 2, 22050, channel=3)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("cut", [17, 1000, 48000])
+def test_random_bits_are_one_loss_however_they_are_cut(cut: int) -> None:
+    """Some look like samples, for a moment: a device that gives garbage is no thousand gaps."""
+    rng = np.random.default_rng(4)
+    bits = rng.integers(0, 2**32, (48000, 2), np.uint32).view(np.float32)
+    sound = np.full((24000, 2), 0.25, np.float32)
+    y = np.concatenate([sound, bits, sound])
+    converter = Converter(48000, 2, 48000)
+    blocks = [y[i : i + cut] for i in range(0, len(y), cut)]
+    chunks = [chunk for block in blocks for chunk in converter.push(block)] + converter.flush()
+    kinds = [isinstance(chunk, Lost) for chunk in chunks]
+    assert sum(a != b for a, b in pairwise(kinds)) == 2  # sound, one loss, sound
+    losses = [chunk.samples for chunk in chunks if isinstance(chunk, Lost)]
+    assert sum(losses) == pytest.approx(48000, abs=50)
+    heard = [chunk for chunk in chunks if not isinstance(chunk, Lost)]
+    assert sum(losses) + sum(map(len, heard)) == len(y)
+
+
+def test_sound_that_is_held_behind_a_damage_is_not_lost_at_the_end() -> None:
+    y = np.full((1000, 1), 0.25, np.float32)
+    y[900] = np.nan
+    converter = Converter(48000, 1, 48000)
+    chunks = [*converter.push(y), *converter.flush()]
+    assert [c if isinstance(c, Lost) else len(c) for c in chunks] == [900, Lost(1), 99]

@@ -24,6 +24,7 @@ MODULES = (
     "otic.detection.onset",
     "otic.features.params",
     "otic.pipeline",
+    "otic.audio.arrivals",
     "otic.audio.ring_buffer",
     "otic.audio.soundscape",
 )
@@ -68,7 +69,7 @@ def test_the_python_page(
     assert "Gap(sample=110250, lost=22050)\n" in output
     assert "hum begins\n" in output
     assert "hum ends after 3.0 s\n" in output
-    assert "unknown model 'esc10': known are esc10-" in output
+    assert "unknown model 'esc10' (did you mean 'esc10-" in output
     assert getattr(names["features"], "shape", None) == (80,)
     log = (tmp_path / "events.jsonl").read_text(encoding="utf-8")
     assert '"label":"rain"' in log

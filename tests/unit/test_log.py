@@ -102,3 +102,22 @@ def test_closed_standard_error_is_no_trouble(monkeypatch: pytest.MonkeyPatch) ->
             closed.close()
         monkeypatch.setattr(sys, "stderr", closed)
         print_lines("nobody there")
+
+
+def test_what_repeats_itself_is_shown_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("otic.system.log.time.monotonic", lambda: now)
+    logger = logging.getLogger("otic.test.once")
+    logger.addFilter(log.OncePerMinute())
+    for _ in range(1000):
+        logger.warning("no file descriptor is left")
+    logger.warning("something else")
+    now = 61.0
+    logger.warning("no file descriptor is left")
+    assert said == [
+        "no file descriptor is left",
+        "something else",
+        "no file descriptor is left (999 times more since)",
+    ]

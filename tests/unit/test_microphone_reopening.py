@@ -34,6 +34,7 @@ class Room:
         self.options: list[dict[str, Any]] = []  # of each process
         self.open_processes = 0
         self.overruns = 0
+        self.late_start = 0.0  # by how much the first block of a process comes late
         self.processes: list[FakeProcess] = []
 
     def monotonic(self) -> float:
@@ -49,6 +50,7 @@ class FakeProcess:
     def __init__(self, room: Room, **options: Any) -> None:
         self._room = room
         self._delivered_until = room.now
+        self._late_by = room.late_start
         self.left: list[CapturedBlock] = []  # what is still in the pipe of a process that has ended
         room.processes.append(self)
         room.options.append(options)
@@ -74,7 +76,8 @@ class FakeProcess:
                 continue
             samples = noise(TENTH, seed=len(found) + 1, level=self._room.level)[:, None]
             samples = samples * np.array(self._room.channels, np.float32)
-            ends_at = self._delivered_until
+            ends_at = self._delivered_until + self._late_by
+            self._late_by = 0.0
             found.append(CapturedBlock(0, self._room.overruns, 0.25, ends_at, samples))
         return found
 
@@ -112,6 +115,36 @@ def losses(chunks: list[Chunk]) -> list[float]:
 
 def heard(chunks: list[Chunk]) -> F32:
     return np.concatenate([c for c in chunks if not isinstance(c, Lost)])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_device_that_gives_garbage_is_named_once(room: Room, said: list[str]) -> None:
+    source = Microphone("0", SR, 400)
+    source.await_opening()
+    chunks = source.chunks()
+    run(room, chunks, 1.0)
+    room.level = np.inf
+    found = run(room, chunks, 5.0)
+    assert len(said) == 1
+    assert "samples are NaN, infinite or far too large" in said[0]
+    assert sum(losses(found)) == pytest.approx(5.0, abs=1.1)  # as it goes on
+
+
+def test_gaps_do_not_add_up_to_more_than_the_clock_tells(room: Room) -> None:
+    """Each device that is opened delivers its first block late, as sound servers do."""
+    room.late_start = 0.085
+    source = Microphone("0", SR, 400)
+    source.await_opening()
+    chunks = source.chunks()
+    begin = room.now
+    found = run(room, chunks, 3.0)
+    for _ in range(13):
+        room.present = False
+        found += run(room, chunks, 2.0)
+        room.present = True
+        found += run(room, chunks, 6.0)
+    seconds = sum(c.samples if isinstance(c, Lost) else len(c) for c in found) / SR
+    assert seconds == pytest.approx(room.now - begin, abs=0.2)
 
 
 def test_a_replug_is_a_gap_of_its_length(room: Room, said: list[str]) -> None:

@@ -10,6 +10,11 @@ from otic.errors import SourceError
 from otic.types import Chunk, Lost, usable_runs
 
 _MIN_RATE, _MAX_RATE = 1000, 768_000
+_PROOF_SECONDS = 0.02
+"""Usable sound behind unusable samples is taken for sound once it lasts so long: where a device
+gives random numbers, some look like samples, and each would end a gap."""
+
+_TOLD_SECONDS = 1.0  # a loss that goes on is reported in parts of about this length
 _MIX_DB = 10.0
 """So far below the loudest channel a mean has lost sound: eight that differ lose 9 dB."""
 
@@ -71,6 +76,7 @@ class Converter:
         self._ahead = 0  # samples by which the model's clock is ahead since a loss
         self.unusable = 0
         """NaN, infinite and absurdly large samples so far, at the source's rate."""
+        self._unproven: list[NDArray[np.float32]] | None = None  # behind unusable samples
         self._energy = np.zeros(channels + 1)  # of the channels, and of their mean
 
     def push(self, block: NDArray[np.float32]) -> list[Chunk]:
@@ -85,26 +91,23 @@ class Converter:
         chunks: list[Chunk] = []
         for start, stop, usable in usable_runs(mono):
             if usable:
-                chunks += self._resume()
-                self._received += stop - start
-                chunks += self._deliver(mono[start:stop], last=False)
+                chunks += self._prove(mono[start:stop])
             else:
                 self.unusable += stop - start
-                chunks += self.lose(stop - start)
+                chunks += self._lose(sum(map(len, self._unproven or ())) + stop - start)
+                self._unproven = []
+                if self._pending >= _TOLD_SECONDS * self.rate:
+                    chunks += self._resume()
         return chunks
 
     def lose(self, n: int) -> list[Chunk]:
         """Say that the next ``n`` samples of the source are lost."""
-        if n <= 0:
-            return []
-        chunks = self._end_stretch() if self._pending == 0 else []
-        self._pending += n
-        self._received += n
-        return chunks
+        return [*self._take_unproven(), *self._lose(n)] if n > 0 else []
 
     def flush(self) -> list[Chunk]:
         """End the stream: what the resampler still holds, or the loss it ends with."""
-        return self._resume() if self._pending else self._end_stretch()
+        chunks = self._take_unproven()
+        return chunks + (self._resume() if self._pending else self._end_stretch())
 
     def mix_warning(self, name: str) -> str:
         """A line where the mean of all channels is far below the loudest of them; else empty."""
@@ -120,8 +123,32 @@ class Converter:
             f"loudest: classify that one alone with --channel {loudest + 1}"
         )
 
+    def _prove(self, mono: NDArray[np.float32]) -> list[Chunk]:
+        """Take usable samples; behind unusable ones, hold them until there are enough."""
+        if self._unproven is None:
+            return self._take(mono)
+        self._unproven.append(mono)
+        enough = sum(map(len, self._unproven)) >= _PROOF_SECONDS * self.rate
+        return self._take_unproven() if enough else []
+
+    def _take_unproven(self) -> list[Chunk]:
+        held, self._unproven = self._unproven, None
+        return self._take(np.concatenate(held)) if held else []
+
+    def _take(self, mono: NDArray[np.float32]) -> list[Chunk]:
+        chunks = self._resume()
+        self._received += len(mono)
+        return chunks + self._deliver(mono, last=False)
+
+    def _lose(self, n: int) -> list[Chunk]:
+        chunks = self._end_stretch() if self._pending == 0 else []
+        self._pending += n
+        self._received += n
+        return chunks
+
     def _measure(self, block: NDArray[np.float32], mono: NDArray[np.float32]) -> None:
-        energy = [float(np.dot(y, y)) for y in (*block.T, mono)]
+        with np.errstate(all="ignore"):  # garbage may overflow
+            energy = [float(np.dot(y, y)) for y in (*block.T, mono)]
         if np.isfinite(energy).all():
             self._energy += energy
 
@@ -165,7 +192,8 @@ class Converter:
 def _mean_of_channels(block: NDArray[np.float32]) -> NDArray[np.float32]:
     """The numbers of ``block.mean(axis=1)``, a column at a time: 10 times as fast for stereo."""
     mono = block[:, 0].copy()
-    for column in range(1, block.shape[1]):
-        mono += block[:, column]
-    mono /= np.float32(block.shape[1])
+    with np.errstate(all="ignore"):  # infinity less infinity: not usable, and counted as that
+        for column in range(1, block.shape[1]):
+            mono += block[:, column]
+        mono /= np.float32(block.shape[1])
     return mono

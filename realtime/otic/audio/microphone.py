@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from otic.audio.arrivals import WINDOW_SECONDS, Arrivals
 from otic.audio.capture_process import CapturedBlock, CaptureProcess
 from otic.audio.converter import Converter
 from otic.audio.sources import unusable_warning
@@ -24,6 +25,7 @@ _OPENING_SECONDS = 1.0  # that a device may take to open, before that is a loss
 _STEADY_SECONDS = 2.0  # a device that delivers for so long is there again
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.25, 10.0
 _LONGEST_SILENCE_SECONDS = 600.0
+_GARBAGE_SHARE = 0.1  # of a block
 
 
 class Microphone:
@@ -82,9 +84,13 @@ class Microphone:
         self._opened: dict[str, Any] | None = None  # what it said of its device
         self._converter = Converter(sr, 1, sr)
         self._heard_until: float | None = None  # by the clock, when the last sample came
+        self._arrivals = Arrivals()  # since the device was opened
+        self._counted_from: float | None = None  # by the clock, where the latest gap ends
+        self._surplus = 0.0  # seconds by which gaps so far were too long: the next is shorter
         self._asked_since = self._last_look = 0.0
         self._steady = 0.0  # seconds heard since the device was opened
         self._zeros = 0.0  # seconds of exact zeros that it ends with
+        self._garbage = False  # whether that was said since the device was opened
         self._sounded = False  # whether there ever was anything else
         self._trouble = ""  # what was last said of it, until it is over
         self._overruns_before = self._overruns = 0
@@ -186,6 +192,8 @@ class Microphone:
             self._opened["rate"], self._opened["channels"], self._sr, self._channel
         )
         self._steady = self._zeros = 0.0
+        self._arrivals, self._counted_from = Arrivals(), None
+        self._garbage = False
         self._last_look = self._begun = time.monotonic()
 
     def _hear(self) -> Iterator[Chunk]:
@@ -207,7 +215,7 @@ class Microphone:
             yield from self._missed(blocks[0])
             for block in blocks:
                 yield from self._take(block)
-            self._heard_until, self._begun = blocks[-1].ends_at, now
+            self._heard_until, self._begun = self._arrivals.heard_until, now
         if self._process.ended and not blocks:
             raise DeviceError("it is gone")
         if now - self._begun > self._stall_seconds:
@@ -231,9 +239,12 @@ class Microphone:
         assert self._opened is not None
         if self._steady == 0.0 and self._heard_until is not None:
             frames = len(first.samples) + first.lost
-            missed = first.ends_at - frames / self._opened["rate"] - self._heard_until
+            self._counted_from = first.ends_at - frames / self._opened["rate"]
+            missed = self._counted_from - self._heard_until - self._surplus
+            samples = max(1, round(missed * self._sr))
+            self._surplus = max(0.0, samples / self._sr - missed)
             self._lost_seconds += max(0.0, missed)
-            yield Lost(max(1, round(missed * self._sr)))
+            yield Lost(samples)
         if self._trouble:
             _log.info(f"{self.name}: heard again")
             self._trouble = ""
@@ -244,8 +255,12 @@ class Microphone:
         self._lost_seconds += block.lost / rate
         self._overruns, self._ring_fill = block.overruns, block.ring_fill
         yield from self._converter.lose(block.lost)
+        unusable = self._converter.unusable
         yield from self._converter.push(block.samples)
+        self._look_for_garbage(self._converter.unusable - unusable, len(block.samples))
         seconds = len(block.samples) / rate
+        self._arrivals.add(block.ends_at, seconds + block.lost / rate)
+        self._shorten_next_gap()
         self._steady += seconds
         if self._steady > _STEADY_SECONDS:
             self._retry.worked()
@@ -257,6 +272,26 @@ class Microphone:
             self._zeros += seconds
             if self._state == "waiting":
                 self._state = "listening"
+
+    def _shorten_next_gap(self) -> None:
+        """Note how much too long the latest gap was, once earlier arrivals show it.
+
+        The first block of a device that was just opened is often late by a tenth of a second:
+        without this, the stream would be ahead of the clock by so much more with each outage.
+        """
+        if self._counted_from is not None and self._arrivals.seconds <= WINDOW_SECONDS:
+            late = max(0.0, self._counted_from - self._arrivals.least_lateness)
+            self._surplus += late
+            self._counted_from -= late
+
+    def _look_for_garbage(self, unusable: int, samples: int) -> None:
+        """Say once that a device delivers numbers that are no sound."""
+        if unusable > _GARBAGE_SHARE * samples and not self._garbage:
+            self._garbage = True
+            _log.warning(
+                f"{self.name}: {unusable} of {samples} samples are NaN, infinite or far too large: "
+                "they are counted as lost: unplug it and plug it in again, or try another driver"
+            )
 
     def _fall_silent(self) -> None:
         """Exact zeros: a muted microphone, a silent file in place of one, or a broken one."""

@@ -8,10 +8,12 @@ since the thread that sends it may be the one that handles the audio.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import select
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +22,7 @@ from otic.errors import printable
 from otic.system.sd_notify import journal_prefix
 
 _MOST_HELD = 50
+_MINUTE = 60.0
 _PATIENCE_SECONDS = 0.1  # for a reader that is busy; none while it still hasn't read
 _PIECE = select.PIPE_BUF // 4  # characters: a pipe that is ready takes so many without waiting
 
@@ -89,6 +92,27 @@ class HoldingHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(as_message(record.getMessage()))
+
+
+class OncePerMinute(logging.Filter):
+    """Lets each text of a logger through once a minute; the next time says how often it came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[str, tuple[float, int]] = {}  # when it was let through, held back since
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text, now = record.getMessage(), time.monotonic()
+        since, held_back = self._seen.get(text, (-math.inf, 0))
+        if now - since < _MINUTE:
+            self._seen[text] = since, held_back + 1
+            return False
+        if len(self._seen) >= _MOST_HELD:
+            self._seen.clear()
+        self._seen[text] = now, 0
+        if held_back:
+            record.msg, record.args = f"{text} ({held_back} times more since)", ()
+        return True
 
 
 class _Stderr:

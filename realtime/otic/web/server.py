@@ -22,8 +22,11 @@ from otic.system.addresses import (
     reachable_host,
     url_host,
 )
+from otic.system.log import OncePerMinute
 
 _log = logging.getLogger(__name__)
+# Where no file descriptor is left, asyncio reports each connection that it can't take.
+_log.addFilter(OncePerMinute())
 
 try:
     import uvicorn
