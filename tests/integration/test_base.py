@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from otic_training.base import features, student, trainer
+from otic_training.base import distil, features, student, trainer
 from otic_training.base.export import StepGraph
 from otic_training.base.ring import Ring
 from otic_training.base.student import LARGE, OVERLAP, SMALL, Block, Memory, Shape, Student
 from otic_training.base.teacher import TeacherFrames, TeacherTrunk
 from otic_training.base.trainer import Plan, Trainer, saved_plan
 from otic_training.data.dataset import DatasetError
+from otic_training.data.scenes import Sound
+from otic_training.data.sounds import save_sounds
 from tests.conftest import DATA
 
 TINY = Shape(
@@ -219,6 +221,38 @@ def test_the_ring_forgets_the_oldest_and_lasts(tmp_path: Path) -> None:
     mel, frames = again.get(np.array([5, 2]))
     assert mel[:, 0, 0].tolist() == [5.0, 2.0]
     assert frames[:, 0].tolist() == [5.0, 2.0]
+
+
+@pytest.mark.real_audio
+def test_a_run_on_scenes_goes_on_where_it_was(
+    esc10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = (
+        Block(3, 8, 4, 3, ahead=1),
+        Block(3, 8, 4, 4, stride=2),
+        Block(3, 8, 8, 7, stride=2),
+        Block(3, 8, 8, 13, stride=2),
+    )
+    monkeypatch.setitem(student.SHAPES, "tiny", Shape("tiny", 4, blocks))
+    monkeypatch.setattr(distil, "_STAGE_SCENES", 2)
+    monkeypatch.setattr(distil, "_FRAME_SCENES", 14)
+    rng = np.random.default_rng(0)
+    noise = [np.round(rng.normal(0, 5000, 60_000)).astype("i2") for _ in range(3)]
+    sounds, teacher = tmp_path / "sounds.npy", DATA / "teacher/mn04-10s.tflite"
+    save_sounds(sounds, [Sound(y, kind) for y, kind in zip(noise, ("room", "x", "y"), strict=True)])
+
+    def run(folder: str, *whole_steps: int) -> dict[str, Any]:
+        for n in whole_steps:
+            plan = Plan("tiny", 1, batch=2, block_steps=2, whole_steps=n, window=4)
+            distil.train(plan, sounds, teacher, tmp_path / folder, 1e9)
+        with np.load(tmp_path / folder / distil.STATE) as state:
+            return {name: state[name] for name in state.files}
+
+    once, often = run("once", 3), run("often", 0, 3)
+    assert once["step"] == 5
+    for name in ("weights", "m", "v", "mean", "scale_components"):
+        np.testing.assert_array_equal(once[name], often[name], err_msg=name)
+    assert "step 2, " in (tmp_path / "once" / distil.LOG).read_text()
 
 
 @pytest.mark.real_audio

@@ -11,6 +11,7 @@ import soundfile as sf
 from otic_training.data.dataset import DatasetError
 from otic_training.data.scenes import Mixer, Placed, Recipe, Scene, Sound, step_targets
 from otic_training.data.sounds import listed_sounds, save_sounds, saved_sounds
+from otic_training.data.synthetic import made
 
 SR, N = 8000, 40_000
 QUIET = Recipe(
@@ -130,3 +131,22 @@ def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
         listed_sounds(tmp_path, (), SR)
     with pytest.raises(DatasetError, match="can't read"):
         listed_sounds(tmp_path / "none", (), SR)
+
+
+def test_made_sounds_are_many_and_sound() -> None:
+    sounds = [made(SR, np.random.default_rng(i)) for i in range(60)]
+    for y in sounds:
+        assert y.dtype == np.float32
+        assert np.isfinite(y).all()
+        assert np.abs(y).max() == pytest.approx(1.0)
+        assert 0.05 <= len(y) / SR <= 7.0
+    assert len({len(y) for y in sounds}) > 50
+    np.testing.assert_array_equal(sounds[7], made(SR, np.random.default_rng(7)))
+
+
+def test_a_recipe_may_change_sounds_beyond_recognition() -> None:
+    how = Recipe(made_share=0.5, strange_share=1.0, speed=1.9, speed_share=1.0)
+    mixer = Mixer(bank(), SR, N, 2, how)
+    for i in range(30):
+        assert np.isfinite(mixer.scene(i).y).all()
+    np.testing.assert_array_equal(mixer.scene(4).y, Mixer(bank(), SR, N, 2, how).scene(4).y)

@@ -31,8 +31,18 @@ from otic_training.data.sounds import labelled_sounds, listed_sounds, save_sound
 
 F32 = NDArray[np.float32]
 
-RECIPE = Recipe(others=(0.05, 0.2, 0.3, 0.25, 0.2), others_snr_db=(-3.0, 30.0))
-"""Of scenes without labels: more sounds at once."""
+RECIPE = Recipe(
+    others=(0.05, 0.2, 0.3, 0.25, 0.2),
+    others_snr_db=(-3.0, 30.0),
+    speed=1.9,
+    speed_share=0.6,
+    made_share=0.35,
+    strange_share=0.2,
+)
+"""Of scenes without labels: more at once, and changed so far that few would know what it was.
+
+The teacher says what it makes of them, so they need not stay what they were.
+"""
 SOUNDS, STATE, LOG = "sounds.npy", "state.npz", "log.txt"
 _STAGE_SCENES, _FRAME_SCENES = 32, 480  # that the spread of the teacher is measured on
 _MEASURED, _FIRST_PART = 1 << 40, 1 << 41

@@ -10,7 +10,7 @@ import csv
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class Hearing:
     of_log_mel: Callable[[F32], F32] | None = None
 
 
-def base_hearing(state: Path, horizon: int) -> Hearing:
+def base_hearing(state: Path) -> Hearing:
     """Frames of a base that is being trained: its running mean."""
     import tensorflow as tf
 
@@ -92,7 +92,7 @@ def base_hearing(state: Path, horizon: int) -> Hearing:
         return out
 
     step = shape.hops * features.HOP_SECONDS
-    first = features.FIRST_MIDDLE - shape.delay_hops * features.HOP_SECONDS + horizon * step
+    first = features.FIRST_MIDDLE - shape.delay_hops * features.HOP_SECONDS
     lag = features.n_samples(1, shape.hops) / features.SR - first
     return Hearing(frames, step, first, lag, of_log_mel)
 
@@ -377,7 +377,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("cache", type=Path)
     parser.add_argument("state", help="state.npz of a run, or 'teacher'")
-    parser.add_argument("--horizon", type=int, default=0, help="steps to decide earlier")
+    parser.add_argument("--horizons", type=int, nargs="+", default=[0], help="steps earlier")
     parser.add_argument("--scenes", type=int, default=5000)
     a = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -388,31 +388,34 @@ def main() -> None:
     teacher = a.data / "teacher/mn04-10s.tflite"
     a.cache.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    hearing = (
-        teacher_hearing(teacher) if a.state == "teacher" else base_hearing(Path(a.state), a.horizon)
-    )
+    hearing = teacher_hearing(teacher) if a.state == "teacher" else base_hearing(Path(a.state))
     streams = cached(a.cache / "streams.pickle", lambda: made_streams(a.data, 5))
-    frames, labels, weights = [], [], []
-    times = hearing.first + hearing.step * np.arange(STEPS)
     if hearing.of_log_mel:
         path = a.cache / f"mels{a.scenes}.pickle"
         mels, scenes = cached(path, lambda: learning_log_mels(a.data, a.scenes))
-        heard = (
-            (hearing.of_log_mel(mel.astype("f4")), scene)
-            for mel, scene in zip(mels, scenes, strict=True)
-        )
+        pairs = zip(mels, scenes, strict=True)
+        heard = ((hearing.of_log_mel(mel.astype("f4")), scene) for mel, scene in pairs)
     else:
         heard = ((hearing.frames(s.y), s) for s in learning_scenes(a.data, a.scenes))
-    for frame, scene in heard:
-        frames.append(frame[:STEPS].astype("f2"))
-        y, w = step_targets(scene, times, features.SR, N_LABELS)
-        w[times < 0.0] = 0.0
-        labels.append(y)
-        weights.append(w)
+    known = [(frames[:STEPS].astype("f2"), Scene(s.y[:0], s.placed)) for frames, s in heard]
+    frames = np.stack([f for f, _ in known])
+    test = [(s, hearing.frames(s.y)) for s in streams]
     print(f"frames after {time.monotonic() - began:.0f} s", flush=True)
-    head = Head(np.stack(frames), np.stack(labels), np.stack(weights), hearing.step)
-    print(f"head after {time.monotonic() - began:.0f} s", flush=True)
-    print(table([(s, head(hearing.frames(s.y))) for s in streams], hearing), flush=True)
+    for horizon in a.horizons:
+        early = horizon * hearing.step
+        later = replace(hearing, first=hearing.first + early, lag=hearing.lag - early)
+        head = learned_head(frames, [scene for _, scene in known], later)
+        print(f"lag {later.lag:.2f} s; head after {time.monotonic() - began:.0f} s", flush=True)
+        print(table([(s, head(f)) for s, f in test], later), flush=True)
+
+
+def learned_head(frames: F32, scenes: Sequence[Scene], hearing: Hearing) -> Head:
+    """A head on the frames of scenes."""
+    times = hearing.first + hearing.step * np.arange(STEPS)
+    targets = [step_targets(scene, times, features.SR, N_LABELS) for scene in scenes]
+    labels, weights = (np.stack(a) for a in zip(*targets, strict=True))
+    weights[:, times < 0.0] = 0.0
+    return Head(frames, labels, weights, hearing.step)
 
 
 if __name__ == "__main__":

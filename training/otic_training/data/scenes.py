@@ -16,6 +16,7 @@ import soxr
 from numpy.typing import NDArray
 
 from otic_training.data.backgrounds import background, shaped
+from otic_training.data.synthetic import made
 
 F32 = NDArray[np.float32]
 
@@ -111,6 +112,10 @@ class Recipe:
         Sounds with a label of which only a part is in the scene.
     speed, speed_share : float
         Played faster or slower by up to this factor, pitch and all.
+    made_share : float
+        Sounds without a label that are made here, by :mod:`otic_training.data.synthetic`.
+    strange_share : float
+        Sounds without a label that are played backwards, or through an echo.
     """
 
     bed_share: float = 0.84
@@ -126,6 +131,8 @@ class Recipe:
     cut_share: float = 0.4
     speed: float = 1.12
     speed_share: float = 0.25
+    made_share: float = 0.0
+    strange_share: float = 0.0
 
 
 @dataclass
@@ -209,13 +216,21 @@ class Mixer:
     def _put_other(
         self, scene: F32, level_db: float, rng: np.random.Generator, placed: list[Placed]
     ) -> None:
-        sound = self._pick(sorted(self._kinds), rng)
-        length = int(min(len(sound.y), rng.uniform(_SHORTEST_SECONDS, 6.0) * self.sr))
-        start = int(rng.integers(max(1, len(sound.y) - length + 1)))
-        y = self._changed(samples(sound.y[start : start + length]), rng)
+        how, doubt = self.recipe, tuple[int, ...]()
+        if how.made_share and rng.random() < how.made_share:
+            y = made(self.sr, rng)
+        else:
+            sound = self._pick(sorted(self._kinds), rng)
+            doubt = sound.doubt
+            length = int(min(len(sound.y), rng.uniform(_SHORTEST_SECONDS, 6.0) * self.sr))
+            start = int(rng.integers(max(1, len(sound.y) - length + 1)))
+            y = samples(sound.y[start : start + length])
+            if how.strange_share and rng.random() < how.strange_share:
+                y = y[::-1] if rng.random() < 0.3 else echoed(y, self.sr, rng)
+        y = self._changed(y, rng)
         at = int(rng.integers(-len(y) // 2, self.n))
         snr_db = float(rng.uniform(*self.recipe.others_snr_db))
-        self._put(scene, y, at, level_db, Placed(-1, sound.doubt, 0, 0, snr_db), placed)
+        self._put(scene, y, at, level_db, Placed(-1, doubt, 0, 0, snr_db), placed)
 
     def _put_known(
         self, scene: F32, level_db: float, rng: np.random.Generator, placed: list[Placed]
@@ -287,6 +302,15 @@ def coloured(y: F32, sr: int, rng: np.random.Generator) -> F32:
         sos = scipy.signal.butter(order, cut_hz, "high", fs=sr, output="sos")
     changed: F32 = scipy.signal.sosfilt(sos, y).astype(np.float32)
     return changed
+
+
+def echoed(y: F32, sr: int, rng: np.random.Generator) -> F32:
+    """A sound in a room that rings for 0.1 to 1 s."""
+    n = int(sr * 10.0 ** rng.uniform(-1.0, 0.0))
+    ring = rng.standard_normal(n) * np.exp(-6.9 * np.arange(n) / n) * rng.uniform(0.02, 0.2)
+    ring[0] = 1.0
+    wet: F32 = scipy.signal.fftconvolve(y, ring.astype(np.float32))[: len(y) + n // 2]
+    return wet.astype(np.float32)
 
 
 def step_targets(
