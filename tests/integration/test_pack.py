@@ -134,7 +134,32 @@ def test_shapes_of_a_waveform(
     ("model", "options", "code", "words"),
     [
         (custom_operators("FlexRFFT", "FlexMul"), WAVE, 1, "uses FlexRFFT, FlexMul, TensorFlow's"),
-        (custom_operators("Mine"), MEANS, 1, "unresolved custom op: Mine: convert the model from"),
+        (custom_operators("Mine"), (), 1, "uses Mine, which no TFLite runtime comes with"),
+        (
+            two_inputs((1,), "int32"),
+            WAVE,
+            1,
+            "one is needed; state takes a single number, such as the sampling rate: make it a",
+        ),
+        (two_inputs(), WAVE, 1, "a state that is handed on is served only for models that are"),
+        (
+            linear_model((1, 1960), weights(3, 1960)),
+            ("--sr", "16000"),
+            2,
+            "(a waveform of 0.122 s would be short): say --input waveform, log-mel",
+        ),
+        (
+            linear_model((1, SR), weights(3, SR), int8=((0.1017, -128), (1 / 256, -128))),
+            WAVE,
+            2,
+            "with values from 0 to 25.93, which no waveform has: say --input waveform, log-mel",
+        ),
+        (
+            linear_model((1, SR), weights(9, SR), output=(1, 3, 3)),
+            WAVE,
+            1,
+            "gives scores a frame, float32 [1, 3, 3], for 3 labels: one score for each label and",
+        ),
         (linear_model((1, SR), weights(3, SR), version=77), WAVE, 1, "'FULLY_CONNECTED' version"),
         (two_inputs(), MEANS, 1, "2 inputs (sound float32 [1, 3], state float32 [1, 3])"),
         (best_label(SR), WAVE, 1, "gives int32 [1] at output 0, no scores"),
@@ -180,7 +205,12 @@ def test_shapes_of_a_waveform(
             1,
             "at most 67108864 are possible",
         ),
-        (linear_model((1, 40), weights(3, 40)), WAVE, 2, "say --input log-mel, mfcc, mean-mfcc or"),
+        (
+            linear_model((1, 40), weights(3, 40)),
+            WAVE,
+            2,
+            "say --input waveform, log-mel",
+        ),
         (
             linear_model((1, 40), weights(3, 40)),
             (*WAVE, "--input", "mean-mfcc"),

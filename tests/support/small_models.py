@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 
 FULLY_CONNECTED, ADD, ARG_MAX, CUSTOM, DIV, RESHAPE = 9, 0, 56, 32, 42, 22
-LOGISTIC, MUL = 14, 18
-_TYPES = {"float32": 0, "int32": 2, "int8": 9}
+LOGISTIC, MUL, CAST = 14, 18, 53
+_TYPES = {"float32": 0, "int32": 2, "int16": 7, "int8": 9}
 
 
 class SmallModel:
@@ -101,6 +101,7 @@ def linear_model(
     int8: tuple[tuple[float, int], tuple[float, int]] | None = None,
     version: int = 1,
     metadata: bytes = b"",
+    output: tuple[int, ...] | None = None,
 ) -> bytes:
     """Scores are ``weights @ x``, float32 [n_labels, n_features]; x has any shape.
 
@@ -121,7 +122,7 @@ def linear_model(
         (0.01 * taken[0], 0) if taken else None,
         data=np.zeros(k),
     )
-    y = made.tensor("y", (1, k), dtype, given)
+    y = made.tensor("y", output or (1, k), dtype, given)
     made.operator(FULLY_CONNECTED, [x, w, bias], [y], version)
     return made.content([x], [y], metadata)
 
@@ -152,9 +153,24 @@ def streaming_model(
     return made.content([x, old], [y, new])
 
 
-def two_inputs() -> bytes:
+def of_16_bit_samples(weights: F32) -> bytes:
+    """``weights @ x / 32768``, of int16 samples ``x`` without a quantisation."""
     made = SmallModel()
-    a, b, y = (made.tensor(name, (1, 3)) for name in ("sound", "state", "y"))
+    k, n = weights.shape
+    x, y = made.tensor("x", (1, n), "int16"), made.tensor("y", (1, k))
+    cast = made.tensor("cast", (1, n))
+    w = made.tensor("w", (k, n), data=weights / 32768.0)
+    bias = made.tensor("b", (k,), data=np.zeros(k))
+    made.operator(CAST, [x], [cast])
+    made.operator(FULLY_CONNECTED, [cast, w, bias], [y])
+    return made.content([x], [y])
+
+
+def two_inputs(shape: tuple[int, ...] = (1, 3), dtype: str = "float32") -> bytes:
+    """Adds a second input, of this shape and type, to the first."""
+    made = SmallModel()
+    a, y = (made.tensor(name, (1, 3)) for name in ("sound", "y"))
+    b = made.tensor("state", shape, dtype)
     made.operator(ADD, [a, b], [y])
     return made.content([a, b], [y])
 

@@ -48,3 +48,25 @@ def test_a_good_model_is_tried_and_a_bundled_one_is_not(
     assert load_checked_bundle("esc10-tiny") == load_bundle("esc10-tiny")
     with pytest.raises(BundleError, match="takes more than 0 s for one window"):
         load_checked_bundle(str(tmp_path / "good.tflite"))
+
+
+def batch_at(model: bytes, name: bytes) -> int:
+    """Where in the file the first size of a tensor is."""
+    graph = schema.Model.GetRootAs(model).Subgraphs(0)
+    tensors = [graph.Tensors(i) for i in range(graph.TensorsLength())]
+    table = next(tensor for tensor in tensors if tensor.Name() == name)._tab
+    return int(table.Vector(table.Offset(4)))
+
+
+def test_a_model_that_takes_all_memory_is_refused(tmp_path: Path) -> None:
+    """48 kB that ask for gigabytes: the sandbox stops them, and nothing is loaded here."""
+    good = load_bundle("esc10-mfcc-mlp-int8")
+    at = batch_at(good.model, b"tfl.quantize")
+    for wanted in (8_000_000, 30_000_000):
+        model = good.model[:at] + wanted.to_bytes(4, "little") + good.model[at + 4 :]
+        save_bundle(tmp_path / "big.tflite", replace(good, model=model))
+        done = otic("replay", tmp_path / "none.wav", "--model", tmp_path / "big.tflite")
+        assert done.returncode == 1
+        words = one_line(done.stderr)
+        assert "MB of memory" in words
+        assert "it is damaged, or made to: don't use it" in words

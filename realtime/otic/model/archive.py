@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from otic.errors import BundleError, ParameterError
+from otic.model.foreign import refuse_folder
 
 JSON, LABELS, GOLDEN, SHA256 = "otic.json", "labels.txt", "golden.json", "model.sha256"
 STATE = "state.json"
@@ -52,9 +53,10 @@ def read_model(path: Path) -> bytes:
     BundleError
         If it can't be read, or is too large to be a model.
     """
+    refuse_folder(path)
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise BundleError(f"can't read model '{path}': it is no file; copy it into one first")
         if status.st_size > MAX_BYTES:
             raise BundleError(

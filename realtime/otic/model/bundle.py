@@ -33,6 +33,7 @@ from otic.model.archive import (
     read_json,
     read_model,
 )
+from otic.model.foreign import is_saved_model, require_tflite
 from otic.model.golden import GoldenCase, check_sizes, golden_cases_from
 from otic.model.interface import PLAIN, ModelInterface
 from otic.model.streaming import StreamParams
@@ -254,6 +255,8 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
     if text.endswith(".tflite") or Path(text).name != text:
         return parse_bundle(text, read_model(Path(text)))
     if text not in bundled_names():
+        if Path(text).is_file() or is_saved_model(Path(text)):
+            return parse_bundle(text, read_model(Path(text)))
         names = bundled_names()
         raise BundleError(
             f"unknown model '{text}'{did_you_mean(text, names)}: known are "
@@ -313,8 +316,7 @@ def parse_bundle(origin: str, content: bytes) -> Bundle:
     BundleError
         If it is damaged, contradicts itself, or asks for more than the limits.
     """
-    if content[4:8] != b"TFL3":
-        raise BundleError(f"model '{origin}' is not a TensorFlow Lite file")
+    require_tflite(origin, content)
     flatbuffer, files = detach(origin, content)
     try:
         values = read_json("bundle", files[JSON])

@@ -17,6 +17,7 @@ from otic.system.log import silence_native_stderr
 
 RUNTIME_VARIABLE = "OTIC_RUNTIME"
 _RUNTIMES = ("litert", "tflite-runtime")
+_RUNTIME_ERRORS = (ValueError, RuntimeError, LookupError, TypeError, ArithmeticError, SystemError)
 _MAX_REASON = 400  # characters of the runtime's message, which may quote the file
 
 State = list[NDArray[Any]]
@@ -61,7 +62,7 @@ class Classifier:
                     self._interpreter.resize_tensor_input(self._input.index, self._input.shape)
                 self._interpreter.allocate_tensors()
             self._output = ModelOutput(bundle, self._interpreter.get_output_details())
-        except (ValueError, RuntimeError, IndexError) as error:
+        except _RUNTIME_ERRORS as error:
             raise self._runtime_failure("load", error) from error
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -123,7 +124,7 @@ class Classifier:
             scores = self._output.scores(interpreter.get_tensor(self._output.index))
             for i, tensor in enumerate(self._states):
                 state[i] = interpreter.get_tensor(tensor.output_index)
-        except (ValueError, RuntimeError, IndexError) as error:
+        except _RUNTIME_ERRORS as error:
             raise self._runtime_failure("run", error) from error
         if not np.isfinite(scores).all():
             raise BundleError(
@@ -155,6 +156,18 @@ def with_golden_cases(bundle: Bundle) -> Bundle:
 
     cases = golden_streams(p, bundle.inference_hop_frames, stream.warm_up_steps, cold)
     return replace(bundle, golden=cases)
+
+
+def load_runtime() -> None:
+    """Import the TFLite runtime.
+
+    Raises
+    ------
+    RuntimeMissingError
+        If no TFLite runtime is installed, or the installed one can't work.
+    """
+    with silence_native_stderr():
+        _interpreter_class()
 
 
 def _interpreter_class() -> Any:

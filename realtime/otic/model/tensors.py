@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.errors import BundleError
-from otic.features.params import LOG_MEL, FeatureParams
+from otic.features.params import LOG_MEL, WAVEFORM, FeatureParams
 from otic.model.bundle import Bundle
 from otic.model.interface import BANDS_FIRST, PLAIN, ModelInterface
 from otic.model.streaming import StateTensor
@@ -53,12 +53,15 @@ class ModelInput:
             )
         self.shape = fitting
         self.must_be_resized = list(fitting) != [int(size) for size in detail["shape"]]
-        self._steps = _quantisation(f"model '{name}'", "input", detail)
-        self._dtype = np.dtype(detail["dtype"])
         interface = bundle.interface
+        self._dtype = np.dtype(detail["dtype"])
+        scaled = (interface.scale, interface.offset) != (PLAIN.scale, PLAIN.offset)
+        if _of_16_bit_samples(bundle, detail):
+            self._steps: tuple[float, int] | None = (1.0 if scaled else 1.0 / 32768.0, 0)
+        else:
+            self._steps = _quantisation(f"model '{name}'", "input", detail)
         self._cells = _cells(interface, bundle.features)
         self._relative_to_peak = interface.relative_to_peak
-        scaled = (interface.scale, interface.offset) != (PLAIN.scale, PLAIN.offset)
         self._scale = np.array(interface.scale, np.float32) if scaled else None
         self._offset = np.array(interface.offset, np.float32)
 
@@ -77,6 +80,13 @@ class ModelInput:
         steps = np.clip(np.round(features / scale) + zero, limits.min, limits.max)
         quantised: NDArray[Any] = steps.astype(self._dtype)
         return quantised.reshape(self.shape)
+
+
+def _of_16_bit_samples(bundle: Bundle, detail: dict[str, Any]) -> bool:
+    """Return True for an input of int16 samples without a quantisation of their own."""
+    without = not float(detail.get("quantization", (0.0, 0))[0])
+    waveform = bundle.features.statistics == (WAVEFORM,)
+    return waveform and without and np.dtype(detail["dtype"]) == np.int16
 
 
 class ModelState:

@@ -101,11 +101,16 @@ def check_servable(origin: str, model: ModelFile, metadata: ModelMetadata) -> No
             f"model '{origin}' uses {_listed(model.tensorflow_operators)}, TensorFlow's own: "
             "convert it without SELECT_TF_OPS, from layers that TFLite has"
         )
+    if model.missing_operators:
+        raise BundleError(
+            f"model '{origin}' uses {_listed(model.missing_operators)}, which no TFLite runtime "
+            "comes with (custom operators): convert the model from layers that TFLite has"
+        )
     if len(model.inputs) != 1:
         shown = ", ".join(f"{t.name} {t}" for t in model.inputs[:4]) or "none"
         raise BundleError(
-            f"model '{origin}' has {len(model.inputs)} inputs ({shown}): one is needed; a model "
-            "that hands on its own state can't be served"
+            f"model '{origin}' has {len(model.inputs)} inputs ({shown}): one is needed"
+            f"{_about_inputs(model)}"
         )
     if not model.outputs:
         raise BundleError(f"model '{origin}' has no output")
@@ -114,6 +119,23 @@ def check_servable(origin: str, model: ModelFile, metadata: ModelMetadata) -> No
             f"model '{origin}' takes {metadata.channels} channels of audio, by its metadata: "
             "otic takes one"
         )
+
+
+def _about_inputs(model: ModelFile) -> str:
+    """Explain what the inputs behind the first are, where it shows."""
+    others = [tensor for tensor in model.inputs if tensor.size == 1 and -1 not in tensor.shape]
+    if others and len(others) == len(model.inputs) - 1:
+        return (
+            f"; {others[0].name} takes a single number, such as the sampling rate: make it a "
+            "constant of the model before it is converted"
+        )
+    given = [(tensor.dtype, tensor.shape) for tensor in model.outputs]
+    if any((tensor.dtype, tensor.shape) in given for tensor in model.inputs):
+        return (
+            "; a state that is handed on is served only for models that are trained with "
+            "otic's base: take one that looks at a window"
+        )
+    return ""
 
 
 def make_bundle(request: PackRequest) -> Bundle:
@@ -176,6 +198,12 @@ def _chosen_output(request: PackRequest) -> int:
             "gives a score for each label is needed (take the model from before its argmax)"
         )
     if not _may_hold(chosen, n):
+        if chosen.shape[-1:] == (n,) and chosen.size > n:
+            raise BundleError(
+                f"model '{request.origin}' gives scores a frame, {chosen}, for {n} labels: one "
+                "score for each label and window is needed; add a layer that takes the mean or "
+                "the maximum over frames before the model is converted"
+            )
         counts = chosen.size if request.output is not None else _sizes(outputs)
         raise BundleError(
             f"model '{request.origin}' gives {counts} numbers, but there are {n} labels: "

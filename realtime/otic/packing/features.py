@@ -18,8 +18,11 @@ N_FFT, HOP_LENGTH, N_MELS, N_MFCC, TOP_DB = 2048, 512, 128, 20, 80.0
 # A model of the waveform needs frames for onsets and pictures only:
 _FRAME_SECONDS, _HOP_SECONDS, _PICTURE_MELS = 0.025, 0.01, 64
 
-_SHORTEST_WAVEFORM_SECONDS = 0.1
-"""Shortest row of numbers that is taken for a waveform."""
+_SHORTEST_WAVEFORM_SECONDS = 0.25
+"""Shortest row of numbers that is taken for a waveform without being asked to."""
+
+# Ranges of quantised samples: about -1 to 1 (less, of quiet ones), or those of 16 bits.
+_EVEN_SHARE, _LOUDEST_SAMPLE, _LEAST_16_BIT, _MOST_16_BIT = 0.25, 2.0, 8192.0, 65536.0
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,34 @@ def _sizes(tensor: TensorInfo) -> list[int]:
 
 def _guessed_kind(request: FeatureRequest, sizes: list[int], tensor: TensorInfo) -> str:
     long = sizes[0] == -1 or sizes[0] >= _SHORTEST_WAVEFORM_SECONDS * request.sr
-    if len(sizes) == 1 and long:
+    if len(sizes) == 1 and long and _may_be_samples(tensor):
         return "waveform"
+    kinds = INPUTS if len(sizes) == 1 else INPUTS[1:]
+    why = _why_not_samples(request, sizes, tensor)
     raise UsageError(
-        f"what the model's input {list(tensor.shape)} is can't be told from its shape: "
-        f"say --input {', '.join(INPUTS[1:-1])} or {INPUTS[-1]}"
+        f"what the model's input {tensor} is can't be told from its shape{why}: "
+        f"say --input {', '.join(kinds[:-1])} or {kinds[-1]}"
     )
+
+
+def _may_be_samples(tensor: TensorInfo) -> bool:
+    """Return False where an input's steps of 8 or 16 bits stand for values that no audio has."""
+    if tensor.limits is None:
+        return True
+    low, high = tensor.limits
+    loudest = max(-low, high)
+    even = min(-low, high) >= _EVEN_SHARE * loudest
+    return even and (loudest <= _LOUDEST_SAMPLE or _LEAST_16_BIT <= loudest <= _MOST_16_BIT)
+
+
+def _why_not_samples(request: FeatureRequest, sizes: list[int], tensor: TensorInfo) -> str:
+    if len(sizes) > 1 or sizes[0] == -1:
+        return ""
+    if not _may_be_samples(tensor):
+        assert tensor.limits is not None
+        low, high = tensor.limits
+        return f", with values from {low:.4g} to {high:.4g}, which no waveform has"
+    return f" (a waveform of {sizes[0] / request.sr:.3g} s would be short)"
 
 
 def _waveform(request: FeatureRequest, sizes: list[int], tensor: TensorInfo) -> FeatureParams:

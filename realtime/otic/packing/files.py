@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ _MAX_BYTES = 2**22
 _IDENTIFIER = b"M001"
 _AUDIO = 4  # ContentProperties.AudioProperties
 _AXIS_LABELS = 2  # AssociatedFileType.TENSOR_AXIS_LABELS
+_NUMBERED = re.compile(r"(\d{1,6})(\s*[:;,.)]\s*|\s+)(\S.*)")
 _LABEL_COLUMNS = ("display_name", "label", "name", "class", "category")
 
 
@@ -47,7 +49,25 @@ def read_labels(path: str) -> list[str]:
             f"'{path}', line {lines.index('') + 1} is empty: one label a line is needed, "
             "in the order of the model's outputs"
         )
-    return lines
+    return without_numbers(lines)
+
+
+def without_numbers(labels: list[str]) -> list[str]:
+    """Take the numbers off labels that are numbered in order, as Teachable Machine's are.
+
+    ``0 alpha``, ``1 beta`` from 0 on; ``1: alpha`` or ``1. alpha`` from 0 or 1 on.
+    """
+    found = [_NUMBERED.fullmatch(label) for label in labels]
+    if not labels or not all(found):
+        return labels
+    numbers = [int(match[1]) for match in found if match]
+    marked = all(match[2].strip() for match in found if match)
+    first = numbers[0]
+    if first not in ((0, 1) if marked else (0,)) or numbers != list(
+        range(first, first + len(labels))
+    ):
+        return labels
+    return [match[3] for match in found if match]
 
 
 def read_groups(path: str) -> dict[str, tuple[str, ...]]:
@@ -115,6 +135,9 @@ def _column(path: str, text: str) -> list[str]:
     heading = [cell.strip().lower() for cell in rows[0]] if rows else []
     column = next((heading.index(name) for name in _LABEL_COLUMNS if name in heading), None)
     if column is None:
+        numbered = [row[0].strip() for row in rows if len(row) == 2]
+        if rows and numbered == [str(i) for i in range(len(rows))]:
+            return [row[1].strip() for row in rows]
         if any(len(row) != 1 for row in rows):
             raise PackFileError(
                 f"'{path}' has no column {_LABEL_COLUMNS[0]} or {_LABEL_COLUMNS[1]}: "
@@ -182,7 +205,7 @@ def read_attached_labels(origin: str, content: bytes, file: str) -> list[str]:
             "file: give them with --labels"
         )
     text = found[file].decode("utf-8-sig", "replace").rstrip()
-    return [line.strip() for line in text.splitlines()]
+    return without_numbers([line.strip() for line in text.splitlines()])
 
 
 def _read(model: Table) -> ModelMetadata:

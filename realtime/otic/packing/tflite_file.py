@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from otic.errors import BundleError
+from otic.model.foreign import require_tflite
 
 _IDENTIFIER = b"TFL3"
 _METADATA = "TFLITE_METADATA"
@@ -22,6 +23,9 @@ _TYPES = (
     *("int8", "float64", "complex128", "uint64", "resource", "variant", "uint32", "uint16"),
     *("int4", "bfloat16"),
 )
+_BOUNDS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+_BUILT_IN_CUSTOM = ("AudioSpectrogram", "Mfcc", "NumericVerify", "TFLite_Detection_PostProcess")
+"""Custom operators that TFLite's runtimes come with."""
 _FLEX = "Flex"
 """Prefix of TensorFlow's own operators, which LiteRT lacks."""
 
@@ -35,11 +39,14 @@ class TensorInfo:
     name, dtype : str
     shape : tuple of int
         -1 where the model leaves it open.
+    limits : tuple of float or None
+        Least and greatest value that the steps of 8 or 16 bits stand for; None without steps.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    limits: tuple[float, float] | None = None
 
     @property
     def size(self) -> int:
@@ -72,6 +79,16 @@ class ModelFile:
     metadata: bytes
 
     @property
+    def missing_operators(self) -> tuple[str, ...]:
+        """Names of custom operators that no runtime comes with, TensorFlow's own aside."""
+        others = set(self.tensorflow_operators)
+        return tuple(
+            name
+            for name in self.custom_operators
+            if name not in others and name not in _BUILT_IN_CUSTOM
+        )
+
+    @property
     def tensorflow_operators(self) -> tuple[str, ...]:
         """Names of operators that only TensorFlow has."""
         return tuple(name for name in self.custom_operators if name.startswith(_FLEX))
@@ -92,8 +109,7 @@ def read_model_file(origin: str, content: bytes) -> ModelFile:
     BundleError
         If it is no TFLite file, or damaged.
     """
-    if content[4:8] != _IDENTIFIER:
-        raise BundleError(f"model '{origin}' is not a TensorFlow Lite file")
+    require_tflite(origin, content)
     try:
         return _read(root(content, _IDENTIFIER))
     except ValueError as error:
@@ -120,7 +136,19 @@ def _tensor(tensors: list[Table], index: int) -> TensorInfo:
     tensor = tensors[index]
     shape, signature = tensor.numbers(0, "<i"), tensor.numbers(7, "<i")
     shown = signature if len(signature) == len(shape) else shape
-    return TensorInfo(tensor.text(3), _dtype(tensor), tuple(shown))
+    return TensorInfo(tensor.text(3), _dtype(tensor), tuple(shown), _limits(tensor))
+
+
+def _limits(tensor: Table) -> tuple[float, float] | None:
+    """Read the range of a quantised tensor."""
+    quantisation, bounds = tensor.table(4), _BOUNDS.get(_dtype(tensor))
+    if quantisation is None or bounds is None:
+        return None
+    scales, zeros = quantisation.numbers(2, "<f"), quantisation.numbers(3, "<q")
+    if len(scales) != 1 or not (math.isfinite(scales[0]) and scales[0] > 0.0):
+        return None
+    zero = zeros[0] if zeros else 0
+    return (bounds[0] - zero) * scales[0], (bounds[1] - zero) * scales[0]
 
 
 def _dtype(tensor: Table) -> str:
@@ -173,7 +201,7 @@ class Table:
     def number(self, field: int, kind: str, default: int = 0) -> int:
         """Read a number; ``kind`` is a format of :mod:`struct`, such as ``<i``."""
         at = self._place(field)
-        return default if at is None else _number(self._data, at, kind)
+        return default if at is None else int(_number(self._data, at, kind))
 
     def table(self, field: int) -> Table | None:
         """Read a table, or None."""
@@ -204,10 +232,10 @@ class Table:
         if field >= self._n_fields:
             return None
         offset = _number(self._data, self._fields + 4 + 2 * field, "<H")
-        return self._at + offset if offset else None
+        return self._at + int(offset) if offset else None
 
     def _behind(self, at: int) -> int:
-        return at + _number(self._data, at, "<I")
+        return at + int(_number(self._data, at, "<I"))
 
     def _vector(self, field: int, size: int) -> tuple[int, int]:
         """Find the start of a list's items, and their number."""
@@ -234,9 +262,10 @@ def root(data: bytes, identifier: bytes) -> Table:
     return Table(data, _number(data, 0, "<I"))
 
 
-def _number(data: bytes, at: int, kind: str) -> int:
+def _number(data: bytes, at: int, kind: str) -> Any:
     size = struct.calcsize(kind)
+    value: Any
     if not 0 <= at <= len(data) - size:
         raise ValueError(f"an offset of {at} is outside of the file")
     (value,) = struct.unpack_from(kind, data, at)
-    return int(value)
+    return value
