@@ -96,16 +96,16 @@ def main() -> int:
         classifier = Classifier(bundle)
         classifier.step(np.zeros(bundle.features.n_features, np.float32), classifier.cold_state())
     except MemoryError:
-        print(f"needs more than {megabytes} for one window")
+        sys.stdout.write(f"needs more than {megabytes} for one window")
         return _TOO_LARGE
     except OticError as error:
         if error.__cause__ is None or any(words in str(error) for words in _NOT_OF_MEMORY):
             return 1
         reason = str(error).partition(": ")[2]
-        print(f"can't be run within {megabytes} ({reason})")
+        sys.stdout.write(f"can't be run within {megabytes} ({reason})")
         return _TOO_LARGE
     if _peak_bytes() - before > limit:  # a system may not keep to limits
-        print(f"needs more than {megabytes} for one window")
+        sys.stdout.write(f"needs more than {megabytes} for one window")
         return _TOO_LARGE
     return 0
 
