@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from otic import load_bundle
 from otic.audio.soundscape import synthesise
 from otic.cli import main as cli
 from otic.config.load import load_settings
@@ -20,6 +23,7 @@ from otic.diagnostics.receiver_checks import receiver_checks
 from otic.errors import ConfigurationError, UsageError
 from otic.sinks import receivers
 from tests.conftest import ROOT
+from tests.support.helpers import noise, otic, write_dataset
 
 PAGE = ROOT / "docs" / "extending.md"
 
@@ -121,3 +125,84 @@ def test_the_table_of_receivers_is_light() -> None:
     heavy = {"numpy", "ssl", "http.client", "urllib.request", "importlib.metadata", "paho"}
     assert not heavy & set(loaded)
     assert {f"otic.sinks.receivers.{name}" for name in receivers.BUILT_IN} <= set(loaded)
+
+
+def copied(tmp_path: Path, *roots: str) -> dict[str, str]:
+    """An environment in which copies of these source roots are imported."""
+    for root in roots:
+        shutil.copytree(ROOT / root, tmp_path / root, ignore=shutil.ignore_patterns("__pycache__"))
+    rest = [str(ROOT / root) for root in ("realtime", "training", "models") if root not in roots]
+    path = os.pathsep.join([*(str(tmp_path / root) for root in roots), *rest])
+    return {"PYTHONPATH": path}
+
+
+@pytest.mark.xdist_group("tensorflow")
+def test_a_preset(tmp_path: Path) -> None:
+    network, recipe = examples("A preset")
+    env = copied(tmp_path, "training")
+    networks = tmp_path / "training" / "otic_training" / "networks"
+    for name, block in (("layers.py", network), ("presets.py", recipe)):
+        with (networks / name).open("a") as file:
+            file.write(f"\n\n{block}")
+    t = np.arange(round(22050 * 2.2)) / 22050
+    rows = []
+    for i in range(6):
+        tone = 0.3 * np.sin(2 * np.pi * (400 + 50 * i) * t) + noise(len(t), i, 1e-3)
+        rows.append((f"tone{i}.wav", i % 2 + 1, "tone", tone.astype(np.float32)))
+        rows.append((f"hiss{i}.wav", i % 2 + 1, "hiss", noise(len(t), 50 + i, 0.2)))
+    data = write_dataset(tmp_path / "set", rows)
+    words = ("--preset", "mfcc-linear", "--tracker", "none", "--out", tmp_path / "m.tflite")
+    done = otic("train", data, *words, env=env, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()
+    bundle = load_bundle(tmp_path / "m.tflite")
+    assert bundle.provenance["preset"] == "mfcc-linear"
+    assert bundle.accuracy["clip_mean"] >= 0.8
+    assert b"mfcc-linear" in otic("train", "--help", env=env).stdout
+
+
+CHECK = """
+import numpy as np
+from otic import Frontend
+from otic.features.params import FeatureParams
+from otic.features.reference import reference_features
+
+p = FeatureParams(
+    sr=8000, n_fft=256, hop_length=100, n_mels=24, n_mfcc=8, fmin=50.0, fmax=4000.0, top_db=80.0,
+    center=False, window_frames=7, statistics=("delta_max", "mean"),
+)
+y = (np.random.default_rng(0).standard_normal(p.window_samples) * 0.1).astype(np.float32)
+frontend = Frontend(p)
+for part in np.array_split(y, 5):
+    frontend.push(part)
+found, expected = frontend.features(), reference_features(y, p)
+np.testing.assert_allclose(found, expected, rtol=0, atol=5e-4)
+assert found[:8].min() > 0.0
+print(p.looked_at)
+"""
+
+
+def test_a_statistic(tmp_path: Path) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    (diff,) = re.findall(r"```diff\n(.*?)```", text, re.DOTALL)
+    env = copied(tmp_path, "realtime")
+    files = re.split(r"^--- a/(.*)\n", diff, flags=re.MULTILINE)[1:]
+    assert len(files) == 2 * 3
+    for name, hunks in zip(files[::2], files[1::2], strict=True):
+        source = (tmp_path / name).read_text(encoding="utf-8")
+        for hunk in hunks.split("@@\n")[1:]:
+            lines = hunk.splitlines(keepends=True)
+            before, after = (
+                "".join(line[1:] for line in lines if line[0] in kinds) for kinds in (" -", " +")
+            )
+            assert source.count(before) == 1, before
+            source = source.replace(before, after)
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.stdout == "delta_max + mean of 8 MFCCs\n", done.stderr

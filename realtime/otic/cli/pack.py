@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from otic.cli.arguments import Parser, positive, whole
 from otic.errors import BundleError, UsageError
-from otic.features.params import MAX_WINDOW_SAMPLES
+from otic.features.params import MAX_WINDOW_SAMPLES, STATISTICS
 from otic.model.archive import JSON, read_files, read_model
 from otic.model.interface import ACTIVATIONS, ORDERS
 from otic.packing.features import (
@@ -103,7 +103,7 @@ def _add_input_options(parser: Parser) -> None:
         type=_names,
         default=(),
         metavar="NAME,…",
-        help="with --input statistics: mean, std, delta_mean, delta_rms",
+        help=f"with --input statistics: {', '.join(STATISTICS)}",
     )
     window = group.add_mutually_exclusive_group()
     window.add_argument(
