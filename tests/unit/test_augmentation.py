@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from otic import Frontend
-from otic_training.data.augmentation import Augmentation, DrawnWindows, fitted, mixed
+from otic_training.data.augmentation import DrawnWindows, fitted, mixed
 from otic_training.data.backgrounds import (
     Backgrounds,
     background,
@@ -18,6 +18,7 @@ from otic_training.data.backgrounds import (
     shaped,
 )
 from otic_training.data.backgrounds import noise as coloured
+from otic_training.networks.presets import Augmentation
 from otic_training.networks.teacher import DistillationTarget, centres_of, distillation_targets
 from tests.support.helpers import F32, SMALL, noise
 

@@ -44,7 +44,7 @@ _PUBLISHED = {"train": 0.9300, "test": 0.8735}
 
 @dataclass(frozen=True)
 class Slices:
-    """Every slice's mean MFCCs, float32 [n, 40], its class and its fold."""
+    """Mean MFCCs of every slice, float32 [n, 40], its class and its fold."""
 
     x: _F32
     target: _I64

@@ -1,4 +1,4 @@
-"""One experiment: all that decides which model comes out of a data set."""
+"""Experiment: all that decides which model comes out of a data set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from otic_training.data.dataset import Clip, Dataset, DatasetError
 from otic_training.data.layouts import load_dataset
 from otic_training.data.negatives import QUIET_SECONDS, negative_clips, split_negatives
 from otic_training.networks.base_model import Base, recipe_on
-from otic_training.networks.presets import TUTORIAL, Preset, preset
+from otic_training.networks.presets import TUTORIAL, Preset, names_with, preset
 from otic_training.networks.teacher import Teacher
 
 BUDGET_PER_HOUR = 20.0
@@ -25,7 +25,7 @@ BUDGET_PER_HOUR = 20.0
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is learned, from what, and by which recipe.
+    """Data, recipe, and everything else that a training depends on.
 
     Attributes
     ----------
@@ -82,10 +82,13 @@ def experiment_from(args: argparse.Namespace) -> Experiment:
     recipe = preset(args.preset)
     int8 = getattr(args, "int8", False)
     if args.teacher is not None and not recipe.distillation_weight:
-        raise OticError(f"--teacher: {recipe.name} can't learn from one; logmel-cnn and tiny can")
+        raise OticError(
+            f"--teacher: {recipe.name} can't learn from one, "
+            f"{names_with('distillation_weight')} can"
+        )
     if args.negatives and not recipe.none_share:
         raise OticError(
-            f"--negatives: {recipe.name} has no output for them; mfcc-mlp and others have"
+            f"--negatives: {recipe.name} has no output for them; {names_with('none_share')} have"
         )
     base = _base(args.base, recipe, int8)
     dataset = read_dataset(args)
@@ -109,7 +112,9 @@ def _base(path: str | None, recipe: Preset, int8: bool) -> Base | None:
     """Open the base model where the preset needs one; fail where it is missing or of no use."""
     if not recipe.on_base:
         if path is not None:
-            raise OticError(f"--base: {recipe.name} is not built on another model; yamnet-head is")
+            raise OticError(
+                f"--base: {recipe.name} is not built on another model; {names_with('on_base')} is"
+            )
         return None
     if path is None:
         raise OticError(

@@ -176,7 +176,7 @@ def _same_data(bundle: Bundle, dataset: Dataset) -> bool:
 
 
 def stream(bundle: Bundle, clips: list[Clip]) -> Tested:
-    """What the live pipeline says of clips, on windows that are active enough.
+    """Run clips through the live pipeline, and keep the scores of windows that are active enough.
 
     Raises
     ------

@@ -36,7 +36,7 @@ _SHOWN_FAILURES = 20  # on standard error; the page lists all
 
 @dataclass(frozen=True)
 class Measured:
-    """What one clip is, at its own sampling rate, mixed down."""
+    """Facts about one clip, at its own sampling rate, mixed down."""
 
     clip: Clip
     seconds: float
@@ -49,7 +49,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A clip that can't be used, and why."""
+    """Clip that can't be used, and the reason."""
 
     clip: Clip
     reason: str
@@ -101,7 +101,7 @@ def _notes(measured: list[Measured], folder: str) -> list[tuple[str, str]]:
 
 
 def measure(dataset: Dataset) -> tuple[list[Measured], list[Unreadable]]:
-    """Read every clip, without resampling; what can't be read is told apart."""
+    """Read every clip, without resampling; list apart what can't be read."""
     measured, unreadable = [], []
     with progress("reading clips", len(dataset.clips)) as advance:
         for clip in dataset.clips:
@@ -137,7 +137,7 @@ def silent_share(y: _F32, sr: int) -> float:
 
 
 def is_clipped(y: _F32) -> bool:
-    """Whether three samples in a row are at full scale."""
+    """Tell if three samples in a row are at full scale."""
     full = np.abs(y) >= _FULL_SCALE
     runs = full[_CLIPPED_RUN - 1 :].copy()
     for shift in range(_CLIPPED_RUN - 1):
@@ -225,7 +225,7 @@ _CLASS_HEADER = (
 
 
 def _class_row(label: str, dataset: Dataset, measured: list[Measured]) -> list[Cell]:
-    """Counts are of all clips; what is measured is of those that can be read."""
+    """Count all clips of a label, and sum up those that can be read."""
     clips = [clip for clip in dataset.clips if clip.label == label]
     read = [m for m in measured if m.clip.label == label]
     row: list[Cell] = [label, len(clips), len({clip.recording for clip in clips})]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from otic.cli.arguments import Parser, positive, seed, whole
 from otic_training.experiment import BUDGET_PER_HOUR
-from otic_training.networks.presets import PRESETS
+from otic_training.networks.presets import PRESETS, names_with
 
 _NAMES = tuple(preset.name for preset in PRESETS)
 
@@ -49,12 +49,14 @@ def add_recipe_options(parser: Parser) -> None:
     parser.add_argument(
         "--teacher",
         metavar="FILE",
-        help="also learn from this model: YAMNet as TFLite (for logmel-cnn and tiny)",
+        help="also learn from this model: YAMNet as TFLite "
+        f"(for {names_with('distillation_weight')})",
     )
     parser.add_argument(
         "--base",
         metavar="MODEL.tflite",
-        help="the model to put a head on: YAMNet as TFLite, or a bundle (for yamnet-head)",
+        help="the model to put a head on: YAMNet as TFLite, or a bundle "
+        f"(for {names_with('on_base')})",
     )
     parser.add_argument(
         "--negatives",

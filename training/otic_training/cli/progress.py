@@ -1,4 +1,4 @@
-"""What long work shows on standard error: messages, and a bar."""
+"""Messages and a bar on standard error, for work that takes long."""
 
 from __future__ import annotations
 

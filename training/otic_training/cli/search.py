@@ -21,9 +21,8 @@ from otic_training.cli.options import add_dataset_options, add_recipe_options
 from otic_training.cli.progress import say
 from otic_training.data.cache import key_of
 from otic_training.data.dataset import listed
-from otic_training.data.windows import Passes
 from otic_training.experiment import Experiment, experiment_from, load_tensorflow
-from otic_training.networks.presets import Preset
+from otic_training.networks.presets import Passes, Preset
 
 if TYPE_CHECKING:
     import optuna

@@ -124,7 +124,7 @@ def train(args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A model of some folds, and what tests say of it or of its recipe."""
+    """Model of some folds, and the tests of it or of its recipe."""
 
     model: keras.Model
     folds: list[int]

@@ -188,7 +188,7 @@ def _row(
     predictions: list[Predictions],
     truths: list[Any],
 ) -> dict[str, Any]:
-    """What a budget gives: thresholds, alarms in the background, and recall if it is known."""
+    """Measure a budget: thresholds, alarms in the background, and recall if it is known."""
     row: dict[str, Any] = {
         "budget_per_hour": budget,
         "thresholds": dict(zip(bundle.labels, params.on_thresholds, strict=True)),
@@ -222,35 +222,35 @@ def _check_out(out: Path, origin: Path) -> None:
 
 
 def _place(model: str) -> Path:
-    """Where a model's file is, bundled or not."""
+    """Path of a model's file, bundled or not."""
     if model.endswith(".tflite"):
         return Path(model)
     return Path(otic_models.__file__).with_name(f"{model}.tflite")
 
 
 def _rate(per_hour: float) -> str:
-    """A rate as people say it."""
+    """Say a rate: ``2 an hour``, or ``1 in 8 h``."""
     return f"{per_hour:g} an hour" if per_hour >= 1.0 else f"1 in {1.0 / per_hour:g} h"
 
 
 def _lines(outcome: dict[str, Any]) -> list[str]:
-    told = [f"{outcome['background_hours']:.2f} h of background"]
+    text = [f"{outcome['background_hours']:.2f} h of background"]
     if outcome["protocol"]:
-        told.append(outcome["protocol"])
-    told.append(f"  {'at most':<14}{'in background':>14}{'recall':>9}{'F1':>9}")
+        text.append(outcome["protocol"])
+    text.append(f"  {'at most':<14}{'in background':>14}{'recall':>9}{'F1':>9}")
     for row in outcome["budgets"]:
         measured = "".join(f"{row[k]:>9.1%}" if k in row else f"{'?':>9}" for k in ("recall", "f1"))
         mark = "  <- chosen" if row is outcome["chosen"] else ""
-        told.append(
+        text.append(
             f"  {_rate(row['budget_per_hour']):<14}{row['false_alarms']:>14}{measured}{mark}"
         )
-    told.append(f"  {'label':<24}{'on from':>9}{'recall':>9}")
+    text.append(f"  {'label':<24}{'on from':>9}{'recall':>9}")
     recall = outcome["chosen"].get("recall_by_label", {})
     for label, value in outcome["chosen"]["thresholds"].items():
         shown = f"{recall[label]:>9.0%}" if label in recall else f"{'?':>9}"
         never = "  never: the background sounds like it" if value >= 1.0 else ""
-        told.append(f"  {label:<24}{value:>9.2f}{shown}{never}")
-    return told
+        text.append(f"  {label:<24}{value:>9.2f}{shown}{never}")
+    return text
 
 
 def _write_page(folder: Path, outcome: dict[str, Any]) -> Path:

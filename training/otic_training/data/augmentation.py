@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from otic.features.frontend import Frontend
 from otic.features.params import LOG_MEL, FeatureParams
 from otic_training.data.backgrounds import Backgrounds, level
 from otic_training.data.windows import MIN_ACTIVE_SHARE, active_part, sounding_part
+from otic_training.networks.presets import Augmentation
 from otic_training.networks.teacher import DistillationTarget, centres_of
 
 _F32 = NDArray[np.float32]
@@ -22,47 +22,6 @@ _LEVEL_FRAME = 2048
 _QUIETEST = 1e-6  # the level of digital silence, -120 dB
 _SHORTEST_SECONDS = 0.4
 """Length so far of a sound that has only just begun."""
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How much windows are changed.
-
-    Attributes
-    ----------
-    views : int
-        Windows of each clip in an epoch.
-    speed : float
-        Factor up to which a window is played faster or slower, pitch and all.
-    speed_share : float
-        Share of windows that are.
-    mix_share : float
-        Share of windows that are mixed with another clip's, target and all.
-    gain_db : float
-        Decibels up to which a window is made louder or softer.
-    equaliser_db : float
-        Standard deviation of a random smooth curve over the mel bands.
-    negative_share : float
-        Share of windows that hold sounds without a label, where there are any.
-    late_share : float
-        Share of windows in which a sound has only just begun, as it is live when
-        an event should start.
-    noise_share : float
-        Share of windows with a background.
-    snr_db : tuple of float
-        How much softer the background is than the sound: least and most, in decibels.
-    """
-
-    views: int
-    speed: float
-    speed_share: float
-    mix_share: float
-    gain_db: float
-    equaliser_db: float
-    negative_share: float
-    late_share: float
-    noise_share: float
-    snr_db: tuple[float, float]
 
 
 class Batch(NamedTuple):
@@ -156,7 +115,7 @@ class DrawnWindows:
         return rng.permutation(np.concatenate(rounds))
 
     def batch(self, clips: NDArray[np.int64], rng: np.random.Generator) -> Batch:
-        """A window of each of these clips."""
+        """Draw a window of each of these clips."""
         n = len(clips)
         x = np.zeros((n, self._params.n_features), np.float32)
         y = np.zeros((n, self._n_outputs), np.float32)

@@ -57,7 +57,7 @@ class Backgrounds:
         self._noises = [(noise, shaped, hum)[kind](n, sr, rng) for kind in kinds]
 
     def alone(self, rng: np.random.Generator) -> _F32:
-        """A window without any sound that has a label, float32 [window_samples]."""
+        """Draw a window without any sound that has a label, float32 [window_samples]."""
         if rng.random() < _SILENT_WINDOWS:
             return np.zeros(self._n, np.float32)
         window = self.beside(rng)
@@ -66,7 +66,7 @@ class Backgrounds:
         return window * np.float32(10.0 ** (rng.uniform(_FAINTEST_DBFS, self._loudest_dbfs) / 20.0))
 
     def beside(self, rng: np.random.Generator) -> _F32:
-        """A window of a noise, a hum or a recording at level 1, float32 [window_samples]."""
+        """Draw a noise, a hum or a recording at level 1, float32 [window_samples]."""
         if self._negatives and rng.random() < _RECORDED_SHARE:
             y = self._cut(self._negatives[int(rng.integers(len(self._negatives)))], rng)
         else:

@@ -1,8 +1,8 @@
-"""Results that took long, kept on disk by what they were made from.
+"""Store on disk of results that took long, by what they were made from.
 
 Features of a clip are kept by its bytes, the parameters and the code that computes them;
-what was tested with a fold held out by all that went into it. So a run that was
-interrupted goes on where it was, and a second one is quick. Nothing else depends on
+tests of a held-out fold are kept by all that went into them. So an interrupted run
+continues where it was, and a second one is quick. Nothing else depends on
 the folder: it may be deleted at any time.
 """
 
@@ -27,7 +27,7 @@ Arrays = dict[str, NDArray[np.generic]]
 
 
 class Store:
-    """Arrays by key.
+    """Arrays on disk, by key.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Store:
         self._folder = folder
 
     def load(self, key: str) -> Arrays | None:
-        """What was kept under this key; None where there is nothing, or it is damaged."""
+        """Read the arrays of a key; None where there are none, or the file is damaged."""
         if self._folder is None:
             return None
         try:
@@ -49,7 +49,7 @@ class Store:
             return None
 
     def save(self, key: str, arrays: Arrays) -> None:
-        """Keep arrays; where that can't be done (a full disk, say), they are not kept."""
+        """Keep arrays, unless that fails: a full disk, say, is no reason to stop."""
         if self._folder is None:
             return
         try:
@@ -69,7 +69,7 @@ class Store:
 
 
 def default_store() -> Store:
-    """In ``$OTIC_STORE``, ``$XDG_CACHE_HOME/otic/training`` or ``~/.cache/otic/training``."""
+    """Open ``$OTIC_STORE``, ``$XDG_CACHE_HOME/otic/training`` or ``~/.cache/otic/training``."""
     named = os.environ.get(STORE_VARIABLE)
     if named == "off":
         return Store(None)
@@ -80,7 +80,7 @@ def default_store() -> Store:
 
 
 def key_of(*parts: object) -> str:
-    """A key for whatever these say of themselves; bytes count as they are."""
+    """Hash parts to a key: bytes as they are, the rest by its ``repr``."""
     digest = hashlib.sha256()
     for part in parts:
         content = part if isinstance(part, bytes) else repr(part).encode()
@@ -99,7 +99,7 @@ def feature_code() -> bytes:
 
 
 def fitting_code() -> bytes:
-    """Stand for that, and the code that trains and tests."""
+    """Stand for the code that computes features, trains and tests, and its libraries."""
     here = Path(otic_training.__file__).parent
     files = [
         path for room in ("data", "networks", "fitting") for path in (here / room).glob("*.py")

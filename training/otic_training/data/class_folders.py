@@ -270,7 +270,7 @@ def _recordings_by(listed: dict[str, str], paths: list[Path], root: Path) -> lis
 
 
 def _file_name(text: str) -> str:
-    """Spell a file's name below the root in one way, whoever wrote it down."""
+    """Spell a file's name below the root in one way, however it was written down."""
     return unicodedata.normalize("NFC", text.replace("\\", "/").removeprefix("./"))
 
 

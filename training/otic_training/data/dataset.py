@@ -10,7 +10,7 @@ from otic.errors import OticError
 
 
 class DatasetError(OticError):
-    """A data set is missing, or is not laid out as expected."""
+    """Raised if a data set is missing, or is not laid out as expected."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Dataset:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """All labels, sorted."""
+        """Labels of the clips, sorted."""
         return tuple(sorted({clip.label for clip in self.clips}))
 
     @property
     def folds(self) -> tuple[int, ...]:
-        """All folds, sorted."""
+        """Folds of the clips, sorted."""
         return tuple(sorted({clip.fold for clip in self.clips}))
 
     def some_folds(self, option: str, text: str, more: str = "") -> list[int]:

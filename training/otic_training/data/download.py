@@ -47,7 +47,7 @@ _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, BadGzipFile, EOFError, zlib.er
 
 @dataclass(frozen=True)
 class Original:
-    """A data set as its authors publish it.
+    """Data set as its authors publish it.
 
     Attributes
     ----------
@@ -152,12 +152,12 @@ def _md5() -> hashlib._Hash:
 
 
 def _clips(folder: Path) -> list[Path]:
-    """All clips; not the files that macOS hides beside them."""
+    """List the clips, without the files that macOS hides beside them."""
     return [p for p in (folder / "audio").rglob("*.wav") if not p.name.startswith(".")]
 
 
 def _problem(original: Original, folder: Path) -> str:
-    """Why this folder isn't the whole data set; empty where it is."""
+    """Say what this folder lacks; empty where it is the whole data set."""
     if not (folder / original.metadata).is_file():
         return f"lacks {original.metadata}"
     n = len(_clips(folder))
@@ -176,7 +176,7 @@ def _say_what_training_finds(folder: Path) -> None:
 
 
 def _part(original: Original, to: Path) -> Path:
-    """Where a download grows that is not complete."""
+    """Path of the incomplete download."""
     return to / f"{original.archive}.part"
 
 
@@ -294,7 +294,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _target(staging: Path, name: str, archive: Path) -> Path:
-    """Where a file goes; the archive's one top folder becomes ``staging``."""
+    """Path that a file is unpacked to; the archive's one top folder becomes ``staging``."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise OticError(
@@ -310,10 +310,9 @@ def download_rest(url: str, part: Path, expected_bytes: int) -> None:
     ----------
     url : str
     part : Path
-        What an interrupted download has left is taken as the file's beginning;
-        what arrives is added to it.
+        The beginning that an interrupted download has left; the rest is added to it.
     expected_bytes : int
-        About so long is the whole file, for servers that don't say.
+        Rough length of the whole file, for servers that don't say.
 
     Raises
     ------
@@ -370,7 +369,7 @@ def download_rest(url: str, part: Path, expected_bytes: int) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, out of what requests and urllib3 wrap around it."""
+    """Find the cause in what requests and urllib3 wrap around it."""
     text = str(error)
     system = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", text)
     if system:

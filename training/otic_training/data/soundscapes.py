@@ -33,7 +33,7 @@ _PEAK = 0.95
 
 @dataclass(frozen=True)
 class Sound:
-    """A clip as it may be put into a soundscape.
+    """Sound of a clip, ready for a soundscape.
 
     Attributes
     ----------
@@ -200,7 +200,7 @@ def _filtered(n: int, sr: int, low_hz: float, high_hz: float, rng: np.random.Gen
 
 
 def _slow(n: int, sr: int, hz: float, depth: float, rng: np.random.Generator) -> _F64:
-    """A factor around 1 that wanders at about ``hz``."""
+    """Make a factor around 1 that wanders at about ``hz``."""
     knots = rng.uniform(1.0 - depth, 1.0 + depth, 2 + int(2.0 * hz * n / sr))
     wander: _F64 = np.interp(np.linspace(0.0, 1.0, n), np.linspace(0.0, 1.0, len(knots)), knots)
     return wander

@@ -29,22 +29,6 @@ MIN_ACTIVE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Passes:
-    """Training windows are taken once, hop by hop.
-
-    Attributes
-    ----------
-    hop_frames : int
-        Frames between two windows of one pass over a clip.
-    gains_db : tuple of float
-        One pass over each clip for each gain.
-    """
-
-    hop_frames: int
-    gains_db: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Windows:
     """Features of windows.
 
@@ -79,7 +63,7 @@ class Recording:
 
 
 def read_clip(clip: Clip, sr: int) -> _F32:
-    """Samples of a clip as ``otic replay`` classifies them: see :func:`read_recording`."""
+    """Read a clip's samples as ``otic replay`` classifies them: see :func:`read_recording`."""
     return read_recording(clip, sr).y
 
 
@@ -183,8 +167,8 @@ def clip_windows(
             starts = min(starts, begin + 1)
         for gain_db in gains_db:
             skip = int(rng.integers(starts)) if rng else 0
-            heard = y[skip:] * np.float32(10 ** (gain_db / 20))
-            found = _windows_of(frontend, heard, hop, begin - skip, end - skip)
+            played = y[skip:] * np.float32(10 ** (gain_db / 20))
+            found = _windows_of(frontend, played, hop, begin - skip, end - skip)
             x += found
             index += [i] * len(found)
     return Windows(np.stack(x), np.array(index, np.int64))

@@ -1,1 +1,1 @@
-"""From a data set to a bundle."""
+"""Fitting: windows of a data set, training, tests, export to a bundle."""

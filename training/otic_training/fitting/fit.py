@@ -15,10 +15,9 @@ from otic_training.data.augmentation import Batch, DrawnWindows
 from otic_training.data.backgrounds import Backgrounds, background_features
 from otic_training.data.dataset import DatasetError
 from otic_training.data.negatives import NEGATIVE_FOLD
-from otic_training.data.windows import Passes
 from otic_training.experiment import Experiment
 from otic_training.fitting.prepare import Prepared
-from otic_training.networks.presets import Preset
+from otic_training.networks.presets import Passes, Preset
 from otic_training.networks.teacher import DistillationTarget, distillation_targets
 
 if TYPE_CHECKING:

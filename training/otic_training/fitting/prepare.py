@@ -12,8 +12,9 @@ from otic_training.cli.progress import progress, say
 from otic_training.data.cache import feature_code, key_of
 from otic_training.data.dataset import Clip, DatasetError
 from otic_training.data.negatives import NEGATIVE_FOLD, NEGATIVE_LABEL
-from otic_training.data.windows import Passes, Windows, clip_windows, read_clip, with_room
+from otic_training.data.windows import Windows, clip_windows, read_clip, with_room
 from otic_training.experiment import Experiment
+from otic_training.networks.presets import Passes
 
 _F32 = NDArray[np.float32]
 _I64 = NDArray[np.int64]

@@ -123,7 +123,7 @@ def hold_out(
 
 
 def to_bytes(model: keras.Model) -> bytes:
-    """A Keras model as a file."""
+    """Save a Keras model, and return the file's bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
@@ -131,7 +131,7 @@ def to_bytes(model: keras.Model) -> bytes:
 
 
 def from_bytes(content: bytes) -> keras.Model:
-    """Inverse of :func:`to_bytes`."""
+    """Load a Keras model from the bytes of its file."""
     import keras
 
     with tempfile.TemporaryDirectory() as folder:

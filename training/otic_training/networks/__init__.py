@@ -1,1 +1,1 @@
-"""What is trained: layers, presets, TFLite graphs."""
+"""Networks: layers, presets, TFLite graphs."""

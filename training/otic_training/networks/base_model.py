@@ -1,7 +1,7 @@
 """A base model that knows sounds in general, and a small head that is trained on its embedding.
 
 The base is cut at its embedding and run by the class that runs models live, on the windows
-that are taken live: what the head is trained on is what it will see. Base and head are
+that are taken live: the head is trained on the numbers that it is given later. Base and head are
 written as one graph (:mod:`otic_training.networks.tflite_surgery`).
 """
 
@@ -98,7 +98,7 @@ class Base:
         }
 
     def embeddings(self, x: _F32) -> _F32:
-        """What the head is given for windows.
+        """Compute the embeddings of windows: the inputs of the head.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class Base:
         return np.stack([self._trunk.predict(window) for window in x])
 
     def read_off(self, x: _F32) -> _F32:
-        """The same numbers by another way: the whole base runs, nothing is cut. For checks."""
+        """Compute the embeddings by running the whole base, uncut: for checks."""
         from ai_edge_litert.interpreter import Interpreter
 
         with silence_native_stderr(), warnings.catch_warnings():
@@ -133,17 +133,17 @@ class Base:
         return np.stack(found)
 
     def with_head(self, head: bytes) -> bytes:
-        """One flatbuffer of both, which takes what the base takes and gives what the head does."""
+        """Join base and head in one flatbuffer, from the base's input to the head's output."""
         return graft(self._bundle.model, self._tensor, head)
 
 
 def recipe_on(base: Base, recipe: Preset) -> Preset:
-    """A preset that looks at what the base looks at, as often as that does."""
+    """Give a preset the features and the pace of the base."""
     return replace(recipe, features=base.features, inference_hop_frames=base.inference_hop_frames)
 
 
 def _read(path: str) -> tuple[Bundle, str]:
-    """A bundle as it is, YAMNet as the bundle that it would be; and the file's SHA-256."""
+    """Read a bundle, or make one of YAMNet; and the file's SHA-256."""
     if path in bundled_names():
         bundle = load_bundle(path)
         return bundle, bundle.sha256
@@ -180,7 +180,7 @@ def _yamnet(content: bytes) -> Bundle:
 def _served_as_labels(
     bundle: Bundle, trunk: bytes, width: int, interface: ModelInterface
 ) -> Bundle:
-    """An embedding as a classifier's scores: so it is run exactly as live."""
+    """Declare the embedding as scores, so that it is run exactly as live."""
     return replace(
         bundle,
         labels=_numbered(width),

@@ -1,30 +1,29 @@
 """The networks: features in, one logit for each output.
 
-Every network standardises its own input, so that whoever serves it hands it the front
-end's features as they are. Only layers that become int8 TFLite well are used, and
-none but the standardiser subtracts or multiplies (see :mod:`otic_training.fitting.export`).
+Every network standardises its own input: it takes the front end's features as they are.
+Only layers that become int8 TFLite well are used, and none but the standardiser subtracts
+or multiplies (see :mod:`otic_training.fitting.export`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from otic.features.params import LOG_MEL, FeatureParams
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `otic train --help` lists the presets: it need not wait for NumPy
+    from collections.abc import Callable
+
     import keras
+    import numpy as np
+    from numpy.typing import NDArray
 
-_F32 = NDArray[np.float32]
+    _F32 = NDArray[np.float32]
 
-Build = Callable[[FeatureParams, _F32, int], "keras.Model"]
-"""Feature parameters, training features to standardise by, and the number of outputs."""
+    Build = Callable[[FeatureParams, _F32, int], keras.Model]
+    """Feature parameters, training features to standardise by, and the number of outputs."""
 
-_MOMENTUM = 0.95
-"""Of batch normalisation: an epoch has a few dozen batches only."""
+_MOMENTUM = 0.95  # of batch normalisation: an epoch has a few dozen batches only
 
 
 def tutorial(params: FeatureParams, x: _F32, n_outputs: int) -> keras.Model:
@@ -59,7 +58,7 @@ def logmel_cnn(params: FeatureParams, x: _F32, n_outputs: int) -> keras.Model:
 
 
 def tiny(params: FeatureParams, x: _F32, n_outputs: int) -> keras.Model:
-    """The same in small. Depthwise-separable ones of its size were 5 points worse."""
+    """Five plain convolutions. Depthwise-separable ones of this size were 5 points worse."""
     return _plain_cnn(params, x, n_outputs, ((8, 2), (12, 2), (20, 2), (28, 2), (32, 1)))
 
 
@@ -69,10 +68,10 @@ def embedding_head(params: FeatureParams, x: _F32, n_outputs: int) -> keras.Mode
     from keras import layers
 
     embedding = keras.Input((x.shape[1],))
-    spread = x.std(axis=0, dtype=np.float64)
+    spread = x.std(axis=0, dtype="float64")
     # A number that hardly ever changes must not count for much when it does.
     spread += 0.25 * spread.mean() + 1e-6
-    standard = layers.Normalization(mean=x.mean(axis=0, dtype=np.float64), variance=spread**2)
+    standard = layers.Normalization(mean=x.mean(axis=0, dtype="float64"), variance=spread**2)
     dropped = layers.Dropout(0.3)(standard(embedding))
     logits = layers.Dense(n_outputs, kernel_regularizer=keras.regularizers.l2(1e-3))
     return keras.Model(embedding, logits(dropped))
@@ -108,11 +107,11 @@ def _head(maps: Any, n_outputs: int) -> Any:
 
 
 def _standardise(tensor: Any, x: _F32) -> Any:
-    """Each number of the last axis to mean 0 and variance 1 over ``x``, float32 [..., n]."""
+    """Scale each number of the last axis to mean 0, variance 1 over ``x``, float32 [..., n]."""
     from keras import layers
 
     axes = tuple(range(x.ndim - 1))
-    mean, variance = x.mean(axis=axes, dtype=np.float64), x.var(axis=axes, dtype=np.float64)
+    mean, variance = x.mean(axis=axes, dtype="float64"), x.var(axis=axes, dtype="float64")
     return layers.Normalization(mean=mean, variance=variance)(tensor)
 
 
@@ -132,6 +131,6 @@ def _shape(params: FeatureParams) -> tuple[int, int]:
 
 
 def _place(params: FeatureParams, statistic: str) -> int:
-    """Where a statistic begins in the feature vector."""
+    """Index at which a statistic begins in the feature vector."""
     before = params.statistics[: params.statistics.index(statistic)]
     return sum(params.width(name) for name in before)

@@ -1,20 +1,18 @@
-"""Recipes: what a model looks at, how it is built and how it is trained.
+"""Presets: recipes that say what a model looks at, how it is built and how it is trained.
 
-Every hyper-parameter is here. A recipe never looks at the test folds: there is
-no early stopping and no picking among finished models.
+Every hyper-parameter is here. A recipe never looks at the test folds: it has no early
+stopping and does not choose among finished models.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 from otic.detection.thresholds import DecisionParams
 from otic.errors import OticError
 from otic.features.params import FeatureParams
-from otic_training.data.augmentation import Augmentation
-from otic_training.data.windows import Passes
 from otic_training.networks.layers import (
-    Build,
     embedding_head,
     logmel_cnn,
     mfcc_mlp,
@@ -22,44 +20,104 @@ from otic_training.networks.layers import (
     tutorial,
 )
 
+if TYPE_CHECKING:
+    from otic_training.networks.layers import Build
+
 TUTORIAL = "tutorial"
 """The preset that the others are compared with."""
 
 
 @dataclass(frozen=True)
+class Passes:
+    """Training windows are taken once, hop by hop.
+
+    Attributes
+    ----------
+    hop_frames : int
+        Frames between two windows of one pass over a clip.
+    gains_db : tuple of float
+        One pass over each clip for each gain.
+    """
+
+    hop_frames: int
+    gains_db: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Amounts by which windows are changed.
+
+    Attributes
+    ----------
+    views : int
+        Windows of each clip in an epoch.
+    speed : float
+        Factor up to which a window is played faster or slower, pitch and all.
+    speed_share : float
+        Share of windows that are.
+    mix_share : float
+        Share of windows that are mixed with another clip's, target and all.
+    gain_db : float
+        Decibels up to which a window is made louder or softer.
+    equaliser_db : float
+        Standard deviation of a random smooth curve over the mel bands.
+    negative_share : float
+        Share of windows that hold sounds without a label, where there are any.
+    late_share : float
+        Share of windows in which a sound has only just begun, as it is live when
+        an event should start.
+    noise_share : float
+        Share of windows with a background.
+    snr_db : tuple of float
+        How much softer the background is than the sound: least and most, in decibels.
+    """
+
+    views: int
+    speed: float
+    speed_share: float
+    mix_share: float
+    gain_db: float
+    equaliser_db: float
+    negative_share: float
+    late_share: float
+    noise_share: float
+    snr_db: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Preset:
-    """A recipe.
+    """Recipe for a model.
 
     Attributes
     ----------
     name : str
     features : FeatureParams
-        What the model looks at, in training and live.
+        Of the model, in training and live.
     inference_hop_frames : int
         Frames between two predictions, live and in tests.
     windows : Passes or Augmentation
-        Where training windows come from: taken once, or drawn anew each epoch.
+        How training windows are made: taken once, or drawn in every epoch.
     none_share : float
-        Share of windows that hold background only. With any, the network has an
-        output more than there are labels, which is served to nobody: background
-        is "none of these", low scores everywhere.
+        Share of windows that hold background only. If there are any, the network has
+        one output more than labels, which is not served: background is "none of
+        these", low scores everywhere.
     background_dbfs : float
-        The loudest of that. Steady noise is hard to tell from rain by statistics of
-        MFCCs alone.
+        Level of the loudest background. Steady noise is hard to tell from rain by
+        statistics of MFCCs alone.
     build : callable
         See :data:`otic_training.networks.layers.Build`.
     epochs, batch_size : int
     learning_rate : float
         Of Adam.
     cosine : bool
-        Whether the rate falls to 0 over the epochs, as half a cosine.
+        True: the rate falls to 0 over the epochs, as half a cosine.
     warmup_share : float
-        Share of the training in which it rises to its full height before that.
+        Share of the training in which the rate first rises to its full height.
     weight_decay : float
         Of AdamW; not of biases and batch normalisation.
     averaging : float
-        The weights that are kept are a moving average over the steps, which
-        gives the past this much; 0 for the last ones.
+        Weight of the past in the moving average over the steps that gives the final
+        weights; 0 takes the last ones.
     label_smoothing : float
     on_threshold, min_on_seconds : float
         See :meth:`decision`.
@@ -67,9 +125,9 @@ class Preset:
         With a teacher: the weight of its components beside the labels, and its
         share of the targets. See :mod:`otic_training.networks.teacher`.
     smoothing_scores : int
-        Also of the decision.
+        See :meth:`decision`.
     on_base : bool
-        Whether it is a head on a base model, which says what is looked at. See
+        True: the model is a head on a base model, and has the base's features. See
         :mod:`otic_training.networks.base_model`.
     """
 
@@ -116,22 +174,22 @@ class Preset:
 
     @property
     def key(self) -> str:
-        """Stands for all of it but the name."""
+        """Text that stands for all of the recipe but its name."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "name"}
         return repr({**values, "build": self.build.__name__})
 
     def n_outputs(self, n_labels: int) -> int:
-        """Outputs of the network."""
+        """Count the outputs of the network."""
         return n_labels + (self.none_share > 0.0)
 
 
 def preset(name: str) -> Preset:
-    """A preset by name.
+    """Find a preset by its name.
 
     Raises
     ------
     OticError
-        If there is none of that name.
+        If no preset has this name.
     """
     for candidate in PRESETS:
         if candidate.name == name:
@@ -304,3 +362,8 @@ _YAMNET_HEAD = Preset(
 )
 
 PRESETS = (_MFCC_MLP, _LOGMEL_CNN, _TINY, _TUTORIAL, _YAMNET_HEAD)
+
+
+def names_with(attribute: str) -> str:
+    """Name the presets that have some of an attribute, such as ``none_share``."""
+    return ", ".join(p.name for p in PRESETS if getattr(p, attribute))

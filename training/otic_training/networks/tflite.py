@@ -1,4 +1,4 @@
-"""From a Keras model of logits to TFLite flatbuffers of scores."""
+"""TFLite flatbuffers of scores, made from a Keras model of logits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ hundred: with one step for all of them, int8 leaves nothing of most. Measured on
 
 
 def served(model: keras.Model, n_labels: int, temperature: float) -> keras.Model:
-    """The model that gives scores: ``softmax(logits / temperature)`` of the labels.
+    """Make the model that gives scores: ``softmax(logits / temperature)`` of the labels.
 
     The temperature goes into the last layer's weights, where it costs nothing.
     """
@@ -42,13 +42,13 @@ def served(model: keras.Model, n_labels: int, temperature: float) -> keras.Model
 
 
 def to_float(model: keras.Model) -> bytes:
-    """A float32 flatbuffer that takes one window at a time."""
+    """Convert to a float32 flatbuffer that takes one window at a time."""
     with _quietly():
         return bytes(_converter(model).convert())
 
 
 def to_int8(model: keras.Model, windows: _F32) -> bytes:
-    """The same with int8 weights and activations; features and scores stay float32.
+    """Convert with int8 weights and activations; features and scores stay float32.
 
     Parameters
     ----------
@@ -88,14 +88,14 @@ def _converter(model: keras.Model) -> Any:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the signature that Keras prints, and what the converter warns of."""
+    """Silence the signature that Keras prints, and the converter's warnings."""
     with silence_native_stderr(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
 
 
 def scores_of(flatbuffer: bytes, x: _F32) -> _F32:
-    """What a model says of windows, one at a time as live; float32 [n, n_labels]."""
+    """Run a model on windows, one at a time as live; float32 [n, n_labels]."""
     from ai_edge_litert.interpreter import Interpreter
 
     with silence_native_stderr():

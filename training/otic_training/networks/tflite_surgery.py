@@ -1,7 +1,7 @@
 """Surgery on TFLite graphs: a model cut where its embedding is, and another put in its place.
 
-The result is one plain graph, which any TFLite runtime loads. Nothing here runs a model:
-whoever grafts compares the result with its parts (see :mod:`otic_training.networks.base_model`).
+The result is one plain graph, which any TFLite runtime loads. Nothing here runs a model;
+:mod:`otic_training.networks.base_model` compares the result with its parts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class GraftError(OticError):
 
 @dataclass(frozen=True)
 class Embedding:
-    """What a model's last weighted layer looks at.
+    """Input of a model's last weighted layer.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ def find_embedding(model: bytes, output: int) -> Embedding:
 
 
 def has_8_bit_weights(model: bytes) -> bool:
-    """Whether some weights are int8: then scores depend a little on the processor."""
+    """Tell if some weights are int8: then scores depend a little on the processor."""
     unpacked = _unpacked(model)
     return any(
         _name_of("TensorType", t.type) in ("INT8", "UINT8", "INT4")
@@ -247,7 +247,7 @@ def _graph(unpacked: Any) -> Any:
 
 
 def _packed(unpacked: Any) -> bytes:
-    """A flatbuffer of what the outputs need.
+    """Pack what the outputs need into a flatbuffer.
 
     Signatures and metadata described the model as it was: they are left out.
     """
@@ -288,7 +288,7 @@ def _prune(unpacked: Any) -> None:
 
 
 def _renumbered(kept: Iterable[int]) -> dict[int, int]:
-    """From old to new, in the old order."""
+    """Map old numbers to new ones, in the old order."""
     return {old: new for new, old in enumerate(sorted(kept))}
 
 
@@ -307,7 +307,7 @@ def _operators_behind(graph: Any, tensors: Iterable[int]) -> list[int]:
 
 
 def _operator_names(unpacked: Any) -> list[str]:
-    """What each operator code stands for.
+    """Name of each operator code.
 
     Files from before 2020 have it in a field of one byte only.
     """
@@ -325,7 +325,7 @@ def _name_of(enumeration: str, value: int) -> str:
 
 
 def _aligned(data: bytes | None) -> Any:
-    """A buffer that packs itself where the runtime may read it as wide numbers."""
+    """Make a buffer that packs itself where the runtime may read it as wide numbers."""
     from ai_edge_litert import schema_py_generated as schema
 
     class Aligned(schema.BufferT):  # type: ignore[misc]
@@ -343,7 +343,7 @@ def _aligned(data: bytes | None) -> Any:
 
 
 def _data(buffer: Any) -> bytes | None:
-    """A buffer's bytes; None where it is empty."""
+    """Bytes of a buffer; None where it is empty."""
     return None if buffer.data is None or not len(buffer.data) else bytes(buffer.data)
 
 

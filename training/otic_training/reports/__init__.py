@@ -1,1 +1,1 @@
-"""What a person reads of a training."""
+"""Reports for people: pages, cards, costs, trackers."""

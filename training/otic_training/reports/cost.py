@@ -1,4 +1,4 @@
-"""What a model costs: parameters, multiplications, bytes, time."""
+"""Costs of a model: parameters, multiplications, bytes, time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CALLS = 300
 
 @dataclass(frozen=True)
 class Cost:
-    """For one prediction.
+    """Costs of one prediction.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Cost:
         }
 
     def text(self) -> str:
-        """One line."""
+        """Say the costs in one line."""
         return (
             f"{self.parameters} parameters, {self.macs / 1e6:.3f} million multiplications a "
             f"score, {self.bytes / 1000:.0f} kB; here {self.features_us:.0f} µs for the "

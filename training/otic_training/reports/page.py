@@ -1,6 +1,6 @@
 """Reports as one HTML file: no scripts, no network, light and dark.
 
-A page is written beside its place and then renamed, so that nobody sees half of one.
+A page is written beside its place and then renamed: a reader never sees half of one.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ table.heat th.number { text-align: center; }
 
 
 class Page:
-    """A page that grows from its top down; all text is escaped.
+    """HTML page that grows from its top down; all text is escaped.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ _SR = 22050
 
 
 class Backend(Protocol):
-    """A tracking service. Not thread safe."""
+    """Tracking service. Not thread safe."""
 
     def number(self, name: str, value: float, step: int) -> None:
         """Keep a figure."""
