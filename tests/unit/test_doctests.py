@@ -18,6 +18,7 @@ MODULES = (
     "otic.audio.converter",
     "otic.detection.thresholds",
     "otic.detection.detector",
+    "otic.detection.event_log",
     "otic.features.tables",
     "otic.features.frontend",
     "otic.audio.loading",
