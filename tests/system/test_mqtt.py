@@ -639,6 +639,8 @@ def test_odd_names(broker: Broker) -> None:
         ({"topic": "/otic"}, "mqtt.topic"),
         ({"topic": "$SYS/otic"}, "mqtt.topic"),
         ({"discovery_prefix": "home#"}, "mqtt.discovery_prefix"),
+        ({"topic": "otic\x1b[2J"}, "mqtt.topic"),
+        ({"topic": "otic\nx"}, "mqtt.topic"),
         ({"ca_file": "ca.crt"}, "mqtt.tls"),
         ({"password": PASSWORD}, "mqtt.username"),
         ({"password_file": "secret"}, "mqtt.username"),

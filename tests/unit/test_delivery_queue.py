@@ -564,6 +564,31 @@ def test_memory_that_is_full_leaves_a_hole(small_disk: Path) -> None:
     queue.close()
 
 
+@pytest.mark.parametrize("how", ["missing", "refused"])
+def test_a_system_that_reserves_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """macOS has no posix_fallocate, and some file systems refuse it: all else goes on."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    if how == "missing":
+        monkeypatch.delattr(os, "posix_fallocate")
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+    monkeypatch.setattr(delivery_queue, "_COMPACT_BYTES", 10_000)
+    path = tmp_path / "queue.jsonl"
+    for begin in (0, 100, 200):
+        queue = DeliveryQueue(path, ["a"], 1000)
+        for number in range(begin, begin + 100):
+            queue.append(notification(number))
+        assert drain(queue, "a") == list(range(begin, begin + 100))
+        assert queue.warnings() == ()
+        kill(queue)
+        assert b"\0" not in path.read_bytes()
+
+
 # ---------------------------------------------------------------- files that are not right
 
 

@@ -46,6 +46,16 @@ def test_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         review_path(ReviewSettings(), {})
 
 
+def test_the_queue_of_an_older_otic_is_not_forgotten(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "spool.sqlite3").touch()
+    spool_file(Settings(spool=SpoolSettings(str(tmp_path))), {})
+    [record] = caplog.records
+    assert "spool.sqlite3' is the queue of an older otic" in record.getMessage()
+    assert "start that otic once more" in record.getMessage()
+
+
 def test_the_doctor_looks_at_the_folder_that_a_sensor_uses() -> None:
     for environment in ({"XDG_STATE_HOME": "/s"}, {"STATE_DIRECTORY": "/d"}):
         board = Board(run=lambda _: None, environment=environment)

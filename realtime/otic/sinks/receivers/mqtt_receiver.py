@@ -184,10 +184,11 @@ def _check(settings: Section) -> None:
         ("discovery_prefix", settings.discovery_prefix),
     ):
         parts = value.split("/")
-        if "" in parts or value.startswith("$") or any(c in value for c in "+#\0"):
+        bad = any(c in value for c in "+#") or not value.isprintable()
+        if "" in parts or value.startswith("$") or bad:
             raise SinkError(
                 f"mqtt.{key} {value!r} can't begin an MQTT topic: "
-                "use words with / between them, without + and # and no $ at the start"
+                "use words with / between them, without + and #, control characters, and $ at the start"
             )
     if not settings.host:
         raise SinkError("mqtt.host is not set: name the broker")
