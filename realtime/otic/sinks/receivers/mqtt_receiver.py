@@ -188,7 +188,7 @@ def _check(settings: Section) -> None:
         if "" in parts or value.startswith("$") or bad:
             raise SinkError(
                 f"mqtt.{key} {value!r} can't begin an MQTT topic: "
-                "use words with / between them, without +, #, control characters, and a $ at the start"
+                "use words with / between them, no +, #, control character, and no $ at the start"
             )
     if not settings.host:
         raise SinkError("mqtt.host is not set: name the broker")
