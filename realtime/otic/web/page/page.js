@@ -151,7 +151,7 @@ function showFacts(stream, now) {
   const known = {
     Source: stream.source,
     Model: facts.model,
-    Heard: duration(now.seconds),
+    Audio: duration(now.seconds),
     Lost: now.lost ? `${now.lost.toLocaleString()} samples` : "nothing",
     ...(now.skipped_seconds ? { Paused: duration(now.skipped_seconds) } : {}),
     Speed: now.speed ? `${now.speed.toFixed(0)} × real time` : "–",
