@@ -231,7 +231,7 @@ def page(
     return path.read_text(encoding="utf-8")
 
 
-def test_the_page_holds_what_was_heard(tmp_path: Path) -> None:
+def test_the_page_holds_scores_events_and_gaps(tmp_path: Path) -> None:
     found = Checker(page(tmp_path / "r.html"))
     (data,) = found.data
     assert [label["name"] for label in data["labels"]] == ["quiet", "loud", "odd"]
@@ -372,7 +372,7 @@ def test_it_overwrites_nothing_that_is_read_or_logged(recording: Path, tmp_path:
     assert not log.exists()
 
 
-def test_a_wrong_place_is_told_before_the_replay(recording: Path, tmp_path: Path) -> None:
+def test_a_wrong_place_is_reported_before_the_replay(recording: Path, tmp_path: Path) -> None:
     done = otic("replay", recording, "--report", tmp_path / "no" / "r.html", "--speed", "0.01")
     assert done.returncode == 1
     assert "there is no folder" in one_line(done.stderr)

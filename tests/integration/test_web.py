@@ -287,7 +287,7 @@ def test_history(room: Room, server: WebServer) -> None:
     assert rows(server, label="' OR 1=1 --")["events"] == []
 
 
-def test_an_event_of_the_history_is_heard_and_marked(
+def test_an_event_of_the_history_is_played_and_marked(
     room: Room, server: WebServer, tmp_path: Path
 ) -> None:
     room.bang()
@@ -340,7 +340,7 @@ def test_what_is_replayed_twice_is_one_recording(room: Room, server: WebServer) 
     assert [e["verdict"] for e in rows(server)["events"]] == ["right", "right"]
 
 
-def test_a_page_that_fails_is_said_and_no_more(
+def test_a_page_that_fails_is_one_message(
     room: Room, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(*_: object) -> None:

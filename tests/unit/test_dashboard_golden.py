@@ -142,7 +142,7 @@ def _without_figures(svg: str) -> str:
         (["--screenshot", "no/x.svg", "--at", "1"], "can't write 'no/x.svg'"),
     ],
 )
-def test_what_is_wrong_is_said_on_one_line(tmp_path: Path, options: list[str], words: str) -> None:
+def test_wrong_options_are_one_line(tmp_path: Path, options: list[str], words: str) -> None:
     soundfile.write(tmp_path / "a.wav", SCAPE[: 2 * SR], SR)
     done = otic("replay", "a.wav", *options, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
     assert done.returncode in (1, 2)

@@ -132,7 +132,7 @@ def test_the_picture_has_a_column_for_each_moment(memory: StreamMemory) -> None:
     assert memory.seconds == 3.0
 
 
-def test_a_gap_that_a_person_wanted_is_told_apart() -> None:
+def test_a_pause_is_no_loss() -> None:
     paused = False
     memory = StreamMemory(start(), small_bundle(), lambda: NOW, lambda: paused)
     memory.on_chunk(noise(SR))

@@ -69,7 +69,7 @@ def test_an_event_that_is_on_can_be_marked(running: Running) -> None:
     assert mark.clip is not None
 
 
-def test_what_can_not_be_marked_is_said(running: Running, tmp_path: Path) -> None:
+def test_marks_that_are_not_possible(running: Running, tmp_path: Path) -> None:
     with pytest.raises(OticError, match="event 99 of garden is no longer in memory"):
         running.session_view.mark("garden", 99, "right")
     with pytest.raises(OticError, match="of nowhere"):
@@ -100,7 +100,7 @@ def test_the_ten_seconds_before_a_frozen_picture_are_saved(running: Running) -> 
         running.session_view.save("garden", 11.0)
 
 
-def test_what_can_not_be_saved_is_said(running: Running, tmp_path: Path) -> None:
+def test_sound_that_can_not_be_saved(running: Running, tmp_path: Path) -> None:
     with pytest.raises(OticError, match="nowhere has delivered no sound yet"):
         running.session_view.save("nowhere")
     (tmp_path / "saved").write_text("a file")
@@ -116,14 +116,14 @@ def test_where_recordings_are_off_no_sound_is_written(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("**/*.flac"))
 
 
-def test_changed_thresholds_are_told_in_the_end(running: Running) -> None:
+def test_changed_thresholds_are_printed_at_the_end(running: Running) -> None:
     assert running.session_view.changes() == []
     running.control.set_threshold("clock_tick", 0.75)
     (line,) = running.session_view.changes()
     assert line.endswith("--thresholds clock_tick=0.75")
 
 
-def test_the_option_that_is_told_means_the_same_in_a_shell(running: Running) -> None:
+def test_the_printed_option_means_the_same_in_a_shell(running: Running) -> None:
     labels = ("Dental drill, dentist's drill", "$(touch x)", "Dog")
     running.session_view.control = control = Control(labels, decision(3))
     running.session_view = SessionView(

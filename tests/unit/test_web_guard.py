@@ -224,7 +224,7 @@ def test_programs_send_the_token_as_utf_8(guarded: WebServer) -> None:
 
 
 def test_a_stranger_holds_no_connection(
-    guarded: WebServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    guarded: WebServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not with a second request that drips, a form or a handshake that never comes whole."""
     monkeypatch.setattr(guard, "_FORM_SECONDS", 0.2)
@@ -245,7 +245,7 @@ def test_a_stranger_holds_no_connection(
             while raw.recv(65536):  # until it is ended
                 pass
     guarded.close()
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
 
 
 def test_the_token_of_a_file(tmp_path: Path) -> None:

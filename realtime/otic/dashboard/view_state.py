@@ -1,4 +1,4 @@
-"""What a person looks at: choices made with keys, data of one frame, rows of classes."""
+"""State of the dashboard: choices made with keys, data of one frame, rows of classes."""
 
 from __future__ import annotations
 

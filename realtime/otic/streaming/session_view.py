@@ -130,7 +130,9 @@ class SessionView:
         if memory is None or found is None:
             raise OticError(f"event {number} of {source} is no longer in memory: mark a later one")
         if self.review is None:
-            raise OticError("marks are switched off: set review.enabled = true")
+            raise OticError(
+                "marks are switched off: set review.enabled = true (the demo keeps none)"
+            )
         start, pieces = memory.sound(*wanted_sound(found.onset, found.offset))
         mark = Mark(
             verdict=verdict,

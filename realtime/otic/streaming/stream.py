@@ -118,7 +118,7 @@ class Stream:
         self._emit(self._pipeline.lose(n))
 
     def set_threshold(self, label: str, value: float) -> None:
-        """See :meth:`otic.Pipeline.set_threshold`."""
+        """Change a threshold: see :meth:`otic.Pipeline.set_threshold`."""
         self._pipeline.set_threshold(label, value)
 
     def finish(self) -> None:

@@ -165,7 +165,9 @@ class Marker:
         """
         review = self._session_view.review
         if review is None:
-            raise OticError("marks are switched off: set review.enabled = true")
+            raise OticError(
+                "marks are switched off: set review.enabled = true (the demo keeps none)"
+            )
         row = None if self._history is None else self._history.row(event)
         if row is None:
             raise OticError(f"event {event!r} is no longer in the history: reload the page")
