@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from otic.cli.bench import report
-from otic.diagnostics import machine
+from otic.diagnostics.bench import describe
+from otic.system.machine import Board, conditions, health
 from tests.support.helpers import otic
 
 pytestmark = pytest.mark.xdist_group("bench")  # its fixtures take half a minute each time
@@ -83,37 +84,73 @@ def test_an_unknown_model_is_refused_at_once() -> None:
     assert b"unknown model 'nope'" in done.stderr
 
 
-def test_throttling_bits() -> None:
-    assert machine.throttling(0) == []
-    assert machine.throttling(0x50005) == [
-        "under-voltage",
-        "throttled",
-        "under-voltage since start",
-        "throttled since start",
+def made_up(microseconds: float) -> dict[str, Any]:
+    """Figures as a machine that is slow or fast gives them."""
+    call = {"p50": 1.0, "p99": microseconds, "p999": microseconds, "max": 10.0 * microseconds}
+    row = {
+        "hops_a_call": 64,
+        "hop_us": 1.0,
+        "call_us": call,
+        "deadline_us": 1.0,
+        "late_calls": 5000,
+    }
+    start = ("warm_seconds", "cold_seconds", "peak_megabytes", "cold_peak_megabytes")
+    return {
+        "model": "m",
+        "features": dict.fromkeys(("n_fft", "hop_length", "n_mels", "n_mfcc", "sr"), 1),
+        "machine": {**describe(Board()), "board": None},
+        "push": [row],
+        "stages_us": {"spectrum": 1.0},
+        "inference": {"features_us": call, "model_us": call},
+        "decision": {"decision_us": call, "share": 0.1},
+        "pipeline": {"real_time_factor": 1.0, "streams_a_core": 1},
+        "start": dict.fromkeys(start, 1.0),
+        "health": dict.fromkeys(("before", "after"), health(Board(root=Path("/nowhere")))),
+    }
+
+
+@pytest.mark.parametrize("microseconds", [0.5, 123_456.789, 1_234_567_890.0])
+def test_columns_never_collide(microseconds: float) -> None:
+    lines = report(made_up(microseconds))
+    (push,) = (line for line in lines if "hops a call" in line)
+    assert push.split()[4:] == [
+        *("1.00", "1.00", f"{microseconds:.2f}", f"{microseconds:.2f}"),
+        *(f"{10.0 * microseconds:.2f}", "1", "5000"),
     ]
-    assert machine.throttling(0x80002) == ["frequency capped", "soft temperature limit since start"]
+    heading = lines[lines.index(push) - 1]
+    assert len(heading) == len(push)  # right-aligned under their headings
+
+
+def test_throttling_bits() -> None:
+    assert conditions(0) == ([], [])
+    assert conditions(0x50005) == (["under-voltage", "throttled"], [])
+    assert conditions(0x80002) == (["frequency capped"], ["soft temperature limit"])
 
 
 def test_a_pi_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "temp").write_text("48312\n")
-    (tmp_path / "throttled").write_text("50000\n")
-    (tmp_path / "model").write_bytes(b"Raspberry Pi Zero 2 W Rev 1.0\0")
-    monkeypatch.setattr(machine, "_TEMPERATURE", tmp_path / "temp")
-    monkeypatch.setattr(machine, "_THROTTLED", tmp_path / "throttled")
-    monkeypatch.setattr(machine, "_BOARD", tmp_path / "model")
-    health = machine.health()
-    assert health["temperature_celsius"] == 48.312
-    assert health["throttling"] == ["under-voltage since start", "throttled since start"]
-    assert machine.describe_machine()["board"] == "Raspberry Pi Zero 2 W Rev 1.0"
-    monkeypatch.setattr(machine, "_THROTTLED", tmp_path / "missing")
+    files = {
+        "sys/class/thermal/thermal_zone0/temp": "48312\n",
+        "sys/devices/platform/soc/soc:firmware/get_throttled": "50000\n",
+        "proc/device-tree/model": "Raspberry Pi Zero 2 W Rev 1.0\0",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    board = Board(root=tmp_path)
+    assert health(board) == {
+        "temperature_celsius": 48.312,
+        "throttling": ["under-voltage since start", "throttled since start"],
+    }
+    assert describe(board)["board"] == "Raspberry Pi Zero 2 W Rev 1.0"
+    (tmp_path / "sys/devices/platform/soc/soc:firmware/get_throttled").unlink()
     program = tmp_path / "vcgencmd"
     program.write_text("#!/bin/sh\necho throttled=0x1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine.health()["throttling"] == ["under-voltage"]
+    assert health(board)["throttling"] == ["under-voltage"]
     program.write_text("#!/bin/sh\necho VCHI initialization failed\n")
-    assert machine.health()["throttling"] is None
-    (tmp_path / "temp").write_text("hot\n")
-    assert machine.health()["temperature_celsius"] is None
+    assert health(board)["throttling"] is None
+    (tmp_path / "sys/class/thermal/thermal_zone0/temp").write_text("hot\n")
+    assert health(board)["temperature_celsius"] is None
     program.unlink()
-    assert machine.health()["throttling"] is None
+    assert health(board)["throttling"] is None

@@ -27,7 +27,7 @@ from otic.sinks.clip_writer import ClipStatus
 from otic.sinks.delivery.worker import DeliveryStatus
 from otic.sinks.metrics import MetricsServer
 from otic.sinks.metrics_page import Collector
-from otic.system.addresses import host_and_port
+from otic.system.network import host_and_port
 from otic.types import StreamStatus
 from tests.conftest import ROOT
 

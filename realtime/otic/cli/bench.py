@@ -47,27 +47,33 @@ def report(figures: dict[str, Any]) -> list[str]:
     """The figures of :func:`otic.diagnostics.bench.measure`, as lines of a table."""
     machine, p = figures["machine"], figures["features"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    stages, start = figures["stages_us"], figures["start"]
-    pipeline = figures["pipeline"]
+    start, pipeline = figures["start"], figures["pipeline"]
+    inference, decision = figures["inference"], figures["decision"]
+    percentiles = ["p50", "p99", "p99.9", "max"]
+    push = [["front end", "µs a hop", "µs a call: p50", *percentiles[1:], "deadline", "late"]]
+    push += [_push_cells(row) for row in figures["push"]]
+    timed = [["an inference", "µs: p50", *percentiles[1:]]]
+    timed += [
+        _timed_cells("features of the window", inference["features_us"]),
+        _timed_cells("model", inference["model_us"]),
+        _timed_cells("decision", decision["decision_us"]),
+    ]
+    stages = ", ".join(f"{name} {us:.2f}" for name, us in figures["stages_us"].items())
     return [
         f"{figures['model']}: n_fft {p['n_fft']}, hop_length {p['hop_length']}, "
         f"n_mels {p['n_mels']}, n_mfcc {p['n_mfcc']} at {p['sr']} Hz",
         f"{machine['board'] or machine['processor']}, {machine['cores']} cores, "
         f"{machine['system']} ({machine['numba_target']}); {versions}",
         "",
-        "front end         µs a hop   µs a call: p50      p99    p99.9      max   deadline   late",
-        *(_push_line(row) for row in figures["push"]),
-        "  (a call that is timed alone includes 0.05 µs for looking at the clock)",
-        "stages, µs        " + ", ".join(f"{name} {us:.2f}" for name, us in stages.items()),
+        *_aligned(push),
+        "  (timing a single call adds 0.05 µs)",
+        f"stages, µs        {stages}",
         "",
-        "an inference                µs: p50      p99    p99.9      max",
-        _percentile_line("features of the window", figures["inference"]["features_us"]),
-        _percentile_line("model", figures["inference"]["model_us"]),
-        _percentile_line("decision", figures["decision"]["decision_us"])
-        + f"  {figures['decision']['share']:.1%} of the pipeline's time",
+        *_aligned(timed),
+        f"  (the decision takes {decision['share']:.1%} of the pipeline's time)",
         "",
         f"pipeline          {pipeline['real_time_factor']:.0f} × real time in blocks of 1024: one "
-        f"core, if it did nothing else, would carry {pipeline['streams_a_core']} streams",
+        f"core that does nothing else carries {pipeline['streams_a_core']} streams",
         f"start             {start['warm_seconds']:.2f} s to the first scores; "
         f"{start['cold_seconds']:.1f} s the first time, while kernels are compiled",
         f"memory            {start['peak_megabytes']:.0f} MB at most; "
@@ -76,17 +82,23 @@ def report(figures: dict[str, Any]) -> list[str]:
     ]
 
 
-def _push_line(row: dict[str, Any]) -> str:
-    name = f"{row['hops_a_call']} hop{'s' if row['hops_a_call'] > 1 else ''} a call"
-    cells = "".join(f"{value:9.2f}" for value in row["call_us"].values())
-    return (
-        f"  {name:<15} {row['hop_us']:9.2f}  {'':6}{cells}"
-        f"  {row['deadline_us']:9.0f}  {row['late_calls']:5d}"
-    )
+def _push_cells(row: dict[str, Any]) -> list[str]:
+    name = f"  {row['hops_a_call']} hop{'s' if row['hops_a_call'] > 1 else ''} a call"
+    calls = (f"{value:.2f}" for value in row["call_us"].values())
+    deadline = f"{row['deadline_us']:.0f}"
+    return [name, f"{row['hop_us']:.2f}", *calls, deadline, str(row["late_calls"])]
 
 
-def _percentile_line(name: str, percentiles: dict[str, float]) -> str:
-    return f"  {name:<24}" + "".join(f"{value:9.2f}" for value in percentiles.values())
+def _timed_cells(name: str, percentiles: dict[str, float]) -> list[str]:
+    return [f"  {name}", *(f"{value:.2f}" for value in percentiles.values())]
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Rows of cells as lines: names to the left, numbers to the right, two spaces between."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
 
 
 def _health_lines(health: dict[str, dict[str, Any]]) -> list[str]:

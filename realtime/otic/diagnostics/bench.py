@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,18 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from otic import __version__
 from otic.audio.soundscape import synthesise
 from otic.detection.detector import EventDetector, FindOnset
-from otic.diagnostics.machine import describe_machine, health
 from otic.diagnostics.stages import LOG, MEL, SPECTRUM, make_repeat
 from otic.errors import OticError
 from otic.features.frame_ring import FrameRing
 from otic.features.frontend import Frontend
+from otic.features.kernels.jit import processor_name
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
 from otic.pipeline import Pipeline, open_frontend
+from otic.system.machine import Board, health
 from otic.types import Event
 
 HOPS_A_CALL = (1, 8, 64)
@@ -44,18 +48,36 @@ def measure(bundle: Bundle, model: str) -> dict[str, Any]:
     model : str
         The model as it was named on the command line, for new processes.
     """
-    before = health()
+    board = Board()
+    before = health(board)
     return {
         "model": bundle.name,
         "features": bundle.features.to_dict(),
-        "machine": describe_machine(),
+        "machine": describe(board),
         "push": measure_push(bundle),
         "stages_us": measure_stages(bundle),
         "inference": measure_inference(bundle),
         "decision": measure_decision(bundle),
         "pipeline": measure_pipeline(bundle),
         "start": measure_start(bundle, model),
-        "health": {"before": before, "after": health()},
+        "health": {"before": before, "after": health(board)},
+    }
+
+
+def describe(board: Board) -> dict[str, Any]:
+    """Processor, cores, board and versions, by name."""
+    return {
+        "processor": board.processor,
+        "cores": board.cores,
+        "board": board.model,
+        "system": f"{platform.system()} {board.machine}",
+        "numba_target": processor_name(),
+        "versions": {
+            "otic": __version__,
+            "python": platform.python_version(),
+            "numpy": metadata.version("numpy"),
+            "numba": metadata.version("numba"),
+        },
     }
 
 

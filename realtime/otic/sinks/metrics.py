@@ -13,7 +13,7 @@ from typing import Any
 
 from otic.errors import RuntimeMissingError, SinkError
 from otic.sinks.metrics_page import Collector, page_of
-from otic.system.addresses import host_and_port, listening_socket
+from otic.system.network import host_and_port, listening_socket
 
 _FRESH_SECONDS = 0.2  # many scrapes at once get one page
 _CONNECTION_SECONDS = 5.0  # from its beginning to its end, however it drips

@@ -1,7 +1,7 @@
-"""What a small computer's kernel and firmware tell of it: heat, power, clock, load.
+"""The machine: what its kernel and firmware report about heat, power, clock and load.
 
-Everything is read below a root folder and asked of commands that can be replaced, so that a
-Raspberry Pi in any state can be made of a few files.
+Everything is read below a root folder and asked of commands that tests replace: a few files make
+a Raspberry Pi in any state.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 _COMMAND_SECONDS = 5.0
 _MODEL = "proc/device-tree/model"
@@ -26,11 +27,11 @@ _THROTTLED = "sys/devices/platform/soc*/soc*firmware/get_throttled"  # hexadecim
 _ALARMS = "sys/class/hwmon/hwmon*/in0_lcrit_alarm"  # of the driver rpi_volt: 1 is under-voltage
 
 THROTTLE_BITS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
-"""The firmware's bits 0 to 3, now; 16 to 19 say that it has happened since the start."""
+"""Bits 0 to 3 of the firmware: what is so now. Bits 16 to 19: what was so since the start."""
 
 
 def run_command(arguments: Sequence[str]) -> str | None:
-    """What a program prints; None where it is missing, fails or takes too long."""
+    """Run a program; returns what it prints, None if it is missing, fails or takes too long."""
     with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(
             list(arguments),
@@ -57,7 +58,7 @@ class Board:
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     def text(self, path: str) -> str | None:
-        """A file's text, without what surrounds it; None where there is none."""
+        """The text of a file, without surrounding white space; None if there is none."""
         with suppress(OSError, UnicodeDecodeError):
             return (self.root / path).read_text(encoding="utf-8").strip("\0\n ") or None
         return None
@@ -70,12 +71,12 @@ class Board:
 
     @property
     def model(self) -> str | None:
-        """``Raspberry Pi 5 Model B Rev 1.0``, say; None where the kernel names no board."""
+        """``Raspberry Pi 5 Model B Rev 1.0``, for example; None if the kernel names no board."""
         return self.text(_MODEL)
 
     @property
     def is_raspberry_pi(self) -> bool:
-        """Whether the firmware's answers can be expected."""
+        """True if the firmware can be asked."""
         return "Raspberry Pi" in (self.model or "")
 
     @property
@@ -88,14 +89,14 @@ class Board:
 
     @property
     def load(self) -> float | None:
-        """Processes that ran or waited to run, as a mean over the last minute."""
+        """Mean number of processes that ran or waited to run in the last minute."""
         with suppress(ValueError, AttributeError, IndexError):
             return float((self.text(_LOAD) or "").split()[0])
         return None
 
     @property
     def governor(self) -> str | None:
-        """How the processor's frequency is chosen."""
+        """The policy that sets the processor's frequency."""
         return self.text(_GOVERNOR)
 
     @property
@@ -106,7 +107,7 @@ class Board:
 
     @property
     def throttled(self) -> int | None:
-        """The firmware's bits, see :data:`THROTTLE_BITS`; None where it does not tell."""
+        """The firmware's bits, see :data:`THROTTLE_BITS`; None if it does not answer."""
         answers = self.texts(_THROTTLED)
         answer = answers[0] if answers else self.run(["vcgencmd", "get_throttled"])
         with suppress(ValueError):  # firmware that has failed answers in words
@@ -115,18 +116,29 @@ class Board:
 
     @property
     def low_voltage_alarm(self) -> bool:
-        """Whether the kernel's own watch over the voltage has an alarm."""
+        """True if the kernel's voltage monitor raises an alarm."""
         return "1" in self.texts(_ALARMS)
 
     @property
     def clock_is_synchronised(self) -> bool | None:
-        """Whether the time of day comes from the network; None where nobody knows."""
+        """True if the time of day comes from the network; None if unknown."""
         answer = self.run(["timedatectl", "show", "--property=NTPSynchronized", "--value"])
         return {"yes": True, "no": False}.get(answer or "")
 
 
+def health(board: Board) -> dict[str, Any]:
+    """Temperature in degrees Celsius, and what throttles a Raspberry Pi; None where unknown."""
+    bits = board.throttled
+    now, before = conditions(bits or 0)
+    throttling = [*now, *(f"{name} since start" for name in before)]
+    return {
+        "temperature_celsius": board.temperature,
+        "throttling": None if bits is None else throttling,
+    }
+
+
 def conditions(bits: int) -> tuple[list[str], list[str]]:
-    """What the firmware reports now, and what it does not now but did since the start."""
+    """The firmware's conditions that hold now, and those that only held since the start."""
     now = [name for i, name in enumerate(THROTTLE_BITS) if bits >> i & 1]
     before = [name for i, name in enumerate(THROTTLE_BITS) if bits >> (16 + i) & 1]
     return now, [name for name in before if name not in now]

@@ -15,14 +15,14 @@ from otic.config.secrets import read_secret
 from otic.config.settings import Settings, WebSettings
 from otic.errors import ParameterError, RuntimeMissingError, SinkError
 from otic.streaming.session_view import SessionView
-from otic.system.addresses import (
+from otic.system.log import OncePerMinute
+from otic.system.network import (
     host_and_port,
     is_loopback,
     listening_socket,
     reachable_host,
     url_host,
 )
-from otic.system.log import OncePerMinute
 
 _log = logging.getLogger(__name__)
 # Where no file descriptor is left, asyncio reports each connection that it can't take.
