@@ -132,6 +132,11 @@ def test_thresholds_within_a_budget(tmp_path: Path) -> None:
     write_table(tmp_path / "hiss", [], seconds=30.0)
     clips = [Clip(tmp_path / "hiss" / f"{i}.wav", "", NEGATIVE_FOLD, str(i)) for i in range(4)]
     assert within_budget(bundle, [], 10.0) == bundle
+    (tmp_path / "torn.wav").write_bytes(b"RIFF")
+    torn = Clip(tmp_path / "torn.wav", "", NEGATIVE_FOLD, "torn")
+    assert split_negatives([torn] * 9) == ([torn] * 9, [])
+    assert within_budget(bundle, [torn], 10.0) == bundle
+    clips.insert(1, torn)  # one that can't be read does not stop the end of a long training
     quiet = within_budget(bundle, clips, 10.0)
     stated = quiet.provenance["budget"]
     assert stated["budget_per_hour"] == 10.0

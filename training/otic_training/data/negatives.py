@@ -34,9 +34,9 @@ _MEANS_NON_COMMERCIAL = re.compile(r"[Nn]on-?[Cc]ommercial|\bNC\b")  # "CC BY-NC
 def negative_clips(names: Sequence[str], labels: Sequence[str]) -> list[Clip]:
     """List recordings of sounds that are none of the labels, as clips without a label.
 
-    Those that may hold one after all, by their table's ``may_contain``, are left out. Of which
-    recording a file is, is said by its table, or by the ``recordings.csv`` in the folder that
-    holds theirs: of one that a data set has, too, they are on its side of every test.
+    Recordings that may hold a label after all, by their table's ``may_contain``, are left out.
+    The table, or a ``recordings.csv`` in the folder above, names the original recording of each.
+    A negative of a recording that a data set has, too, is on that recording's side of a test.
 
     Parameters
     ----------
@@ -93,9 +93,17 @@ def split_negatives(clips: Sequence[Clip]) -> tuple[list[Clip], list[Clip]]:
     The second are about a fifth; none where a fifth is less than ``QUIET_SECONDS``.
     """
     quiet = [c for c in clips if hashlib.sha256(c.recording.encode()).digest()[0] % 5 == 0]
-    if sum(soundfile.info(clip.path).duration for clip in quiet) < QUIET_SECONDS:
+    if sum(_seconds(clip.path) for clip in quiet) < QUIET_SECONDS:
         return list(clips), []
     return [clip for clip in clips if clip not in quiet], quiet
+
+
+def _seconds(path: Path) -> float:
+    """Read a file's length; 0 where it can't be read, which is said when it is used."""
+    try:
+        return float(soundfile.info(path).duration)
+    except (OSError, soundfile.LibsndfileError):
+        return 0.0
 
 
 def negatives_text(clips: Sequence[Clip]) -> str | None:

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.detection.thresholds import DecisionParams
+from otic.errors import OticError
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
+from otic_training.cli.progress import say
 from otic_training.data.dataset import Clip
 from otic_training.data.soundscapes import faded
 from otic_training.data.windows import active_part, read_clip
@@ -98,6 +100,9 @@ def within_budget(bundle: Bundle, clips: Sequence[Clip], per_hour: float) -> Bun
     if not clips:
         return bundle
     room = _listen(bundle, clips)
+    if not room.predictions:
+        say("no negative is left to set thresholds on: they are the preset's")
+        return bundle
     params = at_thresholds(bundle.decision, thresholds(room, bundle.decision, per_hour))
     budget = {
         "budget_per_hour": per_hour,
@@ -109,15 +114,19 @@ def within_budget(bundle: Bundle, clips: Sequence[Clip], per_hour: float) -> Bun
 
 def _listen(bundle: Bundle, clips: Sequence[Clip]) -> Room:
     classifier, sr = Classifier(bundle), bundle.features.sr
-    room, waiting = [], np.zeros(0, np.float32)
-    for i, clip in enumerate(clips, 1):
-        y = read_clip(clip, sr)
+    streams: list[list[NDArray[np.float32]]] = [[]]
+    for clip in clips:
+        try:
+            y = read_clip(clip, sr)
+        except OticError as error:
+            say(f"left out: {error}")
+            continue
+        if sum(map(len, streams[-1])) >= _STREAM_SECONDS * sr:
+            streams.append([])
         begin, end = active_part(y, sr)
-        waiting = np.concatenate([waiting, faded(y[begin:end].copy(), sr)])
-        if len(waiting) >= _STREAM_SECONDS * sr or i == len(clips):
-            room.append(predictions_of(bundle, classifier, waiting))
-            waiting = waiting[:0]
-    return Room(tuple(predictions for predictions in room if len(predictions.scores)))
+        streams[-1].append(faded(y[begin:end].copy(), sr))
+    found = [predictions_of(bundle, classifier, np.concatenate(s)) for s in streams if s]
+    return Room(tuple(predictions for predictions in found if len(predictions.scores)))
 
 
 def _threshold(peaks: _F64, hours: float, rate: float) -> float:
