@@ -117,7 +117,14 @@ def queue_log_mels(maker: SceneMaker, number: int, queue: Any) -> None:
         number += 1
 
 
-def train(plan: Plan, sounds: Path, teacher: Path, folder: Path, save_every: float) -> Trainer:
+def train(
+    plan: Plan,
+    sounds: Path,
+    teacher: Path,
+    folder: Path,
+    save_every: float,
+    begin_with: Path | None = None,
+) -> Trainer:
     """Train, or go on training, until the plan's last step.
 
     Parameters
@@ -130,6 +137,8 @@ def train(plan: Plan, sounds: Path, teacher: Path, folder: Path, save_every: flo
         For state, log and scenes.
     save_every : float
         Seconds.
+    begin_with : Path, optional
+        State of another run, whose weights this one begins with, block by block done.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state, trainer = folder / STATE, Trainer(plan, TeacherTrunk(teacher))
@@ -137,6 +146,10 @@ def train(plan: Plan, sounds: Path, teacher: Path, folder: Path, save_every: flo
     maker = SceneMaker(sounds, teacher, plan.seed, shape.hops, shape.delay_hops)
     if state.exists():
         trainer.load(state)
+    elif begin_with is not None:
+        trainer.load(begin_with)
+        trainer.use_mean()
+        trainer.step = plan.block_steps
     else:
         scenes = maker.open()
         mels = [scenes.with_log_mel(_MEASURED + i)[1] for i in range(_STAGE_SCENES)]
@@ -225,14 +238,24 @@ class Log:
             file.write(line + "\n")
 
 
-def prepare_sounds(path: Path, others: list[str], dataset: str | None, clean: bool) -> None:
-    """Decode all recordings once: those of folders with a ``clips.csv``, and of a data set."""
+def prepare_sounds(
+    path: Path, others: list[str], dataset: str | None, held_out: list[int], clean: bool
+) -> None:
+    """Decode all recordings once: those of folders with a ``clips.csv``, and of a data set.
+
+    Without labels all sounds are alike: those of a data set are others, too.
+    """
     clips = () if dataset is None else load_dataset(dataset, None, "esc10").clips
+    tested = {f"fs{clip.recording}" for clip in clips if clip.fold in held_out}
+    clips = tuple(c for c in clips if c.fold not in held_out and not c.tested_only)
     labels = sorted({clip.label for clip in clips})
-    sounds = [s for name in others for s in listed_sounds(Path(name), (), features.SR, (), clean)]
-    # Without labels all sounds are alike: those of a data set are others, too.
+    sounds = [
+        sound
+        for name in others
+        for sound in listed_sounds(Path(name), (), features.SR, tested, clean)
+    ]
     known = labelled_sounds(clips, labels, features.SR)
-    save_sounds(path, [*sounds, *(Sound(s.y, "known") for s in known)])
+    save_sounds(path, [*sounds, *(Sound(sound.y, "known") for sound in known)])
 
 
 def main() -> None:
@@ -242,6 +265,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="for state, log and scenes of the run")
     parser.add_argument("--other", action="append", default=[], help="folder with a clips.csv")
     parser.add_argument("--dataset", help="labelled clips that the base hears, too")
+    parser.add_argument(
+        "--held-out",
+        type=int,
+        nargs="+",
+        default=[],
+        help="folds of it that the base does not hear",
+    )
+    parser.add_argument("--begin-with", type=Path, help="state of another run to begin with")
     parser.add_argument("--clean", action="store_true", help="hear no clip of ESC-50")
     parser.add_argument("--shape", choices=sorted(SHAPES), default="large")
     parser.add_argument("--seed", type=int, default=0)
@@ -259,9 +290,9 @@ def main() -> None:
     a.folder.mkdir(parents=True, exist_ok=True)
     sounds = a.folder / SOUNDS
     if not sounds.exists():
-        prepare_sounds(sounds, a.other, a.dataset, a.clean)
+        prepare_sounds(sounds, a.other, a.dataset, a.held_out, a.clean)
     plan = Plan(a.shape, a.seed, block_steps=a.block_steps, whole_steps=a.whole_steps)
-    train(plan, sounds, a.teacher, a.folder, a.save_every)
+    train(plan, sounds, a.teacher, a.folder, a.save_every, a.begin_with)
 
 
 if __name__ == "__main__":
