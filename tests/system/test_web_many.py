@@ -87,7 +87,7 @@ def test_twenty_pages(
 def begun(log: bytes) -> set[tuple[str, float]]:
     """Label and onset of the events in a log."""
     events = (e for e in of_type(log, "event") if e["state"] == "on")
-    return {(e["label"], round(e["onset"], 3)) for e in events}
+    return {(e["label"], e["onset"]) for e in events}
 
 
 def events_of(page: OpenPage) -> set[tuple[str, float]]:

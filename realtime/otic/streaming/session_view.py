@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from otic.config.settings import Settings
-from otic.errors import OticError
+from otic.errors import OticError, printable
 from otic.model.bundle import Bundle
 from otic.review.folder import Mark, ReviewFolder, open_review, wanted_sound
 from otic.sinks.clip_folder import Clip, stamp
@@ -175,7 +175,9 @@ class SessionView:
                 f"that sound is no longer in memory: only the latest {SOUND_SECONDS:.0f} s are"
             )
         at = stamp(utc_now() if now is None else now)
-        clip = Clip(at, file_name_part(source), "saved", memory.sr, pieces, "saved", source)
+        clip = Clip(
+            at, file_name_part(source), "saved", memory.sr, pieces, "saved", printable(source)
+        )
         path = self._save_folder / f"{clip.name}.flac"
         unfinished = path.with_name(f".{path.name}.part")
         try:

@@ -1,6 +1,6 @@
 // Rows of events, live and from the history, with their buttons.
 
-import { element, percent, words } from "./dom.js";
+import { element, percent, plain, words } from "./dom.js";
 
 /** A row that can be updated; `place` holds the server's identifier of the event. */
 export class EventRow {
@@ -36,7 +36,7 @@ export class EventRow {
     this.time.textContent = time;
     this.label.textContent = gap ? "audio lost" : words(event.label);
     const peak = gap || event.peak == null ? "" : ` · ${percent(event.peak)}`;
-    this.detail.textContent = detail + peak;
+    this.detail.textContent = plain(detail + peak);
     this.sound = sound;
     this.play.hidden = !sound;
     if (this.can.mark && !gap && !this.right.parentElement) this.buttons.append(this.right, this.wrong);

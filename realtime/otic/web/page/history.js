@@ -80,7 +80,7 @@ export class History {
       const row = new EventRow({ event: event.event }, this.can());
       const how = event.reason ?? (event.seconds == null ? "on" : duration(event.seconds));
       const at = event.onset_at ? clock(event.onset_at) : position(event.onset);
-      row.update(event, at, this.form.elements.source.length > 2 ? `${how} · ${plain(event.source)}` : how, event.clip);
+      row.update(event, at, this.form.elements.source.length > 2 ? `${how} · ${event.source}` : how, event.clip);
       this.rows.append(row.item);
     }
     this.last = events.at(-1) ?? last;
