@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from otic import Event, Gap, Scores
 from otic.errors import SinkError
 from otic.sinks import log_file
+from otic.sinks.append_file import AppendFile
 from otic.sinks.jsonl import JsonlSink
 from otic.types import StreamEnd, StreamStart
 from tests.conftest import ROOT
@@ -426,3 +428,25 @@ def test_what_can_be_no_log_is_said_at_start(tmp_path: Path) -> None:
             log(path).start(START)
     with pytest.raises(SinkError, match="standard output can't be rotated"):
         JsonlSink("-", BOTH, max_bytes=1)
+
+
+def test_a_disk_that_fails_to_read_at_first_gets_no_line_behind_a_torn_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_file, "_RETRY_SECONDS", 0.0)
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"type":"a"}\n{"ty')
+    fails = [True, True]
+
+    def read(file: AppendFile, begin: int, size: int) -> bytes:
+        if fails:
+            fails.pop()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return os.pread(file._fd, size, begin)
+
+    monkeypatch.setattr(AppendFile, "read", read)
+    sink = log(path)
+    sink.start(START)  # opens it, and writes the first line: both fail
+    sink.write(START, ON)
+    sink.close()
+    assert [r["type"] for r in records(path)] == ["a", "start", "dropped", "event"]

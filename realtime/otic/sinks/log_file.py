@@ -119,6 +119,15 @@ class LogFile:
     def _open(self) -> None:
         self._open_at = time.monotonic() + _RETRY_SECONDS
         self._file.open()
+        try:
+            self._repair()
+        except OSError:
+            self._file.close()  # else the next line would follow a torn one
+            raise
+        self._needs_headings = True
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+
+    def _repair(self) -> None:
         while (length := _whole_length(self._file)) is None:
             _log.warning(f"{self._path!r} is no log of JSON lines: it is kept as a full file")
             _shift(self._path, self._keep)
@@ -127,8 +136,6 @@ class LogFile:
             self._file.cut(length)
             _log.warning(f"{self._path!r} ended in {torn} bytes of a torn line: they are cut off")
         self._size = length
-        self._needs_headings = True
-        self._look_at = time.monotonic() + _LOOK_SECONDS
 
     def _look(self, now: float, always: bool) -> None:
         """Look now and then whether the path is still the open file; open it where it is not."""
