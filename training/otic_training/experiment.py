@@ -8,17 +8,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import silence_native_stderr
 from otic_training.cli.progress import say
-from otic_training.data.cache import Store, default_store
 from otic_training.data.dataset import Clip, Dataset, DatasetError
-from otic_training.data.layouts import load_dataset
-from otic_training.data.negatives import QUIET_SECONDS, negative_clips, split_negatives
-from otic_training.networks.base_model import Base, recipe_on
 from otic_training.networks.presets import TUTORIAL, Preset, names_with, preset
-from otic_training.networks.teacher import Teacher
+
+if TYPE_CHECKING:  # `otic train --help` imports this module: it need not wait for NumPy
+    from otic_training.data.cache import Store
+    from otic_training.networks.base_model import Base
+    from otic_training.networks.teacher import Teacher
 
 BUDGET_PER_HOUR = 20.0
 
@@ -79,6 +80,11 @@ def experiment_from(args: argparse.Namespace) -> Experiment:
         If something is missing, or does not go with the preset.
     """
     require_tensorflow()
+
+    from otic_training.data.cache import default_store
+    from otic_training.networks.base_model import recipe_on
+    from otic_training.networks.teacher import Teacher
+
     recipe = preset(args.preset)
     int8 = getattr(args, "int8", False)
     if args.teacher is not None and not recipe.distillation_weight:
@@ -126,6 +132,8 @@ def _base(path: str | None, recipe: Preset, int8: bool) -> Base | None:
             f"--int8: {recipe.name} keeps the base's weights as they are, and the head is hardly "
             "1 % of them; leave it out"
         )
+    from otic_training.networks.base_model import Base
+
     return Base(path)
 
 
@@ -133,6 +141,8 @@ def _negatives(
     paths: Sequence[str], dataset: Dataset, recipe: Preset
 ) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
     """Read negatives: those to train on, and those to set thresholds on."""
+    from otic_training.data.negatives import QUIET_SECONDS, negative_clips, split_negatives
+
     clips = negative_clips(paths, dataset.labels)
     own = {clip.path.resolve() for clip in dataset.clips}
     both = [clip.path for clip in clips if clip.path.resolve() in own]
@@ -152,6 +162,8 @@ def _negatives(
 
 def read_dataset(args: argparse.Namespace) -> Dataset:
     """Read the data set that the arguments name, and say its notes and warnings."""
+    from otic_training.data.layouts import load_dataset
+
     dataset = load_dataset(args.dataset, args.group_regex, args.subset)
     for line in (*dataset.notes, *dataset.warnings):
         say(line)

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from otic.cli.arguments import Parser, add_json_option, whole
 from otic_training.cli.options import (
     add_dataset_options,
@@ -19,16 +17,14 @@ from otic_training.cli.options import (
 )
 from otic_training.cli.progress import say
 from otic_training.data.dataset import listed
-from otic_training.data.negatives import NEGATIVE_FOLD
 from otic_training.experiment import Experiment, experiment_from, load_tensorflow
 from otic_training.networks.presets import TUTORIAL
 from otic_training.reports.page import report_folder
-from otic_training.scoring.metrics import Figures, Tested, confusion_lines
-from otic_training.scoring.thresholds import within_budget
 
 if TYPE_CHECKING:
     from otic_training.fitting.prepare import Prepared
     from otic_training.fitting.validate import CrossValidated
+    from otic_training.scoring.metrics import Figures, Tested
 
 
 def add_crossval_options(parser: Parser) -> None:
@@ -65,6 +61,7 @@ def crossval(args: argparse.Namespace) -> int:
 
     from otic_training.fitting.prepare import prepare
     from otic_training.fitting.validate import INT8, cross_validate, protocol_of, tutorial_figures
+    from otic_training.scoring.metrics import Figures, confusion_lines
 
     dataset, recipe = experiment.dataset, experiment.preset
     tested: list[Tested] = []
@@ -124,6 +121,8 @@ def _keep_models(
         reservations,
         temperatures_of,
     )
+    from otic_training.scoring.metrics import Figures
+    from otic_training.scoring.thresholds import within_budget
 
     dataset = experiment.dataset
     temperatures = temperatures_of(results.held_out)
@@ -147,7 +146,11 @@ def _keep_models(
 
 def _leak_figures(prepared: Prepared, experiment: Experiment) -> Figures:
     """Cross-validate on folds drawn at random, as many papers and tutorials do."""
+    import numpy as np
+
+    from otic_training.data.negatives import NEGATIVE_FOLD
     from otic_training.fitting.validate import cross_validate
+    from otic_training.scoring.metrics import Figures
 
     say("and with a random split")
     mixed = prepared.fold.copy()

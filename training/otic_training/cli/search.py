@@ -13,13 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from otic.cli.arguments import Parser, add_json_option, whole
 from otic.errors import OticError, RuntimeMissingError
 from otic_training.cli.options import add_dataset_options, add_recipe_options
 from otic_training.cli.progress import say
-from otic_training.data.cache import key_of
 from otic_training.data.dataset import listed
 from otic_training.experiment import Experiment, experiment_from, load_tensorflow
 from otic_training.networks.presets import Passes, Preset
@@ -73,6 +70,7 @@ def search(args: argparse.Namespace) -> int:
     study = _study(args.study, experiment, folds)
     load_tensorflow()
 
+    import numpy as np
     import optuna
 
     from otic_training.fitting.prepare import prepare
@@ -145,6 +143,8 @@ def _study(path: str, experiment: Experiment, folds: list[int]) -> optuna.Study:
         If the file can't be read or written, or holds something else.
     """
     import optuna
+
+    from otic_training.data.cache import key_of
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     place = Path(path).absolute()

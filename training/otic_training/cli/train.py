@@ -20,19 +20,16 @@ from otic_training.cli.options import (
 )
 from otic_training.cli.progress import say
 from otic_training.data.dataset import Dataset, listed
-from otic_training.data.negatives import credits_of
 from otic_training.experiment import Experiment, experiment_from, load_tensorflow
 from otic_training.networks.presets import TUTORIAL
-from otic_training.reports.card import int8_path, write_card
 from otic_training.reports.page import report_folder
 from otic_training.reports.tracker import TRACKERS, Tracker, start_tracker
-from otic_training.scoring.metrics import Figures, Tested
-from otic_training.scoring.thresholds import within_budget
 
 if TYPE_CHECKING:
     import keras
 
     from otic_training.fitting.prepare import Prepared
+    from otic_training.scoring.metrics import Tested
 
 
 def add_train_options(parser: Parser) -> None:
@@ -77,12 +74,16 @@ def train(args: argparse.Namespace) -> int:
     _check_outputs(args, out, test_folds)
     load_tensorflow()
 
+    from otic_training.data.negatives import credits_of
     from otic_training.fitting.export import export
     from otic_training.fitting.prepare import prepare
     from otic_training.fitting.provenance import make_bundle
     from otic_training.fitting.validate import INT8, calibration_windows, tutorial_figures
+    from otic_training.reports.card import int8_path, write_card
     from otic_training.reports.cost import cost_of
     from otic_training.reports.report import Report
+    from otic_training.scoring.metrics import Figures
+    from otic_training.scoring.thresholds import within_budget
 
     prepared = prepare(experiment)
     tracker = start_tracker(args.tracker, Path(out).stem)

@@ -15,17 +15,16 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from otic.errors import OticError, RuntimeMissingError
 from otic_training.cli.progress import say
 from otic_training.data.dataset import Dataset
-from otic_training.data.windows import read_clip
-from otic_training.scoring.metrics import Figures, Tested, reliability
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the names of the trackers are needed by `otic train --help`
+    import numpy as np
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from otic_training.scoring.metrics import Figures, Tested
 
 TRACKERS = ("none", "tensorboard", "comet")
 RUNS = Path("runs")
@@ -76,7 +75,9 @@ class Tracker:
         """Keep a clip of each class, the figures and the model; end the run."""
         if self.backend is None:
             return
+        from otic_training.data.windows import read_clip
         from otic_training.reports.report import confusion_picture, reliability_picture
+        from otic_training.scoring.metrics import reliability
 
         first = next(iter(figures.values()))
         self.backend.facts({"protocol": first.protocol, "data": dataset.name})
@@ -204,8 +205,10 @@ class _Comet:
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:
     """Draw a figure, uint8 [height, width, 3]."""
+    import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    rgba: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())
+    return rgba[..., :3].copy()
