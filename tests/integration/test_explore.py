@@ -84,7 +84,7 @@ def test_nothing_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for label in ("a", "b"):
         (tmp_path / "set" / label).mkdir(parents=True)
         for i in range(30):
-            (tmp_path / "set" / label / f"{i}.wav").write_text("no audio")
+            (tmp_path / "set" / label / f"{i}.wav").write_text(f"no audio {label}{i}")
     report = tmp_path / "report"
     assert main(["explore", str(tmp_path / "set"), "--report", str(report)]) == 1
     lines = capsys.readouterr().err.splitlines()

@@ -590,3 +590,10 @@ def test_all_that_can_be_read_is_a_clip(tmp_path: Path, suffix: str, kind: str) 
     dataset = load_dataset(str(tmp_path))
     assert len(dataset.clips) == 4
     assert len(read_clip(dataset.clips[0], 48000)) == pytest.approx(9600, abs=100)
+
+
+def test_copies_of_one_file_alone_are_one_fold(tmp_path: Path) -> None:
+    for name in ("a/1.wav", "a/2.wav", "b/3.wav"):
+        write(tmp_path / name, 7)
+    with pytest.raises(DatasetError, match=r"1 folds: .*; 2 files are copies of others, 'a/2.wav'"):
+        load_dataset(str(tmp_path))

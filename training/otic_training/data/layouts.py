@@ -139,7 +139,7 @@ def _checked(folder: str, dataset: Dataset) -> Dataset:
     if len(dataset.labels) < 2 or len(dataset.folds) < 2:
         raise DatasetError(
             f"'{folder}' has {len(dataset.labels)} labels and {len(dataset.folds)} folds: "
-            "at least two of each are needed"
+            f"at least two of each are needed{''.join(f'; {note}' for note in dataset.notes)}"
         )
     odd = [label for label in dataset.labels if not label.isprintable() or not label.strip()]
     if odd:
