@@ -324,6 +324,45 @@ def test_a_link_that_nobody_reads_is_told(tmp_path: Path) -> None:
     assert "'a.ogg' is damaged: 3.000 s could be read and were classified" in problem
 
 
+def crc(page: bytes) -> int:
+    """Ogg's: of the page with zeros in the checksum's place."""
+    value = 0
+    for byte in page:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    return value
+
+
+def pages(content: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    """Head, lacing values and body of each."""
+    found = []
+    while content:
+        head, n = content[:26], content[26]
+        lacing = content[27 : 27 + n]
+        end = 27 + n + sum(lacing)
+        found.append((head, lacing, content[27 + n : end]))
+        content = content[end:]
+    return found
+
+
+def test_sound_on_the_page_of_the_headers_is_lost_and_told(tmp_path: Path) -> None:
+    """As an encoder of 2002 wrote it; libsndfile does not see it."""
+    first, *rest = pages(encoded(noise(20 * SR), "OGG", "VORBIS"))
+    taken = next(i for i, page in enumerate(rest) if page[0][6:14] != bytes(8)) + 1
+    head = rest[taken - 1][0]
+    lacing, body = (b"".join(page[i] for page in rest[:taken]) for i in (1, 2))
+    merged = [first, (head, lacing, body), *rest[taken:]]
+    content = b""
+    for number, (head, lacing, body) in enumerate(merged):
+        page = head[:5] + (b"\2" if number == 0 else b"\0") + head[6:18]
+        page += struct.pack("<IIB", number, 0, len(lacing)) + lacing + body
+        content += page[:22] + struct.pack("<I", crc(page)) + page[26:]
+    seconds, problem, _ = read(tmp_path / "a.ogg", content)
+    assert 15.0 < seconds < 19.9
+    assert f"cut off: {seconds:.3f} s of 20.000 s could be read" in problem
+
+
 def of_unknown_length(flac: bytes) -> bytes:
     """As a program writes it that can't seek back to fill in the length."""
     return flac[:21] + bytes([flac[21] & 0xF0]) + bytes(4) + flac[26:]

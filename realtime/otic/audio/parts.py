@@ -12,6 +12,9 @@ from otic.audio import chunks, mpeg
 from otic.audio.file_bytes import FileBytes, Part
 
 _OGG_LINK = re.compile(rb"OggS\0[\2\6]")  # the first page of a stream
+_OGG_PAGE = 2**16  # bytes, nearly: the longest one
+_VORBIS_HEADERS = 3  # packets
+_MOST_FRAMES = 2**40
 _FLAC = re.compile(rb"fLaC[\0\x80]\0\0\x22")
 _NO_ZERO = re.compile(rb"[^\0]")
 _READ_AHEAD = 2**16  # bytes that the FLAC decoder has read and not decoded, at most
@@ -193,7 +196,34 @@ def _ogg_links(data: FileBytes, start: int) -> Iterator[Part]:
         group_end = at + 27 + segments + sum(head[27 : 27 + segments])
         at = data.find(_OGG_LINK, at + 6)
     for begin, end in zip(starts, [*starts[1:], data.size], strict=True):
-        yield Part(begin, end, whole=begin == 0 and end == data.size)
+        frames = _hidden_frames(data, begin, end)
+        yield Part(begin, end, frames=frames, whole=begin == 0 and end == data.size)
+
+
+def _hidden_frames(data: FileBytes, start: int, stop: int) -> int | None:
+    """All frames of a Vorbis stream, where the decoder does not see the first of them.
+
+    An encoder of 2002 put sound into the page with which the headers end: libsndfile drops it.
+    """
+    if _ogg_kind(data, start) != "Ogg Vorbis":
+        return None
+    at, headers = start, 0
+    while headers < _VORBIS_HEADERS:
+        page = data.get(at, 27 + 255)
+        lacing = page[27 : 27 + page[26]] if page[:4] == b"OggS" and len(page) > 26 else b""
+        if not lacing or at >= stop:
+            return None
+        for i, length in enumerate(lacing):
+            headers += length < 255
+            if headers == _VORBIS_HEADERS:
+                if i + 1 == len(lacing):
+                    return None
+                break
+        at += 27 + len(lacing) + sum(lacing)
+    last = data.get(max(start, stop - _OGG_PAGE), min(_OGG_PAGE, stop - start)).rfind(b"OggS")
+    position = data.get(max(start, stop - _OGG_PAGE) + last + 6, 8) if last >= 0 else b""
+    frames = int.from_bytes(position, "little")
+    return frames if 0 < frames < _MOST_FRAMES else None
 
 
 def _flac_streams(data: FileBytes, start: int) -> Iterator[Part]:
