@@ -79,7 +79,7 @@ def test_fuzzed_audio(tmp_path: Path) -> None:
     for number in range(1000):
         (tmp_path / "damaged").write_bytes(audio_target.damaged(number))
         ends[audio_target.check(str(tmp_path / "damaged"), 2048)] += 1
-    assert min(ends[how] for how in ("read", "cut off", "refused")) > 100, ends
+    assert min(ends[how] for how in ("read", "cut off", "refused")) > 25, ends
 
 
 def test_what_the_fuzzer_puts_together_is_a_bundle() -> None:

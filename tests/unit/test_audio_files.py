@@ -151,6 +151,19 @@ def test_tags_behind_an_mp3_are_no_damage(tmp_path: Path, tags: bytes) -> None:
     assert (seconds, problem, said) == (pytest.approx(2.0, abs=0.2), "", [])
 
 
+def test_tags_with_nothing_behind_them_are_no_audio(tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(b"ID3\4\0\0\0\0\1\0" + bytes(128) + b"no frame" * 100)
+    with pytest.raises(SourceError, match=r"a\.mp3': it holds no audio"):
+        FileSource(str(tmp_path / "a.mp3"), SR, 1024)
+
+
+def test_mp3_within_a_wav(tmp_path: Path) -> None:
+    content = without_count(mp3(noise(3 * SR)))
+    fmt = struct.pack("<IHHIIHHHHIHHH", 30, 0x55, 1, SR, 0, 1152, 0, 12, 1, 2, 576, 1, 0)
+    head = b"RIFF\xff\xff\xff\xffWAVEfmt " + fmt + b"data" + struct.pack("<I", len(content))
+    assert read(tmp_path / "a.wav", head + content)[:2] == (pytest.approx(3.0, abs=0.2), "")
+
+
 # Files of chunks
 
 

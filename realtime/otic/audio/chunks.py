@@ -209,7 +209,8 @@ def _with_format(
     else:
         order = ">" if container.magic == b"RIFX" else "<"
         tag, _, rate, average, frame = struct.unpack(f"{order}HHIIH", fmt[:14].ljust(14, b"\0"))
-        byte_rate = float(rate * frame) if tag in (1, 3, 6, 7, 0xFFFE) else float(average)
+        plain = tag in (1, 3, 6, 7, 0xFFFE)  # a block is a frame there
+        byte_rate = float(rate * frame if plain else average or rate)
         if long_size is not None and size == 0xFFFFFFFF:
             said = long_size
         elif container.length.size == 4 and _is_unknown(size):

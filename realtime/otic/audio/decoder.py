@@ -123,4 +123,6 @@ class Decoder:
 
 def _first_line(error: Exception) -> str:
     text = str(getattr(error, "error_string", "") or error)  # without soundfile's b'path'
+    if "possibly a pipe" in text:  # what libsndfile says where its MP3 decoder finds no frame
+        return "no part of it can be decoded"
     return (text.splitlines() or [type(error).__name__])[0].rstrip(".")

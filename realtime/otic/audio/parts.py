@@ -94,6 +94,8 @@ def contents(data: FileBytes) -> Contents:
         found = _of_mpeg(data, start, mpeg.before_tags(data))
         if found is not None:
             return found
+        if start > 0:  # tags, and nothing behind them
+            return Contents("MP3", iter(()))
     return whole
 
 
@@ -170,7 +172,7 @@ def _skipped(data: FileBytes, start: int, stop: int, run: mpeg.Run) -> int:
     start = mpeg.after_tags(data, start)
     seconds = max(1, run.frames) * run.kind.samples / run.kind.rate
     bytes_a_second = (run.stop - run.start) / seconds
-    if stop - start <= max(run.kind.size, chunks.NO_DAMAGE_SECONDS * bytes_a_second):
+    if stop - start <= max(run.kind.size + 1, chunks.NO_DAMAGE_SECONDS * bytes_a_second):
         return 0
     if mpeg.begins_with_frame(data, start, stop):  # the last one, cut off
         return 0

@@ -190,10 +190,11 @@ class FileSource(Unbuffered):
 
     def warnings(self) -> list[str]:
         lines = converter_warnings(self.name, self._converters)
-        if self._contents.said_seconds is not None:
+        said = self._contents.said_seconds
+        if said is not None and said < self._seconds:
             lines.append(
-                f"{self.name}: its header says {self._contents.said_seconds:.3f} s, but sound "
-                f"follows: {self._seconds:.3f} s were read"
+                f"{self.name}: its header says {said:.3f} s, but sound follows: "
+                f"{self._seconds:.3f} s were read"
             )
         return lines
 
