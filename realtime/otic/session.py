@@ -1,4 +1,4 @@
-"""One run of a command that classifies: streams into outputs, and what the person is told."""
+"""One run of a command that classifies: from a plan to the exit code and the final notes."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _log = logging.getLogger(__name__)
 
 _STOP_SECONDS, _REPLAY_STOP_SECONDS = 0.3, 10.0  # for receivers, at the end
 _STATUS_SECONDS = 1.0
-_A_SAMPLE = 1e-4  # seconds: what is cut to samples ends so near to what was asked for
+_A_SAMPLE = 1e-4  # seconds: a duration is rounded to samples
 
 
 @dataclass(frozen=True)
 class Still:
-    """A picture of the dashboard: where it goes, at which second, and its size in cells."""
+    """A picture of the dashboard: its file, its time in the stream, and its size in cells."""
 
     path: Path
     at_seconds: float
@@ -48,7 +48,7 @@ class Still:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run.
+    """A description of a run.
 
     Attributes
     ----------
@@ -56,27 +56,27 @@ class Plan:
     bundle : Bundle
         The model.
     openers : sequence of callable
-        Open a source each.
+        Each opens one source.
     names : sequence of str
-        What the sources are called, where they run one after the other; else they say it.
+        Names of sources that run one after the other; concurrent sources name themselves.
     extra_sinks : sequence of Sink
-        Beside those of the settings.
+        Sinks besides those of the settings.
     speed : float or None
         See :meth:`otic.streaming.runner.Runner.run`.
     duration_seconds : float or None
-        Likewise.
+        The same.
     concurrent : bool
-        Whether the sources run at the same time.
+        True to run the sources at the same time.
     require_devices : bool
-        Whether a microphone that is not there is an error, or waited for.
+        True if a missing microphone is an error; otherwise it is waited for.
     permanent : bool
-        A sensor: events are told on standard error, too, and its log goes on where it was.
+        True for a sensor: it also prints events on standard error, and appends to its log.
     live : bool
-        Whether it listens: then it stops within a second, whatever a receiver does.
+        True for microphones: the run stops within a second, whatever a receiver does.
     dashboard : bool
-        Whether a person wants one; there must be a terminal.
+        True to show the dashboard, if there is a terminal.
     still : Still, optional
-        A picture of the dashboard to make, in place of one on the terminal; then it ends.
+        A picture to draw instead of a dashboard on the terminal; then the run ends.
     """
 
     settings: Settings
@@ -95,14 +95,14 @@ class Plan:
 
 
 def run_plan(plan: Plan) -> int:
-    """Run it to the end, and say what a person should know; the exit code.
+    """Run a plan to its end, print the notes for the person, and return the exit code.
 
     Raises
     ------
     OticError
-        The last failure, once all sources had their turn; the others are printed.
+        The last failure, after every source has had its turn; the others are printed.
     """
-    # Before there is anything to stop in order: it may have to compile.
+    # Before signals are handled: this may compile, which nothing can stop in an orderly way.
     notifier = Notifier.from_environment()
     session = _Session(plan, notifier)
     if problem := cache_problem():
@@ -118,13 +118,13 @@ def run_plan(plan: Plan) -> int:
 
 
 class _Session:
-    """A plan while it runs."""
+    """A running plan."""
 
     def __init__(self, plan: Plan, notifier: Notifier) -> None:
         self.notes: list[str] = []
-        """What a person should read afterwards."""
+        """Lines for the person, printed at the end."""
         self.undelivered = False
-        """Whether a replay's events did not get where they should; a sensor's wait on disk."""
+        """True if events of a replay were not delivered; a sensor's events wait on disk."""
         self._plan = plan
         self._notifier = notifier
         self._control = Control(plan.bundle.labels, plan.bundle.decision)
@@ -138,7 +138,7 @@ class _Session:
         self._still = plan.still  # None once it is drawn
 
     def run(self, stop: Stop) -> list[SourceError]:
-        """All sources; the failures of those that had one."""
+        """Run all sources; returns the failures."""
         plan = self._plan
         if not plan.concurrent:
             return self._run_groups(stop, [[each] for each in plan.openers], plan.names)
@@ -153,7 +153,7 @@ class _Session:
     def _run_groups(
         self, stop: Stop, groups: Sequence[Sequence[OpenSource]], names: Sequence[str]
     ) -> list[SourceError]:
-        """One group after the other, each at once."""
+        """Run the groups one after the other; the sources of a group run together."""
         plan = self._plan
         failures: list[SourceError] = []
         log = plan.settings.jsonl.path
@@ -163,17 +163,17 @@ class _Session:
             plan.settings,
             plan.bundle,
             names,
-            self._health,
+            self._statuses,
             plain_text=not shown and plan.still is None and (log is None or plan.permanent),
             concurrent=plan.concurrent and len(names) > 1,
-            # A stop that is asked for while a replay waits for receivers ends that, too.
+            # A stop also ends a replay's wait for its receivers.
             drain_timeout=lambda: (
                 _STOP_SECONDS if plan.live or stop.requested else _REPLAY_STOP_SECONDS
             ),
             permanent=plan.permanent,
             kept=plan.live,
         )
-        with outputs as opened, self._looked_at(shown) as session_view:
+        with outputs as opened, self._open_view(shown) as session_view:
             self._notifier.ready()
             for group in groups:
                 if stop.requested:
@@ -186,7 +186,7 @@ class _Session:
             self._notifier.stopping()
         if self._still is not None and not failures and not stop.requested:
             raise ParameterError(
-                f"--at {self._still.at_seconds:g}: it ends at "
+                f"--at {self._still.at_seconds:g}: the stream ends at "
                 f"{min(m.snapshot().seconds for m in self._monitors):.2f} s: give a smaller --at"
             )
         self.undelivered = not (plan.live or stop.requested) and opened.undelivered() > 0
@@ -218,8 +218,8 @@ class _Session:
             self.notes += [line for each in inputs for line in self._too_short(*each)]
 
     @contextmanager
-    def _looked_at(self, shown: bool) -> Iterator[SessionView | None]:
-        """What the dashboard and the page look at, while they do; None where there is neither."""
+    def _open_view(self, shown: bool) -> Iterator[SessionView | None]:
+        """Open the dashboard and the page; gives the view that both show, None without them."""
         settings = self._plan.settings
         self._shown = shown
         if not shown and settings.web.listen is None and self._still is None:
@@ -227,11 +227,11 @@ class _Session:
             return
         from otic.streaming.session_view import open_session_view
 
-        if self._still is not None:  # nobody's marks shall be in it
+        if self._still is not None:  # a picture shows nobody's marks
             settings = replace(settings, review=ReviewSettings(enabled=False))
 
         with ExitStack() as stack:
-            # What is said meanwhile is on the dashboard, and printed when it has gone.
+            # The dashboard shows messages, and they are printed after it has left the screen.
             messages = stack.enter_context(held_messages()) if shown else ()
             session_view = open_session_view(settings, self._plan.bundle, self._control, messages)
             self._session_view = session_view
@@ -262,12 +262,12 @@ class _Session:
             )
         ]
 
-    def _health(self) -> dict[str, StreamStatus]:
-        """A snapshot of each stream that runs."""
+    def _statuses(self) -> dict[str, StreamStatus]:
+        """Return a snapshot of each running stream, by its name."""
         return {monitor.source: monitor.snapshot() for monitor in self._monitors}
 
     def _on_round(self) -> None:
-        """What systemd is told: that this runs, and how the microphones are."""
+        """Report to systemd that this runs, and the state of the microphones."""
         self._notifier.alive()
         if self._still is not None:
             self._draw_still(self._still)
@@ -278,7 +278,7 @@ class _Session:
             self._notifier.status(", ".join(states))
 
     def _draw_still(self, still: Still) -> None:
-        """Draw it at its second; that is the end."""
+        """Draw the picture when its time has come, and end the run."""
         if any(m.snapshot().seconds < still.at_seconds - _A_SAMPLE for m in self._monitors):
             return
         from otic.dashboard.svg import write_still

@@ -72,7 +72,7 @@ def sane(finding: Finding) -> None:
         ({"python": (3, 10)}, FAIL, "Python 3.11 or newer"),
         ({"pointer_bits": 32, "machine": "armv7l"}, FAIL, "64-bit system"),
         ({"pointer_bits": 32, "machine": "armv6l"}, FAIL, "Zero 2 W"),
-        ({"pointer_bits": 32, "machine": "aarch64"}, FAIL, "64-bit Raspberry Pi OS anew"),
+        ({"pointer_bits": 32, "machine": "aarch64"}, FAIL, "64-bit Raspberry Pi OS afresh"),
         ({"machine": "riscv64"}, WARN, "build them yourself"),
     ],
 )

@@ -125,8 +125,8 @@ def test_every_key_has_a_flag_or_a_variable() -> None:
         ("[clips]\nformat = 'mp3'", "clips.format: 'mp3' must be flac, wav"),
         ("[clips]\npre_seconds = inf", "clips.pre_seconds: inf must be a finite number"),
         ("inputs = 3", r"inputs must be tables: write \[\[inputs\]\]"),
-        ("[[inputs]]\n[[inputs]]\ndevise = 'x'", "inputs, the 2.: unknown key 'devise'"),
-        ("[[inputs]]\nchannel = 0", "inputs, the 1.: channel: 0 must be at least 1"),
+        ("[[inputs]]\n[[inputs]]\ndevise = 'x'", "inputs, number 2: unknown key 'devise'"),
+        ("[[inputs]]\nchannel = 0", "inputs, number 1: channel: 0 must be at least 1"),
         ("[mqtt", "is not TOML: "),
     ],
 )

@@ -69,28 +69,28 @@ def add_json_option(parser: argparse.ArgumentParser, what: str = "print JSON") -
 
 
 def whole(text: str) -> int:
-    """A whole number of at least 1."""
+    """Parse a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' must be a whole number of at least 1")
     return int(text)
 
 
 def block(text: str) -> int:
-    """A number of samples a read."""
+    """Parse a number of samples per read."""
     if whole(text) > MAX_BLOCK:
         raise argparse.ArgumentTypeError(f"'{text}' must be at most {MAX_BLOCK}")
     return int(text)
 
 
 def seed(text: str) -> int:
-    """A seed."""
+    """Parse a seed, 0 to 2**32 - 1."""
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"'{text}' must be a whole number from 0 to 2**32 - 1")
     return int(text)
 
 
 def positive(text: str) -> float:
-    """A number above 0."""
+    """Parse a number above 0."""
     try:
         value = float(text)
     except ValueError:
@@ -101,7 +101,7 @@ def positive(text: str) -> float:
 
 
 def speed(text: str) -> float | None:
-    """Times real time; None for ``max``."""
+    """Parse a multiple of real time; None for ``max``."""
     if text == "max":
         return None
     try:
@@ -111,15 +111,15 @@ def speed(text: str) -> float | None:
 
 
 def log_set(text: str) -> frozenset[str]:
-    """What a log holds."""
+    """Parse the names of what a log contains."""
     names = frozenset(name.strip() for name in text.split(","))
     if not names <= set(LOG_CHOICES):
-        raise argparse.ArgumentTypeError(f"'{text}' must name some of {', '.join(LOG_CHOICES)}")
+        raise argparse.ArgumentTypeError(f"'{text}' must be some of {', '.join(LOG_CHOICES)}")
     return names
 
 
 def decibel_range(text: str) -> tuple[float, float]:
-    """The least and the most, in decibels."""
+    """Parse the lowest and the highest level, in dB."""
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:

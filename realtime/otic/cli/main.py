@@ -238,7 +238,7 @@ def _prepare_streams() -> None:
 
 
 def _os_error_text(error: OSError, on_stdout: bool) -> str:
-    """What failed, and on which file."""
+    """Describe what failed, and on which file."""
     what = error.strerror or str(error)
     if on_stdout:
         return f"{what}: standard output"

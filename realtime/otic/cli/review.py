@@ -128,7 +128,7 @@ def _folder(directory: str | None) -> ReviewFolder:
 
 
 def _lacking(exported: Exported) -> Sequence[str]:
-    """What training will ask for."""
+    """List what training would still need."""
     rule = "training takes two labels or more, with two recordings or more each"
     if len(exported.clips) < _LEAST_LABELS:
         return [f"{rule}: there are {len(exported.clips)} labels so far: mark more"]

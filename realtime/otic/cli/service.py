@@ -1,7 +1,7 @@
-"""``otic service``: otic as a systemd service that stays up.
+"""``otic service``: otic as a systemd service.
 
-The unit is ``otic.service.in`` beside this file. What is done to the system goes through
-:class:`System`, so that tests have one of their own.
+The template of the unit is ``otic.service.in``, beside this file. All changes to the system go
+through :class:`System`, which tests replace.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _POLL_SECONDS = 0.25
 
 _SOME_CONFIG = """\
-# otic's configuration: the sensor's inputs, and where its events go.
+# otic's configuration: the sensor's inputs and the receivers of its events.
 # Each key is also an environment variable (mqtt.host: OTIC_MQTT_HOST) and a flag of
 # 'otic run' (--mqtt-host). After a change: systemctl restart {name}
 #
-# No passwords here: this file can be read by everyone. They belong in {environment_file}
-# (mode 0600), as OTIC_MQTT_PASSWORD=..., or each in a file that a key such as
-# mqtt.password_file names; see LoadCredential= in 'systemctl cat {name}'.
+# No passwords here: everyone can read this file. Put them into {environment_file}
+# (mode 0600), as OTIC_MQTT_PASSWORD=..., or into files of their own, named by keys such as
+# mqtt.password_file; see LoadCredential= in 'systemctl cat {name}'.
 
 #name = "hall"                 # default: this machine's name
 #model = "esc10-logmel-cnn"    # 'otic models' lists them
 
 #[[inputs]]
-#device = "USB"                # index, name, part of it, or id: 'otic devices' lists them
+#device = "USB"                # index, name, part of a name, or id: see 'otic devices'
 #name = "window"
 
 #[jsonl]
@@ -62,7 +62,7 @@ _SOME_CONFIG = """\
 #max_megabytes = 500
 
 #[web]
-#listen = "8080"               # a page for this machine; docs/dashboard.md says more
+#listen = "8080"               # a web page, for this machine only: see docs/dashboard.md
 """
 
 
@@ -85,12 +85,12 @@ def add_service_options(parser: Parser) -> None:
 
 
 def service(args: argparse.Namespace, system: System | None = None) -> int:
-    """Install, show or remove the service; exit code 1 where it does not run.
+    """Install, show or remove the service; exit code 1 if it does not run.
 
     Raises
     ------
     ServiceError
-        If that can't be done.
+        If that is not possible.
     """
     system = system or System()
     name = getattr(args, "name", None) or DEFAULT_NAME
@@ -104,29 +104,29 @@ def service(args: argparse.Namespace, system: System | None = None) -> int:
     if not system.has_systemd:
         raise ServiceError(
             "systemd does not run here: 'otic service --print install' prints the unit; in a "
-            "container, let its runtime restart 'otic run'"
+            "container, have its runtime restart 'otic run'"
         )
     if args.action == "status":
         return status(name, system)
     if not system.is_superuser:
         raise ServiceError(
-            f"'otic service {args.action}' changes the system, for which it must be root: "
+            f"'otic service {args.action}' changes the system and must run as root: "
             f"sudo {system.otic} service {args.action}"
         )
     return install(name, config, system) if args.action == "install" else uninstall(name, system)
 
 
 def unit_text(name: str, config: str, system: System) -> str:
-    """The unit, for this installation of otic.
+    """Fill in the template of the unit for this installation.
 
     Raises
     ------
     ServiceError
-        If a path can't stand in a unit.
+        If a path can't be written in a unit.
     """
     for path in (config, system.python):
         if any(character in path for character in "\n\r\0"):
-            raise ServiceError(f"{path!r} has a line break in it: rename it")
+            raise ServiceError(f"{path!r} contains a line break: rename it")
     values = {
         "NAME": name,
         "PYTHON": _quoted(system.python),
@@ -141,7 +141,7 @@ def unit_text(name: str, config: str, system: System) -> str:
 
 
 def install(name: str, config: str, system: System) -> int:
-    """Write the unit and what it needs, start it, and say whether it runs."""
+    """Write the unit and what it needs, start it, and print whether it runs."""
     if problem := reading_problem(config, system):
         raise ServiceError(problem)
     text = unit_text(name, config, system)
@@ -149,31 +149,31 @@ def install(name: str, config: str, system: System) -> int:
     if not settings.exists():
         content = _SOME_CONFIG.format(name=name, environment_file=f"/etc/{name}.env")
         _write(settings, content)
-        print(f"wrote {config}: all defaults, to be filled in")
+        print(f"wrote {config}: all defaults, for you to edit")
     unit = system.path(_UNITS / f"{name}.service")
     _write(unit, text)
     print(f"wrote {_UNITS / unit.name}")
     system.must("daemon-reload")
     system.must("enable", unit.name)
-    system.must("restart", "--no-block", unit.name)  # starts it, or what ran goes on anew
+    system.must("restart", "--no-block", unit.name)  # also where an old one runs
     state = _wait(unit.name, system)
     print(f"{name}: {state.text}")
     if not state.runs:
         _log.warning(
-            f"the service does not run yet: 'journalctl -u {name} -n 20' says why; it is "
-            "tried again, for ever"
+            f"the service does not run yet: 'journalctl -u {name} -n 20' shows why; systemd "
+            "keeps trying"
             if state.active != "activating" or state.restarts
             else f"the service is still starting (the first start compiles): "
-            f"'{system.otic} service status' tells when it runs"
+            f"'{system.otic} service status' shows when it runs"
         )
-    print(f"its log: journalctl -u {name} -f")
-    print(f"after a change of {config}: sudo systemctl restart {name}")
+    print(f"log: journalctl -u {name} -f")
+    print(f"after changing {config}: sudo systemctl restart {name}")
     starting = state.active == "activating" and not state.restarts
     return 0 if state.runs or starting else 1
 
 
 def status(name: str, system: System) -> int:
-    """Say what the service does; exit code 1 where it does not run."""
+    """Print the state of the service; exit code 1 if it does not run."""
     state = unit_state(f"{name}.service", system)
     if state.loaded == "not-found":
         print(f"{name}: not installed: sudo otic service install")
@@ -183,24 +183,24 @@ def status(name: str, system: System) -> int:
 
 
 def uninstall(name: str, system: System) -> int:
-    """Stop the service and remove its unit; what it has written stays."""
+    """Stop the service and remove its unit; its files stay."""
     unit = system.path(_UNITS / f"{name}.service")
     if not unit.exists():
         raise ServiceError(f"there is no {_UNITS / unit.name}: nothing to uninstall")
     system.must("disable", "--now", unit.name)
     unit.unlink()
     system.must("daemon-reload")
-    system.systemctl(["reset-failed", unit.name])  # fails where it has not failed: as well
+    system.systemctl(["reset-failed", unit.name])  # fails, harmlessly, if the unit has not failed
     print(f"removed {_UNITS / unit.name}")
     print(
         f"kept: the configuration (by default {DEFAULT_CONFIG}), /etc/{name}.env, "
-        f"/var/lib/{name} (events that wait, logs, clips) and /var/cache/{name}"
+        f"/var/lib/{name} (waiting events, logs, recordings) and /var/cache/{name}"
     )
     return 0
 
 
 def _wait(unit: str, system: System) -> UnitState:
-    """The state once it runs or has failed, at the latest after the time to wait."""
+    """Wait until the service runs or has failed, or time is up; returns its state."""
     end = time.monotonic() + system.wait_seconds
     while True:
         state = unit_state(unit, system)
@@ -218,29 +218,27 @@ def _check_name(name: str) -> None:
 
 
 def reading_problem(config: str, system: System) -> str | None:
-    """Why the service's user could not read otic or its configuration, in one line; or None."""
+    """Return why the service's user could not read otic or its configuration; None if it could."""
     private = (*_PRIVATE_HOMES, *_TEMPORARY)
     for path in _needed(system):
         if _under([path], *private) or not _all_may_enter(path, system):
             return (
                 f"the service's user could not read {path}, and it must not be root: install "
-                "otic where all may read, 'sudo python3 -m venv /opt/otic', and run "
+                "otic where everyone can read it, 'sudo python3 -m venv /opt/otic', and run "
                 "'sudo /opt/otic/bin/otic service install'"
             )
     if _under([Path(config)], *private, _HOME):
-        return (
-            f"the service's user could not read '{config}': put it into /etc, as {DEFAULT_CONFIG}"
-        )
+        return f"the service's user could not read '{config}': move it to /etc, as {DEFAULT_CONFIG}"
     if not _all_may_read(Path(config), system):
         return (
-            f"the service's user could not read '{config}': sudo chmod a+r it, and put secrets "
-            "elsewhere, as it says"
+            f"the service's user could not read '{config}': sudo chmod a+r it, and move secrets "
+            "elsewhere, as the file explains"
         )
     return None
 
 
 def _needed(system: System) -> list[Path]:
-    """What the service's user must be able to read; an environment's Python is a link."""
+    """Return what the service's user must be able to read; an environment's Python is a link."""
     return [Path(system.python), system.real(system.python), system.package]
 
 
@@ -249,7 +247,7 @@ def _under(paths: Iterable[Path], *folders: Path) -> bool:
 
 
 def _all_may_read(path: Path, system: System) -> bool:
-    """Whether everybody may read a file; one that is still to be made will be so."""
+    """Return True if everyone may read a file, or if it does not exist yet."""
     try:
         mode = system.path(path).stat().st_mode
     except OSError:
@@ -258,7 +256,7 @@ def _all_may_read(path: Path, system: System) -> bool:
 
 
 def _all_may_enter(path: Path, system: System) -> bool:
-    """Whether users without rights of their own get to a file; a missing one is not looked at."""
+    """Return True if everyone may enter the folders of a file, as far as they exist."""
     for folder in path.parents:
         try:
             if not system.path(folder).stat().st_mode & 0o001:
@@ -269,13 +267,13 @@ def _all_may_enter(path: Path, system: System) -> bool:
 
 
 def _quoted(word: str) -> str:
-    """One word of a command line, as systemd reads it (systemd.service(5))."""
+    """Quote a word of a command line for systemd (systemd.service(5))."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return escaped if re.fullmatch(r"[A-Za-z0-9_./+-]+", word) else f'"{escaped}"'
 
 
 def _write(path: Path, content: str) -> None:
-    """Write a file that all may read, beside, then renamed."""
+    """Write a file that everyone may read: beside the old one, then renamed."""
     beside = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""What a person can set, and where it is read from."""
+"""Settings, and reading them."""

@@ -1,4 +1,4 @@
-"""Reads settings: from flags, the environment and a TOML file, in this order of precedence."""
+"""Reading settings from flags, the environment and a TOML file, in this order of precedence."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 @dataclass(frozen=True)
 class Key:
-    """A value that can be set: its place in :class:`Settings`, and what it may be."""
+    """A setting: its place in :class:`Settings`, and its type and range."""
 
-    section: str  # empty for what is in no section
+    section: str  # empty at the top level
     field: Field[Any]
     kind: type  # str, int, float, bool or tuple (of str)
 
     @property
     def dotted(self) -> str:
-        """As in the configuration file: ``mqtt.host``."""
+        """The name in the configuration file: ``mqtt.host``."""
         return f"{self.section}.{self.field.name}".lstrip(".")
 
     @property
     def variable(self) -> str:
-        """In the environment: ``OTIC_MQTT_HOST``."""
+        """The name in the environment: ``OTIC_MQTT_HOST``."""
         return "OTIC_" + self.dotted.replace(".", "_").upper()
 
     @property
     def flag(self) -> str:
-        """On the command line: ``--mqtt-host``."""
+        """The name on the command line: ``--mqtt-host``."""
         return "--" + self.dotted.replace(".", "-").replace("_", "-")
 
     @property
     def dest(self) -> str:
-        """In argparse's namespace."""
+        """The name in argparse's namespace."""
         return self.dotted.replace(".", "_")
 
     @property
     def secret(self) -> bool:
-        """Whether it comes from the environment only."""
+        """True if the value comes from the environment only."""
         return bool(self.field.metadata["secret"])
 
     @property
     def is_path(self) -> bool:
-        """Whether it names a file or a folder."""
+        """True if the value names a file or a folder."""
         name = self.field.name
         return name in ("path", "directory", "model") or name.endswith("_file")
 
@@ -138,7 +138,7 @@ class Key:
             raise ValueError(f"{self._shown(text)} has a quotation mark without its pair") from None
 
     def _shown(self, value: Any) -> str:
-        """A value as a message repeats it: cut if it is long, and never one that is hidden."""
+        """Show a value in a message: shortened if it is long, and never one that is hidden."""
         if not self.field.repr:
             return "its value"
         try:
@@ -149,7 +149,7 @@ class Key:
 
 
 def keys_of(cls: type, section: str = "") -> Iterator[Key]:
-    """The keys of a settings class, in order; of its sections, too."""
+    """List the keys of a settings class and of its sections, in order."""
     kinds = get_type_hints(cls)
     for each in fields(cls):
         kind = kinds[each.name]
@@ -162,7 +162,7 @@ def keys_of(cls: type, section: str = "") -> Iterator[Key]:
 
 
 def keys(sections: Mapping[str, type]) -> tuple[Key, ...]:
-    """All that can be set: otic's own keys, then those of receivers, by their sections."""
+    """List every key: otic's own, then those of the receivers' sections."""
     of_receivers = (key for name, cls in sections.items() for key in keys_of(cls, name))
     return (*keys_of(Settings), *of_receivers)
 
@@ -183,7 +183,7 @@ def add_setting_options(
     for key in known:
         if key.dotted in already:
             continue
-        if key.secret:  # not unknown: the message for that would repeat it
+        if key.secret:  # a flag of its own, so that its value is refused without being repeated
             parser.add_argument(key.flag, type=_refusal(key), help=argparse.SUPPRESS)
             continue
         group = groups.get(key.section)
@@ -232,26 +232,26 @@ def load_settings(
     inputs: tuple[InputSettings, ...] | None = None,
     sections: Sections = lambda _: {},
 ) -> Settings:
-    """Settings from a file, then the environment, then flags: the later win.
+    """Combine settings from a file, the environment and flags; later ones take precedence.
 
     Parameters
     ----------
     path : str or None
         A TOML file.
     environment : mapping
-        ``OTIC_…`` variables. Unknown ones are left alone: other programs' may begin so.
+        ``OTIC_…`` variables. Unknown ones are ignored: another program may use the prefix.
     flags : mapping, optional
-        By :attr:`Key.dest`; None is not given.
+        Values by :attr:`Key.dest`; None means not given.
     inputs : tuple of InputSettings, optional
-        In place of the file's.
+        Replaces the inputs in the file.
     sections : callable
-        Gives the receivers' sections, by name: of those that come with otic, and, called with
-        True, of other packages' too. That takes time: only for a name that is unknown.
+        Returns the receivers' sections, by name: those that come with otic or, called with
+        True, those of other packages as well. That is slow, so only unknown names cause it.
 
     Raises
     ------
     ConfigurationError
-        With the file or the variable, and the key.
+        Names the file or the variable, and the key.
     """
     tables = {} if path is None else _read(path)
     known = sections(False)
@@ -285,7 +285,7 @@ def _value(
             return expand_home(flag) if key.is_path else flag
         except ValueError as error:
             raise ConfigurationError(f"{key.flag}: {error}") from None
-    if environment.get(key.variable):  # an empty one is what compose makes of ${X} without X
+    if environment.get(key.variable):  # compose makes an empty one of ${X} where X is not set
         try:
             return key.from_text(environment[key.variable])
         except ValueError as error:
@@ -308,7 +308,7 @@ def _value(
 
 
 def _read(path: str) -> dict[str, Any]:
-    """Parse a TOML file; with a byte order mark or without."""
+    """Parse a TOML file, with or without a byte order mark."""
     try:
         with Path(expand_home(path)).open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
@@ -339,7 +339,7 @@ def _inputs(path: str | None, tables: dict[str, Any]) -> tuple[InputSettings, ..
     known = {key.field.name: key for key in keys_of(InputSettings)}
     found = []
     for number, entry in enumerate(entries, 1):
-        where = f"{path}: inputs, the {number}."
+        where = f"{path}: inputs, number {number}"
         values = {}
         for name, value in entry.items():
             if name not in known:

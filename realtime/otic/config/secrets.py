@@ -1,4 +1,4 @@
-"""Secrets: from the environment or from a file, never in a message."""
+"""Secrets, which come from the environment or a file and never appear in a message."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ _MAX_BYTES = 65536
 
 
 def read_secret(value: str | None, path: str | None, key: str) -> str:
-    """The environment's value, else the file's content without the newline at its end.
+    """Return a secret: the environment's value, else the file's content without its last newline.
 
     Parameters
     ----------
     value : str or None
-        What the environment gave; goes before the file.
+        The environment's value; it takes precedence over the file.
     path : str or None
-        A file with nothing but the secret, at most 64 KiB of UTF-8.
+        A file that contains only the secret, at most 64 KiB of UTF-8.
     key : str
-        The secret's name in the configuration, ``webhook.secret`` say; ``path`` is then
-        that of ``webhook.secret_file``.
+        The secret's name in the configuration, such as ``webhook.secret``; ``path`` is then
+        the value of ``webhook.secret_file``.
 
     Returns
     -------
     str
-        Empty where neither is given.
+        Empty if neither is given.
 
     Raises
     ------
     ParameterError
-        If a given one is empty, or the file can't be read. Names the key and the path, never
-        the content.
+        If the secret is empty, or the file can't be read. The message names the key and the
+        path, never the content.
     """
     if value is not None:
         if not value:
@@ -47,13 +47,13 @@ def read_secret(value: str | None, path: str | None, key: str) -> str:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ParameterError(f"{where}: {reason}: name a file that otic's user can read") from None
-    except ValueError:  # a path that is none: it holds a zero byte
-        raise ParameterError(f"{where} is no path: name a file with the secret") from None
+    except ValueError:  # the path contains a zero byte
+        raise ParameterError(f"{where} is not a path: name a file with the secret") from None
     if len(raw) > _MAX_BYTES:
         raise ParameterError(f"{where} is longer than {_MAX_BYTES} bytes: name a file of one line")
     try:
         secret = raw.decode()
-    except UnicodeDecodeError:  # "from None": the cause would show the bytes
+    except UnicodeDecodeError:  # "from None", as the cause would show the bytes
         raise ParameterError(f"{where} is not UTF-8 text: save it as such") from None
     secret = secret.removesuffix("\n").removesuffix("\r")
     if not secret:

@@ -1,8 +1,7 @@
-"""What can be set for a sensor: one frozen dataclass a section, and what each value may be.
+"""The settings of a sensor: a frozen dataclass per section, and the range of each value.
 
-A key is known by one name in three spellings: ``mqtt.host`` in the configuration file is
-``--mqtt-host`` on the command line and ``OTIC_MQTT_HOST`` in the environment. How the three
-are read is in :mod:`otic.config.load`; what is here knows no file.
+A key has one name in three spellings: ``mqtt.host`` in the configuration file is ``--mqtt-host``
+on the command line and ``OTIC_MQTT_HOST`` in the environment. :mod:`otic.config.load` reads them.
 """
 
 from __future__ import annotations
@@ -71,23 +70,23 @@ def setting(
 
 @dataclass(frozen=True)
 class JsonlSettings:
-    """The log."""
+    """Settings of the log."""
 
     path: str | None = setting(
         None, "write scores and events as JSON lines; 'otic run' appends; - is stdout"
     )
     max_megabytes: float = setting(
-        0.0, "go on in a new file at this size (the log is then appended to); 0: never", least=0.0
+        0.0, "start a new file at this size, and append to the log; 0: never", least=0.0
     )
-    keep: int = setting(5, "how many full files to keep", least=1, most=10_000)
+    keep: int = setting(5, "number of full files to keep", least=1, most=10_000)
 
 
 @dataclass(frozen=True)
 class ClipsSettings:
-    """Recordings of events."""
+    """Settings of the recordings of events."""
 
     directory: str | None = setting(None, "record the sound of each event into this folder")
-    enabled: bool = setting(True, "false: privacy, no sound is ever written")
+    enabled: bool = setting(True, "false: never write sound, for privacy")
     format: str = setting("flac", "file format", choices=("flac", "wav"))
     pre_seconds: float = setting(2.0, "sound from before the onset", least=0.0, most=30.0)
     post_seconds: float = setting(1.0, "sound from after the end", least=0.0, most=30.0)
@@ -99,7 +98,7 @@ class ClipsSettings:
 
 @dataclass(frozen=True)
 class ReviewSettings:
-    """Events that a person marks right or wrong, kept for training."""
+    """Settings of the marks, right or wrong, that a person gives events for training."""
 
     directory: str | None = setting(
         None, "keep marked events here (default: the service's state folder, else the user's)"
@@ -109,59 +108,62 @@ class ReviewSettings:
 
 @dataclass(frozen=True)
 class MetricsSettings:
-    """Prometheus."""
+    """Settings of the metrics for Prometheus."""
 
     listen: str | None = setting(
         None,
-        "serve metrics for Prometheus (extra metrics); without a host only to this machine",
+        "serve metrics for Prometheus (needs the extra metrics); without HOST, for this machine "
+        "only",
         metavar="[HOST:]PORT",
     )
 
 
 @dataclass(frozen=True)
 class WebSettings:
-    """A page to look at a sensor from elsewhere."""
+    """Settings of the web page."""
 
     listen: str | None = setting(
         None,
-        "serve a page with live scores, spectrogram and events (extra web); without a host only "
-        "to this machine",
+        "serve a page with live scores, spectrogram and events (needs the extra web); without "
+        "HOST, for this machine only",
         metavar="[HOST:]PORT",
     )
-    token: str | None = setting(None, "who asks must know this", secret=True)
+    token: str | None = setting(None, "visitors of the page need this token", secret=True)
     token_file: str | None = setting(
-        None, "read the token from this file (default: made anew and told, unless only for here)"
+        None,
+        "read the token from this file (default: a new one, printed, unless only this machine "
+        "can connect)",
     )
 
 
 @dataclass(frozen=True)
 class SpoolSettings:
-    """Events that wait for their receivers, kept over a restart."""
+    """Settings of the queue of events that wait for their receivers."""
 
     directory: str | None = setting(
-        None, "where events wait (default: the service's state folder, else the user's)"
+        None, "folder where events wait (default: the service's state folder, else the user's)"
     )
     max_events: int = setting(
-        100_000, "drop and count the oldest beyond this", least=10, most=10_000_000
+        100_000, "drop and count the oldest events beyond this", least=10, most=10_000_000
     )
 
 
 @dataclass(frozen=True)
 class InputSettings:
-    """One microphone."""
+    """Settings of one microphone."""
 
     device: str | None = setting(
-        None, "input device by index, name, part of one, or id (default: the system's)"
+        None, "input device: its index, name, part of its name, or id (default: the system's)"
     )
-    name: str | None = setting(None, "what to call it in the log (default: the device's name)")
-    channel: int | None = setting(None, "use this channel; the first is 1", least=1, most=1024)
+    name: str | None = setting(None, "name in the log (default: the device's name)")
+    channel: int | None = setting(None, "use this channel, counted from 1", least=1, most=1024)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All of a sensor."""
+    """All settings of a sensor."""
 
-    name: str | None = setting(None, "what to call this sensor (default: the machine's name)")
+    name: str | None = setting(None, "name of this sensor (default: the machine's name)")
     model: str | None = setting(None, "bundled model or .tflite file", metavar="NAME|PATH")
     log: tuple[str, ...] = setting(LOG_DEFAULT, "what the JSON lines contain", choices=LOG_CHOICES)
     thresholds: tuple[str, ...] = setting(
@@ -171,14 +173,14 @@ class Settings:
         split=threshold_words,
     )
     silent_seconds: float = setting(
-        30.0, "reopen a microphone that gives exact zeros for so long; 0: never", least=0.0
+        30.0, "reopen a microphone that delivers only zeros for this long; 0: never", least=0.0
     )
     block: int = setting(
         MICROPHONE_BLOCK, "samples per read, at the model's rate", least=1, most=MAX_BLOCK
     )
     inputs: tuple[InputSettings, ...] = (InputSettings(),)
     receivers: Mapping[str, Any] = field(default_factory=dict)
-    """What is set for each receiver, by its name: its module's ``Section``."""
+    """The section of each receiver, by its name: an instance of its module's ``Section``."""
     jsonl: JsonlSettings = JsonlSettings()
     clips: ClipsSettings = ClipsSettings()
     review: ReviewSettings = ReviewSettings()

@@ -1,4 +1,4 @@
-"""Checks of single values that come from files or people, and what is the default."""
+"""Checks of single values from files and people, and defaults."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from otic.errors import ParameterError
 DEFAULT_MODEL = "esc10-logmel-cnn"
 LOG_DEFAULT = ("scores", "events")
 LOG_CHOICES = (*LOG_DEFAULT, "unknown")
-MAX_BLOCK = 2**20  # samples a read
-# Samples a read by default: small where time matters, large where only throughput does.
+MAX_BLOCK = 2**20  # samples per read
+# Default samples per read: small where time matters, large where only throughput does.
 PACED_BLOCK, MICROPHONE_BLOCK, FAST_BLOCK = 1024, 2048, 16384
 _THRESHOLD = re.compile(r"\s*(.*?)\s*=\s*([^\s,=]+)(?:[\s,]+|$)")
-MAX_WHOLE = 1_000_000  # of any count in a file: a damaged one must not ask for more
+MAX_WHOLE = 1_000_000  # limit of any count in a file, which may be damaged
 
 
 def check_keys(what: str, values: Any, expected: list[str]) -> None:
@@ -25,7 +25,7 @@ def check_keys(what: str, values: Any, expected: list[str]) -> None:
     Raises
     ------
     ParameterError
-        Naming the missing and the unknown ones.
+        Names the missing and the unknown keys.
     """
     if not isinstance(values, dict):
         raise ParameterError(f"{what} must be a JSON object, not {type(values).__name__}")
@@ -43,7 +43,7 @@ def check_whole(name: str, value: Any) -> None:
     Raises
     ------
     ParameterError
-        Naming the value.
+        Names the value.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ParameterError(f"{name}={value!r} must be a whole number of at least 1")
@@ -52,12 +52,12 @@ def check_whole(name: str, value: Any) -> None:
 
 
 def as_float(name: str, value: Any) -> float:
-    """A finite number.
+    """Return a finite number as a float.
 
     Raises
     ------
     ParameterError
-        Naming the value, if it is none.
+        Names the value, if it is not one.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ParameterError(f"{name}={value!r} must be a finite number")
@@ -65,12 +65,12 @@ def as_float(name: str, value: Any) -> float:
 
 
 def as_tuple(name: str, value: Any) -> tuple[Any, ...]:
-    """A list as a tuple.
+    """Return a list as a tuple.
 
     Raises
     ------
     ParameterError
-        Naming the value, if it is none.
+        Names the value, if it is not one.
     """
     if not isinstance(value, list | tuple):
         raise ParameterError(f"{name}={value!r} must be a list")

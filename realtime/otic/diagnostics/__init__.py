@@ -1,1 +1,1 @@
-"""What is checked and measured on a machine."""
+"""Checks and measurements of a machine."""

@@ -1,4 +1,4 @@
-"""What ``otic doctor`` looks at between the microphone and otic."""
+"""Checks of ``otic doctor`` between the microphone and otic."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LEVEL_SECONDS = 3.0
 QUIET_DBFS = -75.0  # below the noise of any microphone in any room
 CLIPPED = 0.999
 DC_LIMIT = 0.02  # of full scale
-_SETTLING_SECONDS = 0.5  # what a device gives first is not yet sound
+_SETTLING_SECONDS = 0.5  # the first samples of a device may not be sound yet
 _LONGEST_ZEROS_SECONDS = 0.1
 _OPEN_SECONDS = 15.0
 
-_RATE = 48_000  # that what is recorded is judged at
+_RATE = 48_000  # of the recording
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ Devices = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Recording:
-    """A few seconds of an input: mono, [-1, 1], at ``rate`` Hz; ``lost`` samples are missing."""
+    """A few seconds of an input: mono, in [-1, 1], at ``rate`` Hz; ``lost`` samples are missing."""
 
     device: str
     rate: int
@@ -41,7 +41,7 @@ class Recording:
 
 
 def list_devices() -> Devices:
-    """The input devices.
+    """List the input devices.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def list_devices() -> Devices:
 
 
 def record(wanted: str | None, channel: int | None = None) -> Recording:
-    """Listen to an input for some seconds.
+    """Record an input for a few seconds.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def record(wanted: str | None, channel: int | None = None) -> Recording:
     from otic.types import Lost
 
     rate = _RATE
-    lost, blocks, heard = 0, [], 0
+    lost, blocks, n_samples = 0, [], 0
     with contextlib.closing(Microphone(wanted, rate, 1024, channel)) as microphone:
         microphone.await_opening()
         end = time.monotonic() + _OPEN_SECONDS + LEVEL_SECONDS
@@ -76,8 +76,8 @@ def record(wanted: str | None, channel: int | None = None) -> Recording:
                 lost += chunk.samples
             elif chunk is not None:
                 blocks.append(chunk)
-                heard += len(chunk)
-            if heard >= LEVEL_SECONDS * rate or time.monotonic() > end:
+                n_samples += len(chunk)
+            if n_samples >= LEVEL_SECONDS * rate or time.monotonic() > end:
                 break
             if chunk is None:
                 time.sleep(0.01)
@@ -86,7 +86,7 @@ def record(wanted: str | None, channel: int | None = None) -> Recording:
 
 
 def portaudio_check(devices: Callable[[], Devices] = list_devices) -> Finding:
-    """PortAudio is installed and shows inputs; which, and at what rates."""
+    """Check that PortAudio is installed and has inputs; lists them with their rates."""
     from otic.errors import DeviceError
 
     name = "input devices"
@@ -97,7 +97,7 @@ def portaudio_check(devices: Callable[[], Devices] = list_devices) -> Finding:
         remedy = (
             "sudo apt install libportaudio2"
             if missing
-            else "start the sound server, or stop what holds the sound card: "
+            else "start the sound server, or stop the program that holds the sound card: "
             "'fuser -v /dev/snd/*' shows it"
         )
         return Finding(name, FAIL, split_message(error)[0], (remedy,))
@@ -122,7 +122,7 @@ def portaudio_check(devices: Callable[[], Devices] = list_devices) -> Finding:
 def permissions_check(
     board: Board, may_use: Callable[[str], bool] | None = None, groups: str | None = None
 ) -> Finding:
-    """See whether this user may use the sound cards."""
+    """Check that this user may use the sound cards."""
     name = "permissions"
     may_use = may_use or (lambda path: os.access(path, os.R_OK | os.W_OK))
     inputs = sorted(board.root.glob("dev/snd/pcmC*D*c"))
@@ -148,12 +148,12 @@ def permissions_check(
     remedies = ["sudo usermod -aG audio $USER, then log in again"]
     if "audio" in groups.split():
         remedies = ["ls -l /dev/snd: are the devices the group audio's? Else reinstall udev"]
-    remedies.append("the service needs nothing: its unit has SupplementaryGroups=audio")
+    remedies.append("the service needs no change: its unit has SupplementaryGroups=audio")
     return Finding(name, FAIL, f"no access to {', '.join(shut)}", tuple(remedies))
 
 
 def sound_server_check(board: Board) -> Finding:
-    """Which sound server runs, if any: for a person who wonders who holds the microphone."""
+    """Name the sound servers that run: one of them may hold the microphone."""
     environment = board.environment
     runtime = environment.get("XDG_RUNTIME_DIR", "").lstrip("/")
     running = [
@@ -176,7 +176,7 @@ def level_check(
     channel: int | None = None,
     listen: Callable[[str | None, int | None], Recording] = record,
 ) -> Finding:
-    """See what three seconds of the microphone sound like."""
+    """Check the level of three seconds from the microphone."""
     from otic.errors import DeviceError
 
     name = f"level of {wanted}" if wanted else "level"
@@ -187,36 +187,40 @@ def level_check(
         return Finding(name, FAIL, found, remedies or ("'otic devices' lists the inputs",))
 
 
-def judge(name: str, heard: Recording) -> Finding:
-    """What a recording says of its microphone."""
+def judge(name: str, recording: Recording) -> Finding:
+    """Judge a microphone by a recording."""
     import numpy as np
 
-    y = heard.samples[int(_SETTLING_SECONDS * heard.rate) :].astype(np.float64)
+    y = recording.samples[int(_SETTLING_SECONDS * recording.rate) :].astype(np.float64)
     if not len(y):
         remedy = "unplug it and plug it in again; 'arecord -d 3 /tmp/test.wav' tries without otic"
-        return Finding(name, FAIL, f"{heard.device}: it delivers nothing", (remedy,))
+        return Finding(name, FAIL, f"{recording.device}: it delivers no samples", (remedy,))
     if not y.any():
         return Finding(
             name,
             FAIL,
-            f"{heard.device}: nothing but exact zeros: no microphone is that quiet",
+            f"{recording.device}: only zeros: no microphone is that quiet",
             (
-                "it is muted, has a switch, or is no microphone: alsamixer, F4, raise Capture",
-                "an I2S microphone: is its data wire right, and the channel: try --channel 2",
+                "it is muted, switched off, or not a microphone: alsamixer, F4, raise Capture",
+                "an I2S microphone: check its data wire and its channel: try --channel 2",
             ),
         )
     mean = float(y.mean())
     rms = float(np.sqrt(np.mean((y - mean) ** 2)))
     peak = float(np.abs(y).max())
-    found = f"{heard.device}: {_dbfs(rms):.0f} dBFS, peak {_dbfs(peak):.0f}, {heard.rate} Hz"
+    found = (
+        f"{recording.device}: {_dbfs(rms):.0f} dBFS, peak {_dbfs(peak):.0f}, {recording.rate} Hz"
+    )
     remedies = []
-    if heard.lost:
-        found += f", {heard.lost} samples lost"
-        remedies.append("samples are lost: less load, a USB port of its own, a larger --block")
-    if _longest_zeros(y) > _LONGEST_ZEROS_SECONDS * heard.rate:
-        found += ", with stretches of exact zeros"
+    if recording.lost:
+        found += f", {recording.lost} samples lost"
         remedies.append(
-            "a noise gate or a bad contact: switch the gate off, try another cable or port"
+            "samples are lost: reduce the load, use another USB port, or a larger --block"
+        )
+    if _longest_zeros(y) > _LONGEST_ZEROS_SECONDS * recording.rate:
+        found += ", with stretches of zeros"
+        remedies.append(
+            "a noise gate or a loose contact: switch the gate off, or try another cable or port"
         )
     if _dbfs(rms) < QUIET_DBFS:
         found += ", too quiet"
@@ -227,13 +231,13 @@ def judge(name: str, heard: Recording) -> Finding:
     if abs(mean) > DC_LIMIT:
         found += f", offset {mean:+.2f}"
         remedies.append(
-            "a constant offset: usual for cheap sound cards; otic works, with less room"
+            "a constant offset is common in cheap sound cards: otic works, with less headroom"
         )
     return Finding(name, WARN if remedies else OK, found, tuple(remedies))
 
 
 def _longest_zeros(y: NDArray[np.float64]) -> int:
-    """Length of the longest run of exact zeros, in samples."""
+    """Return the length of the longest run of zeros, in samples."""
     import numpy as np
 
     sounding = np.flatnonzero(np.concatenate([[1.0], y, [1.0]]))

@@ -1,6 +1,6 @@
-"""``otic doctor``: looks at everything that a sensor needs, and says what to do.
+"""The checks of ``otic doctor``, and running them.
 
-Each check runs by itself, with a limit in time; one that fails to run is a finding too.
+Each check runs by itself and has a time limit; one that crashes is a finding too.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from otic.system.files import state_folder
 from otic.system.findings import FAIL, Check, Finding, disk_check, split_message
 from otic.system.machine import Board
 
-_MODEL_SECONDS = 600.0  # a small computer that compiles first
+_MODEL_SECONDS = 600.0  # a small computer compiles first
 _LEVEL_SECONDS = 60.0
 
 
 def checks_of(
     settings: Settings | None, board: Board, device: str | None = None, audio: bool = True
 ) -> list[Check]:
-    """What to look at; without settings, what every sensor needs."""
+    """List the checks; without settings, those that every sensor needs."""
     model = settings.model if settings and settings.model else DEFAULT_MODEL
     checks = [
         Check("Python", lambda: python_check(board)),
@@ -50,7 +50,7 @@ def checks_of(
     if audio:
         checks += _audio_checks(settings, board, device)
     checks.append(Check("model", lambda: model_check(model), _MODEL_SECONDS))
-    checks.append(Check("compiled kernels", cache_check, 60.0))  # once the model had to compile
+    checks.append(Check("compiled kernels", cache_check, 60.0))  # after the model has been compiled
     if settings is not None:
         from otic.diagnostics.receiver_checks import receiver_checks
 
@@ -59,16 +59,16 @@ def checks_of(
 
 
 def look(checks: Iterable[Check]) -> Iterator[Finding]:
-    """Make the checks, one after the other; each gives a finding, whatever happens."""
+    """Run the checks one after the other; each gives a finding, whatever happens."""
     for check in checks:
         yield _guarded(check)
 
 
 def _guarded(check: Check) -> Finding:
-    """The check's finding, or why there is none.
+    """Run one check; returns its finding, or why it has none.
 
-    It runs in a thread, which is left behind where it does not end: a sound server that
-    hangs can't be interrupted.
+    It runs in a thread, which is abandoned if it does not end: a sound server that hangs can't
+    be interrupted.
     """
     found: list[Finding] = []
 
@@ -78,7 +78,9 @@ def _guarded(check: Check) -> Finding:
         except OticError as error:
             found.append(Finding(check.name, FAIL, *split_message(error)))
         except ImportError as error:
-            found.append(Finding(check.name, FAIL, str(error), ("see 'libraries' above",)))
+            found.append(
+                Finding(check.name, FAIL, str(error), ("see the check 'libraries' above",))
+            )
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             remedy = "the check itself failed: please report it"
@@ -89,7 +91,7 @@ def _guarded(check: Check) -> Finding:
     thread.join(check.limit_seconds)
     if found:
         return found[0]
-    remedy = "what it asks hangs: a sound server, a disk or a name server that does not answer"
+    remedy = "a sound server, a disk or a name server does not answer"
     return Finding(check.name, FAIL, f"no answer within {check.limit_seconds:.0f} s", (remedy,))
 
 
@@ -114,7 +116,7 @@ def _level_check(device: str | None, channel: int | None) -> Check:
 
 
 def read_settings(path: str | None, board: Board) -> tuple[Settings | None, Finding | None]:
-    """The settings in a file, or what is wrong with it; neither without a file."""
+    """Read the settings in a file; returns them, or a finding about the file, or neither."""
     if path is None:
         return None, None
     try:
@@ -125,8 +127,8 @@ def read_settings(path: str | None, board: Board) -> tuple[Settings | None, Find
 
 
 def _state_folder(board: Board) -> Path:
-    """Where a sensor keeps what it must not lose: the service's folder, else the user's."""
+    """Return the folder where a sensor keeps its state: the service's, else the user's."""
     named = {"STATE_DIRECTORY", "XDG_STATE_HOME"} & board.environment.keys()
-    if not named and os.geteuid() == 0:  # who asks for the service
+    if not named and os.geteuid() == 0:  # root asks about the service
         return Path("/var/lib")
     return state_folder(board.environment, "--spool-directory")

@@ -1,4 +1,4 @@
-"""What ``otic doctor`` looks at on the machine itself. Each check gives one finding.
+"""Checks of ``otic doctor`` for the machine itself. Each returns one finding.
 
 Sound is in :mod:`otic.diagnostics.audio_checks`, receivers and folders in
 :mod:`otic.diagnostics.receiver_checks`.
@@ -21,7 +21,7 @@ _64_BIT = ("x86_64", "amd64", "aarch64", "arm64")
 
 
 def python_check(board: Board) -> Finding:
-    """A Python and a processor that numba and LiteRT are built for."""
+    """Check for a Python and a processor that numba and LiteRT are built for."""
     name = "Python"
     version = ".".join(map(str, board.python))
     found = f"{version}, {board.pointer_bits} bits, on {board.machine}"
@@ -30,10 +30,10 @@ def python_check(board: Board) -> Finding:
             return Finding(
                 name,
                 FAIL,
-                f"{found}: programs of 32 bits on a kernel of 64",
+                f"{found}: 32-bit programs on a 64-bit kernel",
                 (
-                    "install the 64-bit Raspberry Pi OS anew: its programs can't be exchanged",
-                    "there are no numba wheels for 32 bits, and none for 32-bit Arm will come",
+                    "install the 64-bit Raspberry Pi OS afresh: there is no upgrade in place",
+                    "numba has no 32-bit wheels, and none are planned for 32-bit Arm",
                 ),
             )
         return Finding(
@@ -48,26 +48,28 @@ def python_check(board: Board) -> Finding:
         )
     if board.python < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
-        return Finding(name, FAIL, found, (f"make the environment with Python {oldest} or newer",))
+        return Finding(
+            name, FAIL, found, (f"create the environment with Python {oldest} or newer",)
+        )
     if board.machine.lower() not in _64_BIT:
-        remedy = "nobody builds numba and LiteRT for this processor: expect to build them yourself"
+        remedy = "numba and LiteRT have no builds for this processor: build them yourself"
         return Finding(name, WARN, found, (remedy,))
     return Finding(name, OK, found)
 
 
 def libraries_check(version: Callable[[str], str | None] | None = None) -> Finding:
-    """The libraries are there, can be imported and fit each other."""
+    """Check that the libraries are installed, can be imported and fit each other."""
     version = version or installed_version
     name = "libraries"
     versions = {library: version(library) for library in _LIBRARIES}
     missing = [library for library, found in versions.items() if found is None]
     if missing:
-        remedy = f"pip install {' '.join(missing)}, or otic anew, in the same environment"
+        remedy = f"pip install {' '.join(missing)}, or reinstall otic, in the same environment"
         return Finding(name, FAIL, f"missing: {', '.join(missing)}", (remedy,))
     for library in _LIBRARIES:
         try:
             importlib.import_module(library)
-        except Exception as error:  # whatever a damaged or foreign build raises
+        except Exception as error:  # a damaged or foreign build raises anything
             remedy = f"pip install --force-reinstall {library}"
             return Finding(name, FAIL, f"{library} can't be imported: {_line(error)}", (remedy,))
     litert, predecessor = version("ai-edge-litert"), version("tflite-runtime")
@@ -82,14 +84,14 @@ def libraries_check(version: Callable[[str], str | None] | None = None) -> Findi
         return Finding(
             name,
             FAIL,
-            f"tflite-runtime {predecessor} with numpy {numpy}: it imports, and then dies",
-            ("pip install ai-edge-litert", "or stay with it: pip install 'numpy<2'"),
+            f"tflite-runtime {predecessor} with numpy {numpy}: importable, but it crashes",
+            ("pip install ai-edge-litert", "or keep it: pip install 'numpy<2'"),
         )
     return Finding(name, OK, f"{listing}, tflite-runtime {predecessor}")
 
 
 def installed_version(library: str) -> str | None:
-    """Of a distribution; None where it is not installed."""
+    """Return the version of a distribution; None if it is not installed."""
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
@@ -97,7 +99,7 @@ def installed_version(library: str) -> str | None:
 
 
 def processor_check(board: Board) -> Finding:
-    """The processor has time for otic."""
+    """Check that the processor has time for otic."""
     found = f"{board.processor}, {board.cores} cores"
     if board.model:
         found = f"{board.model}: {found}"
@@ -108,7 +110,7 @@ def processor_check(board: Board) -> Finding:
         found += f", governor {governor}"
     remedies = []
     if load is not None and load > board.cores:
-        remedies.append("more waits for the processor than it has cores: 'top' shows what")
+        remedies.append("more processes want to run than there are cores: 'top' shows which")
     if governor == "powersave":
         remedies.append(
             "the processor is kept at its lowest speed: "
@@ -118,26 +120,26 @@ def processor_check(board: Board) -> Finding:
 
 
 def temperature_check(board: Board) -> Finding:
-    """It is not too hot."""
+    """Check that the machine is not too hot."""
     celsius = board.temperature
     if celsius is None:
         return Finding("temperature", OK, "no sensor")
     if celsius >= HOT_CELSIUS:
-        remedy = "give it air or a heat sink: at 80 °C it is slowed down, at 85 °C more so"
+        remedy = "give it air or a heat sink: it slows down at 80 °C, and more at 85 °C"
         return Finding("temperature", WARN, f"{celsius:.0f} °C", (remedy,))
     return Finding("temperature", OK, f"{celsius:.0f} °C")
 
 
 def power_check(board: Board) -> Finding:
-    """A Raspberry Pi gets enough power, and is not slowed down."""
+    """Check that a Raspberry Pi gets enough power and is not throttled."""
     name = "power"
     if not board.is_raspberry_pi:
-        return Finding(name, OK, "not a Raspberry Pi: not known")
+        return Finding(name, OK, "not a Raspberry Pi: unknown")
     bits = board.throttled
     alarm = board.low_voltage_alarm
     if bits is None and not alarm:
-        remedy = "for more: sudo apt install raspi-utils, whose vcgencmd asks the firmware"
-        return Finding(name, WARN, "the firmware does not tell", (remedy,))
+        remedy = "sudo apt install raspi-utils: its vcgencmd asks the firmware"
+        return Finding(name, WARN, "the firmware does not answer", (remedy,))
     now, before = conditions(bits or 0)
     if alarm and "under-voltage" not in now:
         now.insert(0, "under-voltage")
@@ -153,13 +155,13 @@ def power_check(board: Board) -> Finding:
             "give USB devices a powered hub"
         )
     if set(now + before) - {"under-voltage"}:
-        remedies.append("it is slowed down by heat or low voltage: cool it, mend the supply")
+        remedies.append("heat or low voltage slows it down: cool it, or replace the power supply")
     remedies.append("a restart clears what was 'since the start'")
     return Finding(name, FAIL if "under-voltage" in now else WARN, found, tuple(remedies))
 
 
 def cache_check() -> Finding:
-    """Compiled kernels are kept, so that a start is quick."""
+    """Check that compiled kernels are stored, so that otic starts quickly."""
     from otic.features.kernels.jit import cache_folder, cache_problem
 
     name = "compiled kernels"
@@ -168,20 +170,20 @@ def cache_check() -> Finding:
         return Finding(
             name,
             WARN,
-            problem or "no folder for compiled kernels can be written",
+            problem or "no folder for compiled kernels is writable",
             (
-                "set NUMBA_CACHE_DIR to a folder that can be written; "
-                "'otic service install' does so for the service",
+                "set NUMBA_CACHE_DIR to a writable folder; "
+                "'otic service install' does this for the service",
             ),
         )
-    return Finding(name, OK, f"kept in {folder}")
+    return Finding(name, OK, f"stored in {folder}")
 
 
 def clock_check(board: Board) -> Finding:
-    """The time of day is right, so that events can be told by it."""
+    """Check that the time of day is right, for the times of events."""
     synchronised = board.clock_is_synchronised
     if synchronised is None:
-        return Finding("clock", OK, "not known here (no timedatectl)")
+        return Finding("clock", OK, "unknown (no timedatectl)")
     if synchronised:
         return Finding("clock", OK, "set by the network")
     return Finding(
@@ -189,14 +191,14 @@ def clock_check(board: Board) -> Finding:
         WARN,
         "not set by the network: wall-clock times of events may be wrong",
         (
-            "sudo timedatectl set-ntp true, and let it reach a time server (UDP 123)",
+            "sudo timedatectl set-ntp true, and allow access to a time server (UDP 123)",
             "without a network: a clock module with a battery (the Pi 5 needs the battery only)",
         ),
     )
 
 
 def model_check(model: str) -> Finding:
-    """The model computes here what it promises; the same proofs as ``otic verify``."""
+    """Check that the model computes correct results; two of the proofs of ``otic verify``."""
     import numpy as np
 
     from otic.audio.soundscape import synthesise
@@ -211,7 +213,7 @@ def model_check(model: str) -> Finding:
     if bad:
         found = f"{bundle.name}: " + "; ".join(f"{proof.name}: {proof.text}" for proof in bad)
         return Finding("model", FAIL, found, (f"'otic verify {model}' has the details",))
-    return Finding("model", OK, f"{bundle.name} gives what it promises")
+    return Finding("model", OK, f"{bundle.name} computes correct results")
 
 
 def _line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What ``otic doctor`` looks at of what a configuration names: receivers, folders, secrets."""
+"""Checks of ``otic doctor`` for what a configuration names: receivers, folders, secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One kernel that repeats a single stage of a frame, to tell where the time goes."""
+"""A kernel that repeats one stage of a frame, to measure where the time goes."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ SPECTRUM, MEL, LOG = 0, 1, 2
 
 @cache
 def make_repeat(n_fft: int) -> Kernel:
-    """The kernel ``repeat(stage, times, state)``; ``state`` as in ``kernels.log_mel``.
+    """Compile the kernel ``repeat(stage, times, state)``; ``state`` is that of ``kernels.log_mel``.
 
     The stages are windowing, FFT and power (SPECTRUM), the mel filterbank (MEL)
-    and the logarithm (LOG). It spoils the ring's first row.
+    and the logarithm (LOG). It overwrites the ring's first row.
     """
 
     @entry(f"repeat_{n_fft}", "void(int64, int64, int64[::1])")

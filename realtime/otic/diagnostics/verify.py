@@ -1,4 +1,4 @@
-"""Proofs that this machine computes what otic promises; the core of ``otic verify``."""
+"""Proofs that this machine computes correct results; the core of ``otic verify``."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from otic.types import Item, Lost, Scores
 FEATURE_LIMIT = 5e-4
 """Largest difference of any feature from the float64 batch result.
 
-More is allowed where the model's band, or ``top_db``, reaches below what float32
-can tell: see ``_ROUNDING``.
+More is allowed where the model's band, or ``top_db``, reaches below the precision of float32:
+see ``_ROUNDING``.
 """
 
 LOG_MEL_LIMIT = 0.01
-"""The same for log-mel frames, in dB, and for the MFCCs of single frames.
+"""Largest difference of log-mel frames, in dB, and of the MFCCs of single frames.
 
 A band 80 dB below its frame's loudest bin differs by some 0.001 dB, the rounding of a
 float32 transform; averages over frames and bands hide it.
@@ -44,7 +44,7 @@ SCORE_LIMIT = 1e-4
 """Largest difference of any score from a golden case's."""
 
 INT8_SCORE_LIMIT = 0.03
-"""The same of an int8 model, where a feature between two steps may fall to either."""
+"""Largest difference of an int8 model's score: a feature may be rounded to either of two steps."""
 
 INT8_STREAM_LIMIT = 0.1
 """Largest difference of an int8 streaming model's score from a golden case's.
@@ -56,7 +56,7 @@ STREAM_LIMIT = 1e-5
 """Largest difference of a streaming model's scores from those of the recording at once."""
 
 # A float32 FFT has noise of about this power beside its loudest bin. Where that is not far below
-# all that a model looks at (a loud hum under its fmin, say), it shows in the features.
+# the model's whole band (a loud hum under its fmin, for example), it shows in the features.
 _ROUNDING = 1e-14
 
 _OF_FRAMES = {LOG_MEL: "log-mel frames", MFCC: "MFCCs of single frames"}
@@ -72,13 +72,13 @@ _BOTH = frozenset({"scores", "events"})
 
 @dataclass(frozen=True)
 class Proof:
-    """One proof's outcome.
+    """The outcome of one proof.
 
     Attributes
     ----------
     name : str
     passed : bool or None
-        None where there is nothing to check.
+        None if there is nothing to check.
     text : str
         What was compared, and how closely it agrees.
     """
@@ -89,7 +89,7 @@ class Proof:
 
 
 def verify_bundle(bundle: Bundle, y: NDArray[np.float32]) -> list[Proof]:
-    """All proofs of one model, on mono samples at its rate."""
+    """Run all proofs of a model on mono samples at its rate."""
     return [
         check_streaming_is_batch(bundle, y),
         *([] if bundle.stream is None else [check_steps(bundle, y)]),
@@ -100,7 +100,7 @@ def verify_bundle(bundle: Bundle, y: NDArray[np.float32]) -> list[Proof]:
 
 
 def audio_for(bundle: Bundle, path: str | None = None) -> tuple[NDArray[np.float32], str]:
-    """The samples to verify a model with, and what they are called.
+    """Return the samples to verify a model with, and their name.
 
     Raises
     ------
@@ -136,12 +136,10 @@ def audio_for(bundle: Bundle, path: str | None = None) -> tuple[NDArray[np.float
 
 
 def check_golden_cases(bundle: Bundle) -> Proof:
-    """The bundle's golden sounds still give its golden features and scores."""
+    """Check that the bundle's golden sounds still give its golden features and scores."""
     name = "golden cases"
     if not bundle.golden:
-        return Proof(
-            name, None, "the model file has none: it was not made by 'otic train' of today"
-        )
+        return Proof(name, None, "the model file has none: an older 'otic train' made it")
     int8 = bundle.provenance.get("weights") == "int8"
     int8_limit = INT8_SCORE_LIMIT if bundle.stream is None else INT8_STREAM_LIMIT
     score_limit = int8_limit if int8 else SCORE_LIMIT
@@ -188,7 +186,7 @@ def _features(bundle: Bundle, frontend: Frontend | StreamFrontend) -> NDArray[np
 
 
 def check_streaming_is_batch(bundle: Bundle, y: NDArray[np.float32]) -> Proof:
-    """Windows of the stream have the features that float64 NumPy gives for them alone."""
+    """Check that windows of the stream have the features that float64 NumPy computes for them."""
     p, hop = bundle.features, bundle.inference_hop_samples
     frontend = open_frontend(bundle)
     ends = np.arange(p.window_samples, len(y) + 1, hop)
@@ -212,7 +210,7 @@ def check_streaming_is_batch(bundle: Bundle, y: NDArray[np.float32]) -> Proof:
         f"of float64 NumPy (limit {FEATURE_LIMIT:.0e}{_note(p)}"
     )
     if blurred:
-        text += f"; more in {blurred} with sounds that float32 can't tell from rounding"
+        text += f"; more in {blurred} where sounds are below the precision of float32"
     return Proof("streaming = batch", passed, text + ")")
 
 
@@ -248,7 +246,7 @@ def _scores(items: Iterable[Item]) -> NDArray[np.float64]:
 
 
 def check_block_sizes(bundle: Bundle, y: NDArray[np.float32]) -> Proof:
-    """The same scores and events, bit for bit, however the stream is cut."""
+    """Check that scores and events are the same, bit for bit, however the stream is cut."""
     whole = _items(bundle, [y])
     rng = np.random.default_rng(0)
     at_random = np.split(y, np.cumsum(rng.integers(1, 4096, size=len(y) // 2048)))
@@ -303,7 +301,7 @@ def _cut(y: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
 
 
 def _weights(p: FeatureParams) -> NDArray[np.floating]:
-    """What makes ``FEATURE_LIMIT`` the limit of each feature, [n_features]."""
+    """Return weights that make ``FEATURE_LIMIT`` the limit of each feature, [n_features]."""
     share = FEATURE_LIMIT / LOG_MEL_LIMIT
     return np.concatenate(
         [np.full(p.width(name), share if name in _OF_FRAMES else 1.0) for name in p.statistics]
@@ -311,7 +309,7 @@ def _weights(p: FeatureParams) -> NDArray[np.floating]:
 
 
 def _note(p: FeatureParams) -> str:
-    """The wider limit, where it is used."""
+    """Name the wider limit where it applies."""
     named = [words for name, words in _OF_FRAMES.items() if name in p.statistics]
     return f"; {LOG_MEL_LIMIT / FEATURE_LIMIT:.0f} times that for {' and '.join(named)}" * bool(
         named
@@ -323,7 +321,7 @@ def _difference(
     b: NDArray[np.floating],
     weights: NDArray[np.floating] | float = 1.0,
 ) -> float:
-    """The largest; infinite where they can't be compared, so that no NaN passes."""
+    """Return the largest difference; infinite if there is none, so that no NaN passes."""
     if a.shape != b.shape:
         return float("inf")
     worst = float((np.abs(a - b) * weights).max())

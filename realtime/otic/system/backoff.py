@@ -1,4 +1,4 @@
-"""How long to wait before trying again: sooner at first, then ever later."""
+"""Waits before trying again: short at first, then longer and longer."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Backoff:
         self._next_seconds = min(2.0 * self._next_seconds, self._longest)
 
     def worked(self) -> None:
-        """The next failure is a first one again."""
+        """Reset: the next failure counts as the first."""
         self._next_seconds = self._first
 
     @property
     def due(self) -> bool:
-        """Whether the wait is over."""
+        """True if the wait is over."""
         return time.monotonic() >= self._due

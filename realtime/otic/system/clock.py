@@ -1,4 +1,4 @@
-"""The wall clock, and how times are written: ISO 8601 in UTC, with milliseconds."""
+"""The wall clock, and the format of times: ISO 8601 in UTC, with milliseconds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 
 def utc_now() -> datetime:
-    """The wall-clock time."""
+    """Return the wall-clock time."""
     return datetime.now(UTC)
 
 
 def iso(moment: datetime) -> str:
-    """``2026-01-01T12:00:00.123Z``, cut off, not rounded; sorts as text. Needs a time zone."""
+    """Format a time with a time zone as ``2026-01-01T12:00:00.123Z``: truncated, sorts as text."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

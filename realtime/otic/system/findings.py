@@ -17,7 +17,7 @@ from otic.errors import OticError, printable
 OK, WARN, FAIL = "ok", "warn", "fail"
 CONNECT_SECONDS = 3.0
 CONNECTION_SECONDS = 3 * CONNECT_SECONDS
-"""The limit of a check of a connection: to look the name up, to connect, to agree on TLS."""
+"""Time limit of a connection check: for the name, the connection and TLS."""
 
 _LITTLE_MEGABYTES, _HARDLY_ANY_MEGABYTES = 200.0, 20.0
 
@@ -43,7 +43,7 @@ class Finding:
     remedies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        # Devices, hosts and files have names that others gave them.
+        # Names of devices, hosts and files come from outside.
         object.__setattr__(self, "found", printable(self.found))
         object.__setattr__(self, "remedies", tuple(map(printable, self.remedies)))
 
@@ -69,20 +69,24 @@ def disk_check(folder: Path, name: str = "disk", needed_megabytes: float = 0.0) 
     try:
         while not place.exists() and place != place.parent:
             place = place.parent
-    except PermissionError:  # the state of a service with a user of its own
-        remedy = "ask as root: sudo otic doctor --config …"
-        return Finding(name, WARN, f"{folder} can't be looked at by this user", (remedy,))
+    except PermissionError:  # the state folder of a service that has its own user
+        remedy = "run this as root: sudo otic doctor --config …"
+        return Finding(name, WARN, f"{folder} can't be read by this user", (remedy,))
     if not place.is_dir():
-        return Finding(name, FAIL, f"{place} is no folder", (f"name another than {folder}",))
+        return Finding(
+            name, FAIL, f"{place} is not a folder", (f"name another folder than {folder}",)
+        )
     if not os.access(place, os.W_OK):
         return Finding(
             name,
             FAIL,
             f"{place} can't be written by this user",
-            (f"sudo install -d -o $USER {folder}", "or ask as the user that otic runs as"),
+            (f"sudo install -d -o $USER {folder}", "or run this as the user that otic runs as"),
         )
     try:
-        with tempfile.TemporaryFile(dir=place) as file:  # root passes os.access on a read-only disk
+        with tempfile.TemporaryFile(
+            dir=place
+        ) as file:  # os.access lets root pass on a read-only disk
             file.write(b"otic")
     except OSError as error:
         remedy = "free space, or mount it for writing: see 'findmnt' and 'df'"
@@ -106,30 +110,30 @@ def extra_check(extra: str, module: str) -> Finding:
 
 
 def secret_check(name: str, path: str) -> Finding:
-    """Check that a file with a secret is there, and not for everyone."""
+    """Check that a file with a secret exists and is not readable by everyone."""
     if path.startswith("/run/credentials/"):
-        return Finding(name, OK, "given by systemd, to the service alone")
+        return Finding(name, OK, "provided by systemd, for the service only")
     try:
         with Path(path).open("rb") as file:
             empty = not file.read(1)
         mode = Path(path).stat().st_mode
     except OSError as error:
-        remedy = "is the path right? Root's files can be read by the service with LoadCredential="
+        remedy = "check the path; the service can read root's files with LoadCredential="
         return Finding(name, FAIL, f"{path}: {error.strerror}", (remedy,))
     if empty:
         return Finding(name, FAIL, f"{path} is empty", ("write the secret into it",))
     if mode & (stat.S_IRWXO | stat.S_IWGRP):
-        return Finding(name, WARN, f"{path} is open to others", (f"chmod 640 {path}",))
+        return Finding(name, WARN, f"{path} can be read by others", (f"chmod 640 {path}",))
     return Finding(name, OK, path)
 
 
 def secret_checks(key: str, path: str | None) -> list[Check]:
-    """Make the check of a file with a secret, where one is set."""
+    """Return the check of a file with a secret, if one is set."""
     return [] if path is None else [Check(key, partial(secret_check, key, path))]
 
 
 def folder_checks(name: str, path: str | None) -> list[Check]:
-    """Make the check of the folder of a file that is written, where one is set."""
+    """Return the check of the folder of a file that is written, if one is set."""
     if path is None or path == "-":
         return []
     return [Check(name, partial(disk_check, Path(path).absolute().parent, name))]

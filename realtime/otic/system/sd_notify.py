@@ -1,7 +1,7 @@
-"""What systemd is told of a service, and what it does to the lines of one (sd_notify, journald).
+"""Notifications to systemd, and priorities of lines in its journal (sd_notify, journald).
 
-No library is needed: a notification is one datagram of ``KEY=value`` lines to the socket
-that ``$NOTIFY_SOCKET`` names (sd_notify(3)). Outside of systemd nothing happens.
+A notification is one datagram of ``KEY=value`` lines to the socket that ``$NOTIFY_SOCKET`` names
+(sd_notify(3)). Outside systemd, nothing happens.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ _BEATS_A_PERIOD = 3
 
 
 class Notifier:
-    """Tells the service manager how the service is.
+    """Reports the state of the service to the service manager.
 
-    No method raises or waits: what can't be sent at once is dropped, as a notification
-    must never stop the audio.
+    No method raises or waits: what can't be sent at once is dropped, since a notification must
+    never stop the audio.
 
     Thread safety: any thread may call any method.
 
     Parameters
     ----------
     address : str or None
-        The socket: a path, or ``@name`` of an abstract one; None: nobody listens.
+        The socket: a path, or ``@name`` for an abstract one; None if nobody listens.
     watchdog_seconds : float or None
-        The manager ends the service where it hears nothing for so long; None: it does not.
+        The manager ends the service after this much silence; None if it has no watchdog.
     clock : callable, optional
-        Seconds that only grow.
+        Returns monotonic seconds.
     """
 
     def __init__(
@@ -49,34 +49,34 @@ class Notifier:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Notifier:
-        """By ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID``."""
+        """Read ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID``."""
         values = os.environ if environment is None else environment
         return cls(values.get("NOTIFY_SOCKET"), _watchdog_seconds(values))
 
     @property
     def active(self) -> bool:
-        """Whether somebody listens."""
+        """True if a manager listens."""
         return self._address is not None
 
     def ready(self, status: str = "") -> None:
-        """The service has started; ``status`` is shown by ``systemctl status``."""
+        """Report that the service has started; ``systemctl status`` shows ``status``."""
         self._last_status = status or self._last_status
         self._send("READY=1", *([_status_line(status)] if status else []))
 
     def status(self, text: str) -> None:
-        """What the service does now, in one line; the same again is not sent."""
+        """Report what the service does, on one line; the same line is not sent twice in a row."""
         if text != self._last_status:
             self._last_status = text
             self._send(_status_line(text))
 
     def stopping(self) -> None:
-        """The service is about to end."""
+        """Report that the service is about to end."""
         self._send("STOPPING=1")
 
     def alive(self) -> None:
-        """The service works: to be called from its main loop, at any rate.
+        """Report that the service works; the main loop may call this at any rate.
 
-        A message is sent at most each third of the watchdog's period.
+        At most three messages are sent per period of the watchdog.
         """
         if self.watchdog_seconds is None:
             return
@@ -101,15 +101,15 @@ class Notifier:
 
 
 def journal_prefix(level: str, environment: Mapping[str, str] | None = None) -> str:
-    """What gives a line on standard error its priority in the journal; else nothing.
+    """Return the prefix that gives a line its priority in the journal; empty without a journal.
 
     Parameters
     ----------
     level : str
         ``error``, ``warning`` or ``info``.
     environment : mapping, optional
-        Where ``JOURNAL_STREAM`` is looked for: device and inode of the journal's socket,
-        which are standard error's unless that was redirected since.
+        Contains ``JOURNAL_STREAM``: device and inode of the journal's socket, which are those
+        of standard error unless it was redirected.
     """
     values = os.environ if environment is None else environment
     stream = values.get("JOURNAL_STREAM")
@@ -123,7 +123,7 @@ def journal_prefix(level: str, environment: Mapping[str, str] | None = None) -> 
 
 
 def _socket_address(address: str | None) -> str | None:
-    """What ``sendto`` takes; None for what is no socket of this machine (``vsock:``)."""
+    """Return the address for ``sendto``; None for other kinds of sockets (``vsock:``)."""
     if not address or address[0] not in "/@" or not hasattr(socket, "AF_UNIX"):
         return None
     return "\0" + address[1:] if address[0] == "@" else address

@@ -1,4 +1,4 @@
-"""The machine as ``otic service`` sees it: its files, its systemd, and a unit's state."""
+"""The machine that ``otic service`` changes: its files, its systemd, and the state of a unit."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 import otic
 from otic.errors import OticError
 
-_BOOTED = Path("/run/systemd/system")  # there where systemd is PID 1 (sd_booted(3))
+_BOOTED = Path("/run/systemd/system")  # exists where systemd is PID 1 (sd_booted(3))
 _SYSTEMCTL_SECONDS = 60.0
 
 
 class ServiceError(OticError):
-    """The service can't be installed, asked or removed."""
+    """The service can't be installed, queried or removed."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What ``systemctl`` answered."""
+    """The outcome of ``systemctl``."""
 
     code: int
     text: str
@@ -41,7 +41,7 @@ def run_systemctl(arguments: Sequence[str]) -> Outcome:
             check=False,
         )
     except FileNotFoundError:
-        return Outcome(127, "", "there is no systemctl")
+        return Outcome(127, "", "systemctl is not installed")
     except subprocess.TimeoutExpired:
         return Outcome(124, "", f"no answer within {_SYSTEMCTL_SECONDS:.0f} s")
     return Outcome(done.returncode, done.stdout.strip(), done.stderr.strip())
@@ -49,7 +49,7 @@ def run_systemctl(arguments: Sequence[str]) -> Outcome:
 
 @dataclass(frozen=True)
 class System:
-    """The machine: its files below ``root``, its service manager, who asks.
+    """The machine: its files below ``root``, its service manager, and the user.
 
     ``wait_seconds`` is how long an installation waits for the service to run.
     """
@@ -62,26 +62,26 @@ class System:
     wait_seconds: float = 20.0
 
     def path(self, absolute: Path | str) -> Path:
-        """Where a file of the machine is."""
+        """Return the path of a file of the machine."""
         return self.root / Path(absolute).relative_to("/")
 
     @property
     def has_systemd(self) -> bool:
-        """Whether systemd manages this machine's services."""
+        """True if systemd manages this machine's services."""
         return self.path(_BOOTED).is_dir()
 
     def real(self, absolute: Path | str) -> Path:
-        """A file of the machine, with no link in its way."""
+        """Resolve the links in the path of a file of the machine."""
         found, root = self.path(absolute).resolve(), self.root.resolve()
         return Path("/") / found.relative_to(root) if found.is_relative_to(root) else found
 
     @property
     def otic(self) -> Path:
-        """The command, as a person would type it."""
+        """The command that a person would type."""
         return Path(self.python).parent / "otic"
 
     def must(self, *arguments: str) -> str:
-        """What systemctl says.
+        """Run systemctl and return its output.
 
         Raises
         ------
@@ -97,30 +97,30 @@ class System:
 
 @dataclass(frozen=True)
 class UnitState:
-    """What systemd knows of a unit; ``told`` is what its service said of itself."""
+    """The state of a unit; ``reported`` is the status that its service reported."""
 
     loaded: str
     active: str
     detail: str
-    told: str
+    reported: str
     restarts: int
 
     @property
     def runs(self) -> bool:
-        """Whether the service has started and not ended."""
+        """True if the service has started and not ended."""
         return self.active == "active"
 
     @property
     def text(self) -> str:
-        """In a line: systemd's words, then the service's own."""
+        """The state on one line: systemd's words, then the service's own."""
         words = f"{self.active} ({self.detail})" if self.detail else self.active
         if self.restarts:
             words += f", restarts: {self.restarts}"
-        return f"{words}: {self.told}" if self.told else words
+        return f"{words}: {self.reported}" if self.reported else words
 
 
 def unit_state(unit: str, system: System) -> UnitState:
-    """Ask systemd.
+    """Ask systemd for the state of a unit.
 
     Raises
     ------
@@ -135,6 +135,6 @@ def unit_state(unit: str, system: System) -> UnitState:
         loaded=values.get("LoadState", ""),
         active=values.get("ActiveState") or "unknown",
         detail=values.get("SubState", ""),
-        told=values.get("StatusText", ""),
+        reported=values.get("StatusText", ""),
         restarts=int(restarts) if restarts.isdecimal() else 0,
     )
