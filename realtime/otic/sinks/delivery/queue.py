@@ -34,7 +34,7 @@ _PAGE = 4096
 _CURSOR_ROOM = 2 * _PAGE  # of what is reserved, for cursors only
 _BATCH = 100
 _LINE = re.compile(rb"\[(\d{1,18}),(\{[^\0]*\})\]\n")
-_ID = re.compile(rb'\{"id":"([!-~]+)/(on|off)"')
+_ID = re.compile(rb'\{"id":"([^"]+)/(on|off)"')
 _NO_NOTIFICATION = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}  # not a mistake in the settings
 
