@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from otic import Bundle, Pipeline, load_bundle, save_bundle
+from otic.cli.main import main
 from otic.diagnostics.verify import verify_bundle
 from otic.errors import OticError
 from otic.model.streaming import BASE, HEAD
@@ -26,7 +28,10 @@ from otic_training.base.head import (
     with_means,
     without_head,
 )
+from otic_training.cli import stream as stream_command
+from otic_training.data.scenes import Mixer
 from otic_training.experiment import load_tensorflow
+from otic_training.fitting.stream import StreamRecipe
 from tests.integration.test_base import TINY, some_log_mel, some_student
 from tests.support.helpers import F32, bundled, decision, noise
 
@@ -105,7 +110,7 @@ def test_another_head_is_put_on_the_same_base(made: Made, tmp_path: Path) -> Non
     np.testing.assert_array_equal(scores(again, y), scores(made.whole, y))
     other = replace(made.head, b2=made.head.b2 + np.float32(2.0))
     assert (scores(join(base, other, {}, made.whole), y) > scores(made.whole, y)).all()
-    assert without_head(made.base) == made.base
+    assert without_head(made.base).model == base.model
     with pytest.raises(OticError, match="is no streaming model with a base in it"):
         without_head(bundled())
     with pytest.raises(OticError, match="takes frames of 9 numbers, the base gives 16"):
@@ -139,3 +144,67 @@ def test_a_head_learns_what_its_frames_say_and_only_where_it_counts(tmp_path: Pa
     )
     again = fit_head(frames, labels, weights, 0.32, Fit(hidden=16, epochs=60, batch=20, drop=0.0))
     np.testing.assert_array_equal(again.w1, head.w1)
+
+
+def tones(folder: Path) -> Path:
+    """Class folders: hisses and tones, six recordings each."""
+    t = np.arange(22_050 * 3) / 22_050
+    for label in ("hiss", "tone"):
+        (folder / label).mkdir(parents=True)
+        for i in range(6):
+            tone = 0.3 * np.sin(2 * np.pi * 400.0 * (1.0 + 0.05 * i) * t)
+            y = tone if label == "tone" else noise(len(t), seed=i)
+            soundfile.write(folder / label / f"{i}.wav", y, 22_050)
+    return folder
+
+
+def test_otic_train_puts_a_head_on_a_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From folders and plain negatives to a bundle that is served, on the frames that it kept."""
+    graph = StepGraph(some_student(), features.N_MELS)
+    save_bundle(
+        tmp_path / "base.tflite",
+        base_bundle(graph, graph.tflite(), "tiny", "CC0-1.0", {"weights": "float32"}),
+    )
+    (tmp_path / "clicks").mkdir()
+    clicks = 0.5 * (np.arange(22_050 * 4) % 5000 == 0)
+    soundfile.write(tmp_path / "clicks" / "a.wav", clicks, 22_050)
+    monkeypatch.setenv("OTIC_STORE", str(tmp_path / "store"))
+    recipe = StreamRecipe(scenes=60, steps=24, fit=Fit(hidden=16, epochs=30, batch=10, rate=0.01))
+    monkeypatch.setattr(stream_command, "RECIPE", recipe)
+    command = ["train", str(tones(tmp_path / "tones")), "--preset", "stream", "--base"]
+    command += [str(tmp_path / "base.tflite"), "--negatives", str(tmp_path / "clicks")]
+    assert main([*command, "--out", str(tmp_path / "a.tflite")]) == 0
+    assert "trained on folds" in capsys.readouterr().out
+    bundle = load_bundle(tmp_path / "a.tflite")
+    assert bundle.labels == ("hiss", "tone")
+    assert bundle.accuracy["clip_mean"] == 1.0
+    assert bundle.provenance["base"]["name"] == "tiny"
+    assert (bundle.decision.onset_ground, bundle.decision.onset_back_seconds) == (0.1, 4.0)
+    assert "built on tiny (CC0-1.0)" in bundle.license
+    # Another head on the base of that bundle, by kept frames: the same scenes, the same head.
+    monkeypatch.setattr(Mixer, "scene", None)
+    command[5] = str(tmp_path / "a.tflite")
+    assert main([*command, "--out", str(tmp_path / "b.tflite")]) == 0
+    capsys.readouterr()
+    y = noise(2 * 22_050)
+    np.testing.assert_array_equal(scores(load_bundle(tmp_path / "b.tflite"), y), scores(bundle, y))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "stream is a head on a base: name a streaming model, --base MODEL.tflite"),
+        (("--base", "esc10-tiny"), "the base 'esc10-tiny' is no streaming model with a base in"),
+        (("--base", "esc10-tiny", "--int8"), "--int8 does not go with the preset stream"),
+    ],
+)
+def test_what_the_preset_refuses(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], options: tuple[str, ...], words: str
+) -> None:
+    command = ["train", str(tones(tmp_path / "tones")), "--preset", "stream", *options]
+    assert main([*command, "--out", str(tmp_path / "a.tflite")]) == 1
+    assert words in capfd.readouterr().err.splitlines()[-1]
+    assert main(["crossval", str(tmp_path / "tones"), "--preset", "stream"]) == 1
+    assert "the preset stream is for 'otic train' alone" in capfd.readouterr().err

@@ -262,7 +262,9 @@ def base_bundle(
 
 
 def without_head(bundle: Bundle) -> Bundle:
-    """Take the base out of a bundle of base and head, or return a base as it is.
+    """Take the base out of a bundle of base and head, or of a base alone.
+
+    The same base gives the same bytes from both.
 
     Raises
     ------
@@ -276,8 +278,6 @@ def without_head(bundle: Bundle) -> Bundle:
             f"the base '{bundle.origin or bundle.name}' is no streaming model with a base in it: "
             "name one that 'otic inspect' shows with stream.parts.base"
         )
-    if HEAD not in stream.parts:
-        return bundle
     outputs = _indices(bundle.model)[1]
     states = [state for state in stream.states if state.part == BASE]
     model = cut(
@@ -308,7 +308,9 @@ def without_head(bundle: Bundle) -> Bundle:
     )
 
 
-def join(base: Bundle, head: Head, about: dict[str, Any], bundle: Bundle) -> Bundle:
+def join(
+    base: Bundle, head: Head, about: dict[str, Any], bundle: Bundle, early_steps: int = 0
+) -> Bundle:
     """Join a base and a head into one graph and one bundle, with golden cases.
 
     Parameters
@@ -320,6 +322,8 @@ def join(base: Bundle, head: Head, about: dict[str, Any], bundle: Bundle) -> Bun
         What is known of the head.
     bundle : Bundle
         Name, labels, decision, accuracy, licence and provenance of the result.
+    early_steps : int
+        Steps by which the head was fitted to decide earlier than the base's latest frame.
 
     Raises
     ------
@@ -343,6 +347,7 @@ def join(base: Bundle, head: Head, about: dict[str, Any], bundle: Bundle) -> Bun
     n_inputs = len(_shapes(base.model)[0])
     states = [replace(state, output=len(outs) + i) for i, state in enumerate(base.stream.states)]
     states.append(StateTensor(n_inputs, new_memory, HEAD))
+    delay = base.stream.delay_seconds - early_steps * base.inference_hop_seconds
     parts = {BASE: frame, HEAD: {**about, "hidden": int(head.w1.shape[1])}}
     return with_golden_cases(
         replace(
@@ -350,7 +355,12 @@ def join(base: Bundle, head: Head, about: dict[str, Any], bundle: Bundle) -> Bun
             features=base.features,
             inference_hop_frames=base.inference_hop_frames,
             interface=replace(base.interface, output=1 - new_memory),
-            stream=replace(base.stream, states=tuple(states), parts=parts),
+            stream=replace(
+                base.stream,
+                states=tuple(states),
+                parts=parts,
+                delay_seconds=max(0.0, round(delay, 6)),
+            ),
             model=model,
         )
     )

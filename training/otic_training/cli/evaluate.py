@@ -193,15 +193,15 @@ def stream(bundle: Bundle, clips: list[Clip]) -> Tested:
             except OticError as error:
                 say(f"left out: {error}")
                 continue
-            if len(y) < p.window_samples:
+            if len(y) < bundle.window_samples:
                 say(f"left out: '{clip.path}' is shorter than the window")
                 continue
             begin, end = active_part(y, p.sr)
             pipeline.reset()
             heard = [item for item in pipeline.process(y) if isinstance(item, Scores)]
             stops = np.array([item.sample for item in heard])
-            active = np.minimum(stops, end) - np.maximum(stops - p.window_samples, begin)
-            enough = active >= min(MIN_ACTIVE_SHARE * p.window_samples, active.max())
+            active = np.minimum(stops, end) - np.maximum(stops - bundle.window_samples, begin)
+            enough = active >= min(MIN_ACTIVE_SHARE * bundle.window_samples, active.max())
             for item in (heard[k] for k in np.flatnonzero(enough)):
                 scores.append([item.scores[label] for label in bundle.labels])
                 of_clip.append(i)
@@ -209,7 +209,7 @@ def stream(bundle: Bundle, clips: list[Clip]) -> Tested:
     if not scores:
         raise DatasetError(
             f"none of {len(clips)} clips can be read and is as long as {bundle.name}'s window "
-            f"of {p.window_seconds:.2f} s"
+            f"of {bundle.window_seconds:.2f} s"
         )
     return Tested(
         fold=min(clip.fold for clip in clips),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from otic.cli.arguments import Parser, positive, seed, whole
 from otic_training.experiment import BUDGET_PER_HOUR
-from otic_training.networks.presets import PRESETS, names_with
+from otic_training.networks.presets import PRESETS, STREAM, names_with
 
-_NAMES = tuple(preset.name for preset in PRESETS)
+_NAMES = (*(preset.name for preset in PRESETS), STREAM)
 
 
 def add_dataset_options(parser: Parser) -> None:
@@ -56,7 +56,7 @@ def add_recipe_options(parser: Parser) -> None:
         "--base",
         metavar="MODEL.tflite",
         help="the model to put a head on: YAMNet as TFLite, or a bundle "
-        f"(for {names_with('on_base')})",
+        f"(for {names_with('on_base')}); a streaming model (for {STREAM})",
     )
     parser.add_argument(
         "--negatives",

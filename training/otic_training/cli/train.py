@@ -20,8 +20,8 @@ from otic_training.cli.options import (
 )
 from otic_training.cli.progress import say
 from otic_training.data.dataset import Dataset, listed
-from otic_training.experiment import Experiment, experiment_from, load_tensorflow
-from otic_training.networks.presets import TUTORIAL
+from otic_training.experiment import Experiment, experiment_from, load_tensorflow, read_dataset
+from otic_training.networks.presets import STREAM, TUTORIAL
 from otic_training.reports.page import report_folder
 from otic_training.reports.tracker import TRACKERS, Tracker, start_tracker
 
@@ -67,6 +67,8 @@ def add_train_options(parser: Parser) -> None:
 
 def train(args: argparse.Namespace) -> int:
     """Train on the other folds and test on the held-out ones, or train on all."""
+    if args.preset == STREAM:
+        return _train_stream(args)
     experiment = experiment_from(args)
     dataset, recipe = experiment.dataset, experiment.preset
     test_folds = _test_folds(args.test_folds, dataset)
@@ -121,6 +123,16 @@ def train(args: argparse.Namespace) -> int:
         say(f"wrote {report.write(report_folder(args.report))}")
     tracker.finish(dataset, named, fitted.float32, out)
     return 0
+
+
+def _train_stream(args: argparse.Namespace) -> int:
+    from otic_training.cli.stream import train_streaming_model
+
+    dataset = read_dataset(args)
+    test_folds = _test_folds(args.test_folds, dataset)
+    out = args.out or f"{Path(args.dataset).resolve().name}-{STREAM}.tflite"
+    _check_outputs(args, out, test_folds)
+    return train_streaming_model(args, out, dataset, test_folds)
 
 
 @dataclass(frozen=True)

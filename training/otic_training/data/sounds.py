@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from otic_training.data.dataset import Clip, DatasetError
 from otic_training.data.negatives import NEGATIVE_FOLD, NEGATIVE_LABEL
 from otic_training.data.scenes import Sound
+from otic_training.data.sound_tables import UNVETTED, ListedSound
 from otic_training.data.windows import active_part, read_clip
 
 TABLE = "clips.csv"
@@ -36,6 +37,23 @@ def labelled_sounds(clips: Sequence[Clip], labels: Sequence[str], sr: int) -> li
         for clip in clips
         if clip.label in labels
     ]
+
+
+def negative_sounds(sounds: Sequence[ListedSound], labels: Sequence[str], sr: int) -> list[Sound]:
+    """Sounds without a label, with the labels that each may hold: all where nobody knows.
+
+    Raises
+    ------
+    SourceError
+        If a recording can't be read.
+    """
+    found = []
+    for sound in sounds:
+        named = {doubt.label for doubt in sound.doubts if doubt.score >= DOUBT_FROM}
+        doubt = tuple(i for i, label in enumerate(labels) if named & {label, UNVETTED})
+        clip = Clip(sound.path, NEGATIVE_LABEL, NEGATIVE_FOLD, sound.recording)
+        found.append(Sound(_active(clip, sr), sound.kind, -1, doubt))
+    return found
 
 
 def listed_sounds(

@@ -183,6 +183,10 @@ class Preset:
         return n_labels + (self.none_share > 0.0)
 
 
+STREAM = "stream"
+"""Name of the preset that puts a head on a base; see :mod:`otic_training.fitting.stream`."""
+
+
 def preset(name: str) -> Preset:
     """Find a preset by its name.
 
@@ -194,6 +198,8 @@ def preset(name: str) -> Preset:
     for candidate in PRESETS:
         if candidate.name == name:
             return candidate
+    if name == STREAM:
+        raise OticError("the preset stream is for 'otic train' alone: hold out folds there")
     raise OticError(f"unknown preset '{name}': there are {', '.join(p.name for p in PRESETS)}")
 
 

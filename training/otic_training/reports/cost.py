@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from otic.features.frontend import Frontend
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
 from otic.model.golden import golden_sound
+from otic.pipeline import open_frontend
 
 _CALLS = 300
 
@@ -60,7 +60,8 @@ class Cost:
 def cost_of(bundle: Bundle) -> Cost:
     """Count and measure."""
     p = bundle.features
-    frontend, classifier = Frontend(p), Classifier(bundle)
+    frontend, classifier = open_frontend(bundle), Classifier(bundle)
+    state = classifier.cold_state()
     frontend.push(golden_sound("noise", p.sr, p.window_samples))
     features = frontend.features()
     parameters, macs = _count(bundle.model)
@@ -69,7 +70,7 @@ def cost_of(bundle: Bundle) -> Cost:
         macs=macs,
         bytes=len(bundle.model),
         features_us=_median_us(frontend.features),
-        inference_us=_median_us(lambda: classifier.predict(features)),
+        inference_us=_median_us(lambda: classifier.step(features, state)),
     )
 
 

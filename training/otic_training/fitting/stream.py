@@ -1,0 +1,211 @@
+"""The preset ``stream``: a head on a base, fitted on scenes of a data set's clips.
+
+Scenes are mixed by number, the base's frames of them are computed as a stream computes them and
+kept, and a head is fitted on the frames in a minute.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otic import __version__
+from otic.detection.thresholds import DecisionParams
+from otic.errors import OticError
+from otic.model.bundle import Bundle, load_bundle, save_bundle
+from otic_training.base.head import BaseFrames, Fit, Head, fit_head, join, without_head
+from otic_training.cli.progress import progress, say
+from otic_training.data.cache import Store, fitting_code, key_of
+from otic_training.data.dataset import Clip, Dataset
+from otic_training.data.negatives import license_on, license_with, negatives_text
+from otic_training.data.scenes import Mixer, Recipe, Sound, step_targets
+from otic_training.scoring.thresholds import within_budget
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StreamRecipe:
+    """How a head is made.
+
+    Attributes
+    ----------
+    scenes, steps : int
+        Scenes that a head is fitted on, and steps of the base in each.
+    early_steps : int
+        Steps by which the head decides earlier than the base's latest frame.
+    fit : Fit
+    mix : Recipe
+        How scenes are mixed.
+    on_threshold : float
+        Where no negatives set thresholds.
+    """
+
+    scenes: int = 5000
+    steps: int = 31
+    early_steps: int = 0
+    fit: Fit = field(default_factory=Fit)
+    mix: Recipe = field(default_factory=Recipe)
+    on_threshold: float = 0.9
+
+    def decision(self, n_labels: int, delay_seconds: float) -> DecisionParams:
+        """Make thresholds and times: an onset lies where the score left the ground."""
+        return DecisionParams(
+            smoothing_scores=1,
+            on_thresholds=(self.on_threshold,) * n_labels,
+            off_thresholds=(self.on_threshold / 2,) * n_labels,
+            min_on_seconds=0.0,
+            min_off_seconds=2.0,
+            max_on_seconds=600.0,
+            lag_seconds=round(delay_seconds, 6),
+            onset_ground=0.1,
+            onset_back_seconds=4.0,
+        )
+
+
+def open_base(path: str | None) -> Bundle:
+    """Load the base of a streaming model: a bundle of a base alone, or with another head.
+
+    Raises
+    ------
+    OticError
+        If it is missing, or no such bundle.
+    """
+    if path is None:
+        raise OticError(
+            "stream is a head on a base: name a streaming model, --base MODEL.tflite or a bundled "
+            "name"
+        )
+    return without_head(load_bundle(path))
+
+
+def kept_frames(
+    frames: BaseFrames,
+    sounds: Sequence[Sound],
+    n_labels: int,
+    seed: int,
+    recipe: StreamRecipe,
+    store: Store,
+) -> tuple[NDArray[np.float16], F32, F32]:
+    """Compute the base's frames of scenes, and what each step should say; kept in the store.
+
+    Returns
+    -------
+    frames : float16 [scenes, steps, width]
+    labels, weights : float32 [scenes, steps, n_labels]
+    """
+    about = [(s.kind, s.label, s.doubt, len(s.y), zlib.crc32(s.y.tobytes())) for s in sounds]
+    key = key_of("stream", frames.base.model, about, n_labels, seed, repr(recipe), fitting_code())
+    kept = store.load(key)
+    if kept is None:
+        kept = dict(
+            zip(
+                ("frames", "labels", "weights"),
+                _frames_of_scenes(frames, sounds, n_labels, seed, recipe),
+                strict=True,
+            )
+        )
+        store.save(key, kept)
+    return kept["frames"], kept["labels"], kept["weights"]  # type: ignore[return-value]
+
+
+def _frames_of_scenes(
+    frames: BaseFrames, sounds: Sequence[Sound], n_labels: int, seed: int, recipe: StreamRecipe
+) -> tuple[NDArray[np.float16], F32, F32]:
+    mixer = Mixer(sounds, frames.sr, frames.n_samples(recipe.steps), seed, recipe.mix)
+    times = frames.times(recipe.steps) + recipe.early_steps * frames.step_seconds
+    found, labels, weights = [], [], []
+    with progress("scenes", recipe.scenes) as advance:
+        for number in range(recipe.scenes):
+            scene = mixer.scene(number)
+            found.append(frames(scene.y).astype(np.float16))
+            wanted, counts = step_targets(scene, times, frames.sr, n_labels)
+            counts[times < 0.0] = 0.0
+            labels.append(wanted)
+            weights.append(counts)
+            advance(1)
+    return np.stack(found), np.stack(labels), np.stack(weights)
+
+
+def train_stream(
+    path: str | Path,
+    base: Bundle,
+    dataset: Dataset,
+    folds: Sequence[int],
+    sounds: Sequence[Sound],
+    negatives: Sequence[Clip],
+    quiet: Sequence[Clip],
+    seed: int,
+    budget_per_hour: float,
+    store: Store,
+    recipe: StreamRecipe,
+) -> tuple[Bundle, Head]:
+    """Fit a head on some folds, set its thresholds, and write base and head as one bundle.
+
+    Parameters
+    ----------
+    path : str or Path
+        Bundle to write.
+    base : Bundle
+        Of :func:`open_base`.
+    dataset : Dataset
+    folds : sequence of int
+        Folds that ``sounds`` with labels are of.
+    sounds : sequence of Sound
+        What scenes are made of.
+    negatives, quiet : sequence of Clip
+        Recordings of the sounds without labels, and those that thresholds are set on.
+    seed : int
+    budget_per_hour : float
+        False alarms on ``quiet``, of all labels together.
+    store : Store
+    recipe : StreamRecipe
+
+    Returns
+    -------
+    bundle : Bundle
+    head : Head
+
+    Raises
+    ------
+    OticError
+        If base and head do not fit together, or the file can't be written.
+    """
+    assert base.stream is not None
+    frames, labels = BaseFrames(base), dataset.labels
+    found, wanted, counts = kept_frames(frames, sounds, len(labels), seed, recipe, store)
+    say(f"fitting a head on {len(found)} scenes")
+    head = fit_head(found, wanted, counts, frames.step_seconds, replace(recipe.fit, seed=seed))
+    delay = max(0.0, base.stream.delay_seconds - recipe.early_steps * frames.step_seconds)
+    terms = license_with(dataset.license, [*negatives, *quiet])
+    provenance: dict[str, Any] = {
+        "data": dataset.name,
+        "folds": list(folds),
+        "preset": "stream",
+        "scenes": recipe.scenes,
+        "seed": seed,
+        "others": negatives_text(negatives),
+        "weights": base.provenance.get("weights", "float32"),
+        "base": {"name": base.name, **base.provenance},
+        "versions": {"otic": __version__},
+    }
+    named = replace(
+        base,
+        name=Path(path).stem,
+        labels=labels,
+        decision=recipe.decision(len(labels), delay),
+        accuracy={"protocol": "not measured yet"},
+        license=license_on(terms, base.name, base.license),
+        provenance=provenance,
+    )
+    about = {"data": dataset.name, "early_steps": recipe.early_steps, "fit": asdict(recipe.fit)}
+    whole = join(base, head, about, named, recipe.early_steps)
+    whole = within_budget(whole, quiet, budget_per_hour)
+    save_bundle(path, whole)
+    return load_bundle(Path(path).absolute()), head
