@@ -93,14 +93,12 @@ def test_all_that_hangs_ends_at_the_same_time(
         assert opened.undelivered() == 1
 
 
-def test_a_replay_has_a_spool_of_its_own(
-    tmp_path: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_replay_has_a_spool_of_its_own(tmp_path: Path, bundle: Bundle, said: list[str]) -> None:
     spool = SpoolSettings(directory=str(tmp_path))
     with outputs(Settings(receivers=DEAD, spool=spool), bundle, patience=0.0) as opened:
         hear(opened.sinks)
     assert opened.undelivered() == 1
-    assert "webhook: 1 events were not delivered, they wait in" in capsys.readouterr().err
+    assert any("webhook: 1 events were not delivered, they wait in" in line for line in said)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     csv = {"csv": CsvSection(path=str(tmp_path / "events.csv"))}
     with outputs(Settings(receivers=csv, spool=spool), bundle, 20.0, kept=False) as opened:
@@ -110,14 +108,11 @@ def test_a_replay_has_a_spool_of_its_own(
     with outputs(Settings(receivers=DEAD), bundle, 0.2, kept=False) as opened:
         hear(opened.sinks)
     assert opened.undelivered() == 1
-    assert "webhook: 1 events were not delivered\n" in capsys.readouterr().err
+    assert "webhook: 1 events were not delivered" in said
     # A sensor that does not name the receiver any more says what that costs.
     with outputs(Settings(receivers=csv, spool=spool), bundle, 20.0):
         pass
-    assert (
-        "webhook is no longer configured: 1 events that waited for it are dropped"
-        in capsys.readouterr().err
-    )
+    assert "webhook is no longer configured: 1 events that waited for it are dropped" in said
 
 
 def test_the_metrics_know_of_recordings_and_of_the_log(tmp_path: Path, bundle: Bundle) -> None:

@@ -62,7 +62,7 @@ def test_version_and_help() -> None:
         (["replay", "a.wav", "--speed", "0"], "--speed: '0' must be a number above 0, or max"),
         (["replay", "a.wav", "--speed", "fast"], "'fast' must be a number above 0, or max"),
         (["replay", "a.wav", "--block", "0"], "--block: '0' must be a whole number"),
-        (["replay", "a.wav", "--log", "all"], "--log: 'all' must name some of scores, events"),
+        (["replay", "a.wav", "--log", "all"], "--log: 'all' must be some of scores, events"),
         (["replay", "a.wav", "--block", "9999999"], "--block: '9999999' must be at most 1048576"),
         (["train", "data", "--seed", "-1"], "--seed: '-1' must be a whole number from 0"),
         (["listen", "--duration", "-3"], "--duration: '-3' must be a number above 0"),
@@ -178,7 +178,7 @@ def test_a_file_name_that_is_not_utf_8(tmp_path: Path) -> None:
 def test_what_is_no_plain_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "it is no file; for a pipe use -" in fails("replay", tmp_path / "pipe")
-    assert f"'{tmp_path}' has no audio files (.wav, .flac" in fails("replay", tmp_path)
+    assert f"'{tmp_path}' has no audio files (.wav, .wave" in fails("replay", tmp_path)
     assert "File name too long" in fails("replay", "x" * 300)
 
 
