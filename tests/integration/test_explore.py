@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from otic.cli.main import main
-from otic_training.cli.explore import is_clipped, measure, silent_share
 from otic_training.data.layouts import load_dataset
+from otic_training.reports.dataset_page import is_clipped, measure, silent_share
 from tests.support.helpers import noise
 from tests.unit.test_pages import Checker
 
