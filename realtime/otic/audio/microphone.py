@@ -1,4 +1,4 @@
-"""The microphone as a source: a capture process, watched, and begun again where it fails."""
+"""The microphone as a source: reads a capture process, watches it, and begins it again."""
 
 from __future__ import annotations
 

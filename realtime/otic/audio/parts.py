@@ -1,4 +1,4 @@
-"""What is in an audio file, by its bytes: its kind, and the parts that are decoded one by one."""
+"""The bytes of an audio file: its kind, and the parts that are decoded one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where samples come from: files and arrays; `pcm` and `microphone` have the others."""
+"""Sources of samples: files and arrays; ``pcm`` and ``microphone`` have the others."""
 
 from __future__ import annotations
 

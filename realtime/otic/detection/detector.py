@@ -1,4 +1,4 @@
-"""What the pipeline says, and how smoothed scores become events."""
+"""The detector: smooths scores, compares them with thresholds, and makes events of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How scores become events: the parameters that travel with a model."""
+"""Decision parameters: thresholds, durations and smoothing, which travel with a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events for an MQTT broker, and for Home Assistant behind it: what can be set."""
+"""Settings and checks of the MQTT receiver; ``mqtt_receiver`` makes and sends the messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events for an MQTT broker, and for Home Assistant behind it."""
+"""Notifications as MQTT messages, for a broker and for Home Assistant behind it."""
 
 from __future__ import annotations
 
