@@ -20,6 +20,7 @@ from otic.types import Lost
 _FFMPEG_RATE = 16000
 _TOLERANCE = 0.1
 _BLOCK = 65536
+_LONGEST = 150  # characters of a message in the table
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def main() -> None:
     print("\n| file | otic, s | ffmpeg, s | exit | what otic says |\n|---|--:|--:|--:|---|")
     for row in sorted(rows, key=lambda row: (row.agreed and not row.said, row.agreed, row.name)):
         said = row.said.replace("|", "\\|")
+        said = said if len(said) <= _LONGEST else said[: _LONGEST - 1] + "…"
         print(f"| {row.name} | {row.otic:.3f} | {row.ffmpeg:.3f} | {int(row.failed)} | {said} |")
 
 
