@@ -678,7 +678,7 @@ def test_what_is_no_notification_is_skipped(tmp_path: Path) -> None:
         queue.append(notification(number))
     queue.close()
     lines = path.read_bytes().splitlines(keepends=True)
-    lines[2] = b'[2,{"no":1}]\n'
+    lines[2] = b'[2,{"id":"\xff\x80/on","no":1}]\n'
     path.write_bytes(b"".join(lines))
     queue = DeliveryQueue(path, ["a"], 100)
     assert drain(queue, "a") == [0, 2]

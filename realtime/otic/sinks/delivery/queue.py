@@ -380,7 +380,8 @@ class DeliveryQueue:
                     offsets.append(end)
                     if (named := _ID.match(match[2])) is not None:
                         entry = sequences[-1], match[2].decode("utf-8", "replace")
-                        self._note_state(named[1].decode(), named[2].decode(), entry)
+                        event = named[1].decode("utf-8", "replace")
+                        self._note_state(event, named[2].decode(), entry)
                 else:
                     try:
                         found = json.loads(line).items()
