@@ -11,11 +11,11 @@ import soundfile
 
 from otic import Bundle, Pipeline, load_bundle, save_bundle
 from otic.cli.main import main
-from otic.diagnostics.verify import verify_bundle
+from otic.diagnostics.verify import check_golden_cases, verify_bundle
 from otic.errors import OticError
 from otic.model.streaming import BASE, HEAD
 from otic.types import Scores
-from otic_training.base import features, trainer
+from otic_training.base import features, student, to_bundle, trainer
 from otic_training.base.export import StepGraph
 from otic_training.base.head import (
     BaseFrames,
@@ -29,7 +29,8 @@ from otic_training.base.head import (
     without_head,
 )
 from otic_training.cli import stream as stream_command
-from otic_training.data.scenes import Mixer
+from otic_training.data.scenes import Mixer, Sound
+from otic_training.data.sounds import save_sounds
 from otic_training.experiment import load_tensorflow
 from otic_training.fitting.stream import StreamRecipe
 from tests.integration.test_base import TINY, some_log_mel, some_student
@@ -208,3 +209,23 @@ def test_what_the_preset_refuses(
     assert words in capfd.readouterr().err.splitlines()[-1]
     assert main(["crossval", str(tmp_path / "tones"), "--preset", "stream"]) == 1
     assert "the preset stream is for 'otic train' alone" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_runs_base_becomes_a_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, int8: bool
+) -> None:
+    monkeypatch.setitem(student.SHAPES, "tiny", TINY)
+    monkeypatch.setattr(to_bundle, "_CALIBRATION_SCENES", 2)
+    trainer.Trainer(trainer.Plan("tiny", 3)).save(tmp_path / "state.npz")
+    samples = np.round(noise(60_000) * 5000).astype(np.int16)
+    save_sounds(tmp_path / "sounds.npy", [Sound(samples, "room"), Sound(samples, "machine")])
+    command = [str(tmp_path / "state.npz"), str(tmp_path / "base.tflite"), "--licence", "CC0-1.0"]
+    command += ["--int8", str(tmp_path / "sounds.npy")] if int8 else []
+    monkeypatch.setattr("sys.argv", ["to_bundle", *command])
+    to_bundle.main()
+    bundle = load_bundle(tmp_path / "base.tflite")
+    assert (bundle.name, bundle.license) == ("base", "CC0-1.0")
+    assert bundle.provenance["weights"] == ("int8" if int8 else "float32")
+    assert check_golden_cases(bundle).passed
+    assert BaseFrames(without_head(bundle))(noise(22_050)).shape[1] == TINY.out
