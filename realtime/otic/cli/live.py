@@ -6,9 +6,7 @@ What computes is imported where it is used, so that ``--help`` and wrong usage d
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import socket
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -271,6 +269,8 @@ def replay(args: argparse.Namespace) -> int:
     args.files = find_recordings(args.files)
     settings = _flags(args)
     if settings.name is None:
+        import socket
+
         # Another name than a sensor's on this machine: a broker would confuse the two.
         settings = replace(settings, name=f"{socket.gethostname()}-replay")
     _refuse_to_overwrite(args, "--jsonl", settings.jsonl.path, settings)
@@ -355,6 +355,8 @@ def _flags(args: argparse.Namespace) -> Settings:
         if os.environ.get(key.variable) and not key.secret and getattr(args, key.dest, None) is None
     ]
     if unread:
+        import logging
+
         logging.getLogger(__name__).warning(
             f"{', '.join(key.variable for key in unread)}: only 'otic run' reads this: give "
             f"{' '.join(key.flag for key in unread)}"

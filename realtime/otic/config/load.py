@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -309,6 +308,8 @@ def _value(
 
 def _read(path: str) -> dict[str, Any]:
     """Parse a TOML file, with or without a byte order mark."""
+    import tomllib  # only 'otic run' and doctor read a file
+
     try:
         with Path(expand_home(path)).open("rb") as file:
             content = file.read(_MAX_BYTES + 1)

@@ -1,15 +1,16 @@
-"""Checks and findings of ``otic doctor``. Receivers bring checks of their own."""
+"""Checks and findings of ``otic doctor``. Receivers bring checks of their own.
+
+``--help`` loads the receivers' sections, and this with them: what only a check needs is imported
+there.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 from otic.errors import OticError, printable
@@ -65,6 +66,9 @@ def split_message(error: OticError) -> tuple[str, tuple[str, ...]]:
 
 def disk_check(folder: Path, name: str = "disk", needed_megabytes: float = 0.0) -> Finding:
     """Check that a folder, or the one it would be made in, is writable and has space."""
+    import shutil
+    import tempfile
+
     place = folder
     try:
         while not place.exists() and place != place.parent:
@@ -103,6 +107,8 @@ def disk_check(folder: Path, name: str = "disk", needed_megabytes: float = 0.0) 
 
 def extra_check(extra: str, module: str) -> Finding:
     """Check that the library of an extra is installed."""
+    from importlib.util import find_spec
+
     if find_spec(module) is None:
         remedy = f"pip install 'otic[{extra}]'"
         return Finding(f"extra {extra}", FAIL, f"{module} is not installed", (remedy,))
