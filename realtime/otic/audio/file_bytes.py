@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
 _CACHE_BYTES = 2**20
+_AHEAD_BYTES = 2**15
 _OVERLAP_BYTES = 64  # no pattern that is searched for is longer
 _TAG_BYTES = 128  # at the end of an MP3 the decoder looks for a tag of so many
 _HIDDEN_SIZE = 2**50  # where a decoder would take the file's size for the sound's length
@@ -28,14 +30,15 @@ class FileBytes:
         self._cache = b""
 
     def get(self, start: int, n: int) -> bytes:
-        """``n`` bytes from ``start`` on; fewer where the file ends."""
+        """``n`` bytes from ``start`` on; fewer where the file ends, or the disk fails."""
         if start >= self.size:
             return b""
         at = start - self._start
         if at < 0 or at + n > len(self._cache):
-            self._file.seek(start)
-            self._cache = self._file.read(max(n, _CACHE_BYTES)) or b""
-            self._start, at = start, 0
+            self._start, at, self._cache = start, 0, b""
+            with suppress(OSError):  # what can't be read is told by what decodes it
+                self._file.seek(start)
+                self._cache = self._file.read(max(n, _CACHE_BYTES)) or b""
         return self._cache[at : at + n]
 
     def find(self, pattern: re.Pattern[bytes], start: int, stop: int | None = None) -> int:
@@ -94,6 +97,8 @@ class PartFile:
         self._end = len(part.header) + part.stop - part.start
         self._size = _HIDDEN_SIZE if part.hide_size else self._end
         self._at = 0
+        self._ahead = b""  # read already: decoders ask for a few bytes at a time
+        self._ahead_at = 0
 
     def seek(self, offset: int, whence: int = 0) -> int:
         self._at = max(0, offset + (0, self._at, self._size)[whence])
@@ -106,21 +111,31 @@ class PartFile:
         if self._at >= self._size - _TAG_BYTES > self._end:
             buffer[:] = bytes(len(buffer))  # there is no tag
             return len(buffer)
-        target = memoryview(buffer)[: max(0, self._end - self._at)]
-        n = min(len(target), max(0, len(self._part.header) - self._at))
-        target[:n] = self._part.header[self._at : self._at + n]
+        n = min(len(buffer), max(0, self._end - self._at))
+        at = self._at - self._ahead_at
+        if at < 0 or at + n > len(self._ahead):
+            self._read_ahead(n)
+            at = 0
+        found = self._ahead[at : at + n]
+        buffer[: len(found)] = found
+        self._at += len(found)
+        self._part.reached = self._part.start + self._at - len(self._part.header)
+        return len(found)
+
+    def _read_ahead(self, n: int) -> None:
+        """Have the next ``n`` bytes in memory, and some more; fewer where the file fails."""
+        header = self._part.header
+        found = [header[self._at : self._at + max(n, _AHEAD_BYTES)]]
+        start = self._at + len(found[0])
+        left = min(max(n, _AHEAD_BYTES), self._end - self._at) - len(found[0])
         try:
-            while n < len(target):
-                self._file.seek(self._part.start + self._at + n - len(self._part.header))
-                read = self._file.readinto(target[n:])  # type: ignore[attr-defined]
-                if not read:
-                    break
-                n += read
+            self._file.seek(self._part.start + start - len(header))
+            while left > 0 and (read := self._file.read(left)):
+                found.append(read)
+                left -= len(read)
         except OSError as error:
             self.error = error
-        self._at += n
-        self._part.reached = self._part.start + self._at - len(self._part.header)
-        return n
+        self._ahead, self._ahead_at = b"".join(found), self._at
 
     def read(self, n: int) -> bytes:
         buffer = bytearray(n)

@@ -169,7 +169,7 @@ class FileSource(Unbuffered):
                     self._converters.append(self._converter_for(following))
                     yield from converter.flush()
             except (SourceError, OSError):
-                problem = "damaged"
+                problem = "damaged or cut off" if decoder.failed else "damaged"
                 break
         yield from self._converters[-1].flush()
         self._complain(problem, missing + self._contents.missing_seconds)
