@@ -313,6 +313,16 @@ def test_a_wav_above_4_gib(tmp_path: Path, magic: bytes, said: str, trailing: by
         decoder.close()
 
 
+@pytest.mark.parametrize("kind", ["AIFF", "CAF", "AU"])
+def test_frames_of_an_absurd_size(tmp_path: Path, kind: str) -> None:
+    """Found by fuzzing: a length that is wrong, and more channels than bytes in a part."""
+    content = bytearray(with_length(chunked(noise(SR), kind), kind, 100))
+    at = {"AIFF": content.find(b"COMM") + 8, "CAF": content.find(b"desc") + 28, "AU": 20}[kind]
+    content[at : at + 2] = b"\xff\xff"
+    with pytest.raises(SourceError, match=r"a\.wav"):
+        read(tmp_path / "a.wav", bytes(content))
+
+
 # Ogg and FLAC
 
 

@@ -19,6 +19,7 @@ NO_DAMAGE_SECONDS = 0.1
 _W64 = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # what the ids of its chunks end with
 _MOST_CHUNKS = 10_000
 _MOST_FORMAT_BYTES = 4096
+_MOST_FRAME_BYTES = 2**20
 _PART_BYTES = 2**30  # below what 32 bits can count
 _NO_FILE_HAS = 2**60  # bytes; a length of -1 is an unknown one
 _KNOWN = frozenset(
@@ -217,7 +218,7 @@ def _with_format(
             said = None
     if said is not None and said >= _NO_FILE_HAS:
         said = None
-    if not (frame > 0 and 0.0 < byte_rate < 1e12):
+    if not (0 < frame <= _MOST_FRAME_BYTES and 0.0 < byte_rate < 1e12):
         return None
     return Sound(container, fmt, at, said, frame, byte_rate, differ)
 
@@ -242,7 +243,7 @@ def _au_sound(head: bytes, start: int) -> Sound | None:
         return None
     offset, size, encoding, rate, channels = struct.unpack(f"{order}5I", head[4:24])
     frame = _AU_BYTES.get(encoding, 0) * channels
-    if not (frame and rate and offset >= 24):
+    if not (0 < frame <= _MOST_FRAME_BYTES and rate and offset >= 24):
         return None
     said = None if _is_unknown(size) else size
     return Sound(None, head, start + offset, said, frame, float(frame * rate))
