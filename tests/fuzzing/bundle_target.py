@@ -17,7 +17,7 @@ from otic.model.bundle import Bundle, bundle_bytes, parse_bundle
 from otic.model.golden import GoldenCase
 from otic.model.interface import ModelInterface
 from tests.fuzzing.damage import check_message, damage, put_number
-from tests.support.helpers import SMALL, bundled, decision, small_bundle
+from tests.support.helpers import SMALL, bundled, decision, small_bundle, streaming_bundle
 
 MAX_SECONDS = 1.0
 MAX_BYTES = 20_000
@@ -37,12 +37,14 @@ def seeds() -> list[bytes]:
     """Bundles of each kind, with the start of a model in place of all of it."""
     start = bundled().model[:64]
     case = GoldenCase("sweep", (0.5,) * 16, (0.2, 0.3, 0.5))
+    stream = GoldenCase("pulses", (0.5,) * 168, (0.2, 0.3, 0.5) * 2, (0, 3))
     centred = replace(SMALL, center=True, tail_samples=5, statistics=("log_mel",))
     return [
         bundle_bytes(small_bundle(model=start, golden=(case,))),
         bundle_bytes(small_bundle(model=start, features=centred)),
         bundle_bytes(replace(bundled(), model=start, golden=())),
         bundle_bytes(_foreign(start)),
+        bundle_bytes(streaming_bundle(model=start, golden=(stream,))),
     ]
 
 
@@ -84,7 +86,7 @@ def mutate(data: bytes, rng: Random) -> bytes:
         return _damage_directory(data, rng)
     model, files = _taken_apart(data)
     files = dict(files)
-    name = rng.choice(("otic.json", "otic.json", "otic.json", "labels.txt", "golden.json"))
+    name = rng.choice((*("otic.json",) * 3, "labels.txt", "golden.json", "state.json"))
     if kind == 2:
         model = model[:8] + damage(model[8:], rng)
     elif kind == 3:

@@ -17,8 +17,9 @@ from otic.diagnostics.verify import check_golden_cases, check_streaming_is_batch
 from otic.errors import BundleError, OticError
 from otic.model.interface import BANDS_FIRST, FRAMES_FIRST, ModelInterface
 from otic.model.tensors import ModelInput
+from otic.packing.bundling import check_servable
 from otic.packing.features import FeatureRequest, derive_features
-from otic.packing.files import read_metadata
+from otic.packing.files import ModelMetadata, read_metadata
 from otic.packing.tflite_file import TensorInfo, read_model_file
 from otic.types import Scores
 from tests.fuzzing.damage import check_message, damage
@@ -440,6 +441,18 @@ def test_damaged_models_are_one_line() -> None:
             check_message(error)
             ends["refused"] += 1
     assert min(ends.values()) > 100, ends
+
+
+def test_names_in_damaged_models_are_printable() -> None:
+    named, rng, refused = two_inputs((1,), "int32"), Random(3), 0
+    for _ in range(3000):
+        try:
+            read = read_model_file("fuzz", named[:8] + damage(named[8:], rng))
+            check_servable("fuzz", read, ModelMetadata())
+        except OticError as error:
+            check_message(error)
+            refused += "sampling rate" in str(error)
+    assert refused > 100
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from otic.errors import BundleError
+from otic.errors import BundleError, printable
 from otic.model.foreign import require_tflite
 
 _IDENTIFIER = b"TFL3"
 _METADATA = "TFLITE_METADATA"
 _MAX_ITEMS = 1_000_000
+_MAX_CHARACTERS = 1000  # of a name or a licence
 _CUSTOM = 32  # BuiltinOperator.CUSTOM
 _TYPES = (
     *("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64"),
@@ -225,8 +226,8 @@ class Table:
         return self._data[start : start + n]
 
     def text(self, field: int) -> str:
-        """Read text; empty where there is none."""
-        return self.blob(field).decode("utf-8", "replace")
+        """Read printable text; empty where there is none."""
+        return printable(self.blob(field).decode("utf-8", "replace")[:_MAX_CHARACTERS])
 
     def _place(self, field: int) -> int | None:
         if field >= self._n_fields:

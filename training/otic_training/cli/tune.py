@@ -140,7 +140,7 @@ def _listen(bundle: Bundle, classifier: Classifier, names: Sequence[str]) -> Roo
     if seconds < 6.0 * BLOCK_SECONDS:
         raise OticError(
             f"{seconds:.0f} s of background are too little: an hour is good, a minute the least "
-            f"(recordings shorter than the window of {bundle.features.window_seconds:.2f} s do "
+            f"(recordings shorter than the window of {bundle.window_seconds:.2f} s do "
             "not count)"
         )
     if seconds < _ENOUGH_SECONDS:
