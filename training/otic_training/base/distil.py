@@ -278,6 +278,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--block-steps", type=int, default=Plan.block_steps)
     parser.add_argument("--whole-steps", type=int, default=Plan.whole_steps)
+    parser.add_argument("--whole-rate", type=float, default=Plan.whole_rate, help="learning rate")
     parser.add_argument("--save-every", type=float, default=180.0, help="seconds")
     parser.add_argument("--threads", type=int, default=2)
     a = parser.parse_args()
@@ -291,7 +292,13 @@ def main() -> None:
     sounds = a.folder / SOUNDS
     if not sounds.exists():
         prepare_sounds(sounds, a.other, a.dataset, a.held_out, a.clean)
-    plan = Plan(a.shape, a.seed, block_steps=a.block_steps, whole_steps=a.whole_steps)
+    plan = Plan(
+        a.shape,
+        a.seed,
+        block_steps=a.block_steps,
+        whole_steps=a.whole_steps,
+        whole_rate=a.whole_rate,
+    )
     train(plan, sounds, a.teacher, a.folder, a.save_every, a.begin_with)
 
 
