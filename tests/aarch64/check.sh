@@ -90,12 +90,13 @@ copy_source() {
     cp -pR "$checkout/$name" "$copied" # with times: numba's cache goes by them
   done
   # It looks only at the file that holds the function, not at those that it calls.
-  make_once "$work/cache" "$(cat "$copied"/realtime/*.py | sha256sum)" true
+  make_once "$work/cache" "$(cat "$copied"/realtime/otic/features/kernels/*.py | sha256sum)" true
 }
 
 # on_x86 COMMAND…: the .venv's Python on the copied sources.
 on_x86() {
-  (cd "$copied" && PYTHONPATH=$copied/realtime:$copied/models:$copied/training:$copied NUMBA_CACHE_DIR=$work/cache/x86_64 "$native" "$@")
+  (cd "$copied" && PYTHONPATH=$copied/realtime:$copied/models:$copied/training \
+    NUMBA_CACHE_DIR=$work/cache/x86_64 "$native" "$@")
 }
 
 # The files to replay, into the array of that name.

@@ -132,7 +132,7 @@ make_python() {
   cpuinfo "$processor" >"$root/proc/cpuinfo"
   mkdir -p "$folder/bin" "$site"
   printf 'home = %s\n' "$root/usr/bin" >"$folder/pyvenv.cfg"
-  printf '%s\n' "$copied" "$@" >"$site/otic.pth"
+  printf '%s\n' "$copied" "$copied"/{realtime,training,models} "$@" >"$site/otic.pth"
   cat >"$folder/bin/python" <<END_OF_SCRIPT
 #!/bin/sh
 exec "$qemu" -cpu "$processor" -L "$root" -0 "$folder/bin/python" "$root/usr/bin/python3.11" "\$@"
