@@ -211,7 +211,7 @@ def test_a_message_does_not_quote_a_whole_file() -> None:
 
 def test_a_message_is_one_line_whatever_it_quotes() -> None:
     golden = json.dumps([{"sound": "\u2028\u202e", "features": [], "scores": []}]).encode()
-    assert "sound '\ufffd\ufffd' is none of" in refusal(put_together(MODEL, files(golden=golden)))
+    assert "sound '\ufffd\ufffd' is unknown" in refusal(put_together(MODEL, files(golden=golden)))
 
 
 def test_labels_have_limits() -> None:
