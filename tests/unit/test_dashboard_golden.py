@@ -135,7 +135,7 @@ def _without_figures(svg: str) -> str:
         (["--screenshot", "x.svg"], "--at SECONDS"),
         (["--at", "3"], "add --screenshot"),
         (["--screenshot", "x.png", "--at", "3"], "must end in .svg"),
-        (["--screenshot", "x.svg", "--at", "100"], "--at 100: it ends at 2.00 s"),
+        (["--screenshot", "x.svg", "--at", "100"], "--at 100: the stream ends at 2.00 s"),
         (["--screenshot", "x.svg", "--at", "0"], "above 0"),
         (["--screenshot", "x.svg", "--at", "1", "--size", "80"], "COLUMNSxROWS"),
         (["--screenshot", "x.svg", "--at", "1", "--size", "5x5"], "20x5"),
