@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+COVERAGE := .venv-coverage
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_FLAGS ?=
 TEST_FLAGS ?=
@@ -31,8 +32,16 @@ test-core: $(VENV)/.dev
 	$(PYTEST) -m "not slow and not training" $(TEST_FLAGS)
 
 # Lines that `make test` runs in its own process; the floor is in pyproject.toml.
-coverage: $(VENV)/.dev
-	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered $(TEST_FLAGS)
+coverage: $(COVERAGE)/.made
+	$(COVERAGE)/bin/python -m pytest -n 2 --dist loadgroup -m "not slow" --cov \
+	  --cov-report=term:skip-covered $(TEST_FLAGS)
+
+$(COVERAGE)/.made: constraints/coverage.txt constraints/dev.txt constraints/base.txt
+	$(PYTHON) -m venv $(COVERAGE)
+	for list in base dev coverage; do $(COVERAGE)/bin/python -m pip --quiet install \
+	  --require-hashes -r constraints/$$list.txt || exit 1; done
+	$(COVERAGE)/bin/python -m pip --quiet install --no-deps --no-build-isolation -e .
+	touch $@
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -108,6 +117,7 @@ constraints: $(VENV)/.base
 	$(UV) pyproject.toml constraints/build.txt --extra mqtt --extra metrics --extra web \
 	  -c constraints/limits.txt -c constraints/dev.txt -o constraints/sensor.txt
 	$(UV) --group peers -c constraints/dev.txt -o constraints/peers.txt
+	$(UV) --group coverage -c constraints/dev.txt -o constraints/coverage.txt
 
 clean:
-	rm -rf $(VENV) $(PEERS) .aarch64 build dist *.egg-info
+	rm -rf $(VENV) $(PEERS) $(COVERAGE) .aarch64 build dist *.egg-info
