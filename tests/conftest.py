@@ -47,6 +47,11 @@ def said() -> Iterator[list[str]]:
     recorder.stop()
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their number: those of an archive hold the time, which workers would not share."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def esc10(request: pytest.FixtureRequest) -> Path:
     """The folder of ESC-10."""
