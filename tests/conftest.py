@@ -48,7 +48,7 @@ def said() -> Iterator[list[str]]:
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name bytes by their number: those of an archive hold the time, which workers would not share."""
+    """Name bytes by their number: an archive holds the time, and workers must collect the same."""
     return f"{len(val)}-bytes" if isinstance(val, bytes) else None
 
 
