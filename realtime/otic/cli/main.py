@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if "--debug" in words:
             raise
-        on_stdout = getattr(sys.stdout, "error", None) is error
+        on_stdout = getattr(sys.stdout, "error", None) is error or error.filename == "-"
         _drop_stdout()
         if on_stdout and isinstance(error, BrokenPipeError):
             return 0  # the reader of our output has what it wanted ('otic … | head -1')

@@ -157,7 +157,8 @@ class _Overwritten:
         try:
             while left:
                 left = left[self._file.write(left) or 0 :]
-        except BrokenPipeError:
+        except BrokenPipeError as error:
+            error.filename = self._target  # tells whose reader has left
             raise
         except OSError as error:
             raise self._unwritable(error) from error
