@@ -21,6 +21,7 @@ from otic_training.base.trainer import Plan, Trainer, saved_plan
 from otic_training.data.dataset import DatasetError
 from otic_training.data.scenes import Sound
 from otic_training.data.sounds import save_sounds
+from otic_training.experiment import load_tensorflow
 from tests.conftest import DATA
 
 TINY = Shape(
@@ -35,6 +36,13 @@ TINY = Shape(
     out=16,
 )
 STEPS = 5
+
+pytestmark = pytest.mark.xdist_group("tensorflow")  # one process loads it
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tensorflow() -> None:
+    load_tensorflow()  # as other tests, which may share the process, expect it
 
 
 def some_student(shape: Shape = TINY) -> Student:
