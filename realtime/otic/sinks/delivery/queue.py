@@ -429,6 +429,8 @@ class DeliveryQueue:
         try:
             if self._fd < 0:
                 self._open(self.path)
+            if self._reserved <= self._end:  # before the first notification: the disk may fill
+                self._reserved = _reserve(self._fd, self._end, self._reserved)
             self._write_cursors()
             if is_early or not self._pending:
                 return
