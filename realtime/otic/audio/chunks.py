@@ -250,7 +250,7 @@ def _au_sound(head: bytes, start: int) -> Sound | None:
 
 
 def _end(data: FileBytes, sound: Sound) -> tuple[int, int, bool, int | None]:
-    """Where the samples end, how many bytes miss, whether more are there than said, what follows.
+    """Find where the samples end, how many bytes are missing or more than stated, and what follows.
 
     The last is the first byte of another file, behind this one.
     """
@@ -273,7 +273,7 @@ def _end(data: FileBytes, sound: Sound) -> tuple[int, int, bool, int | None]:
 
 
 def _follows(data: FileBytes, sound: Sound, end: int) -> tuple[bool, int | None]:
-    """Whether the samples end here: with the file, with chunks, or with another file, and where."""
+    """Tell whether the samples end here (with the file, chunks or another file), and where."""
     starts = {end} if sound.container is None else {end, _padded(end, sound.container)}
     for start in sorted(starts):
         if start >= data.size:
@@ -295,7 +295,7 @@ def _follows(data: FileBytes, sound: Sound, end: int) -> tuple[bool, int | None]
 
 
 def is_chunk(name: bytes, fits: bool, container: _Container) -> bool:
-    """Whether this is the id of a chunk, and not of samples: no second chunk of those is read."""
+    """Tell whether this is the id of a chunk without samples: a second such chunk is not read."""
     if name == container.data:
         return False
     if container.id_bytes == 16:

@@ -109,7 +109,7 @@ class Decoder:
             return block[: rest[0] if len(rest) else len(block)], error
 
     def ran_into(self, following: Decoder | None) -> bool:
-        """Whether it failed only where the following part begins: its own length is not known."""
+        """Tell whether it failed only where the next part begins: its own length is unknown."""
         return (
             following is not None
             and self.promised is None

@@ -42,7 +42,7 @@ class FileBytes:
         return self._cache[at : at + n]
 
     def find(self, pattern: re.Pattern[bytes], start: int, stop: int | None = None) -> int:
-        """Where ``pattern``, which matches at most 64 bytes, is first found; -1: nowhere."""
+        """Find the first match of ``pattern``, at most 64 bytes long; -1 if it has none."""
         stop = self.size if stop is None else min(stop, self.size)
         while start < stop:
             found = pattern.search(self.get(start, min(_CACHE_BYTES, stop - start)))

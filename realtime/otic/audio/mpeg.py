@@ -19,7 +19,7 @@ _KBITS = {
     (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _FEW = 3
-"""Frames in a row that are taken for sound behind what is none."""
+"""Frames in a row that count as sound after bytes that are not frames."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def runs(data: FileBytes, start: int, stop: int) -> Iterator[Run]:
 
 
 def _next_frame(data: FileBytes, at: int, stop: int, few: int) -> int:
-    """The first frame from ``at`` on that others follow, or the end; -1 where there is none."""
+    """Find the first frame from ``at`` on that others follow, or the end; -1 if none does."""
     while True:
         at = after_tags(data, at)
         if at >= stop:
@@ -205,14 +205,14 @@ def before_tags(data: FileBytes) -> int:
 
 
 def begins_with_frame(data: FileBytes, at: int, stop: int) -> bool:
-    """Whether the bytes up to ``stop`` are one frame, cut off."""
+    """Tell whether the bytes up to ``stop`` are one frame, cut off."""
     header = data.get(at, 4)
     kind = _KINDS.get(header[1] << 8 | header[2]) if len(header) == 4 else None
     return kind is not None and header[0] == 0xFF and at + kind.size > stop
 
 
 def begins_with_frames(head: bytes) -> bool:
-    """Whether these bytes are a frame, and the beginning of another one like it."""
+    """Tell whether these bytes are a frame and the beginning of another one like it."""
     if len(head) < 4 or head[0] != 0xFF:
         return False
     kind = _KINDS.get(head[1] << 8 | head[2])

@@ -114,7 +114,7 @@ def refusal(shown: str, kind: str, reason: str) -> str:
 
 
 def is_of_a_file(head: bytes) -> bool:
-    """Whether a stream that begins with these bytes is no raw PCM."""
+    """Tell whether a stream that begins with these bytes is a sound file, not raw PCM."""
     if head[:4] in (*chunks.MAGICS, b"OggS", b"fLaC") or head[:3] == b"ID3":
         return head[8:12] == b"WAVE" if head[:4] in (b"RIFF", b"RIFX") else True
     return bool(_other_kind(head)) or mpeg.begins_with_frames(head)
@@ -229,7 +229,7 @@ def _hidden_frames(data: FileBytes, start: int, stop: int) -> int | None:
 
 
 def _flac_streams(data: FileBytes, start: int) -> Iterator[Part]:
-    """Where one ends is known when it is decoded: another one begins about there."""
+    """Yield the streams; decoding one shows where it ends and the next one begins."""
     stop = mpeg.before_tags(data)
     while start >= 0:
         part = Part(start, stop)

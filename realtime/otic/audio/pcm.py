@@ -178,7 +178,7 @@ class PcmSource(Unbuffered):
             )
 
     def _is_end(self, sound: Sound) -> bool:
-        """Whether the samples end here: with the stream, a chunk, or another file."""
+        """Tell whether the samples end here: with the stream, a chunk, or another file."""
         if len(self._pending) < _ID_BYTES:
             return True
         align = 1 if sound.container is None else sound.container.align

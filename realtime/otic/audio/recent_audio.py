@@ -83,7 +83,7 @@ class RecentAudio:
         return tuple(views)
 
     def losses(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Where in this stretch samples are lost, and how many: ``(sample, lost)``."""
+        """Losses in this stretch: at which sample, and how many, ``(sample, lost)``."""
         overlaps = ((max(s, start), min(s + n, stop)) for s, n in self._losses)
         return [(begin, end - begin) for begin, end in overlaps if begin < end]
 

@@ -111,12 +111,12 @@ class EventDetector:
 
     @property
     def on(self) -> bool:
-        """Whether a label is on."""
+        """True while a label is on."""
         return any(self._states[index].on for index in self._busy)
 
     @property
     def busy(self) -> bool:
-        """Whether a label is on, or about to be."""
+        """True while a label is on, or about to be."""
         return bool(self._busy)
 
     def set_threshold(self, label: str, value: float) -> None:

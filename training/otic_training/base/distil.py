@@ -39,7 +39,7 @@ RECIPE = Recipe(
     made_share=0.35,
     strange_share=0.2,
 )
-"""Of scenes without labels: more at once, and changed so far that few would know what it was.
+"""Settings of scenes without labels: more at once, and changed beyond recognition.
 
 The teacher says what it makes of them, so they need not stay what they were.
 """

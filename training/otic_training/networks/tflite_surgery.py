@@ -15,11 +15,11 @@ from otic.model.bundle import MAX_LABELS
 
 _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
-"""Of weights in the file; the schema asks for it, and its Python code forgets it."""
+"""Alignment of weights in the file; the schema asks for it, and its Python code forgets it."""
 
 _WEIGHTED = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "BATCH_MATMUL")
 _WIDEST = MAX_LABELS
-"""Of an embedding: it is served as labels are."""
+"""Limit of an embedding's numbers: it is served as labels are."""
 
 
 class GraftError(OticError):

@@ -58,7 +58,7 @@ _NOISE_SECONDS = 60.0
 _POINTS = np.linspace(0.05, 0.95, 19)
 _KNOWN_KEPT = 0.9
 _ALONE_DB = 20.0
-"""Of a single sound over the faint noise of a room."""
+"""Level of a single sound over the faint noise of a room."""
 
 _LEAD_SECONDS, _TAIL_SECONDS = 3.0, 2.0
 

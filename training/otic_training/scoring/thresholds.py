@@ -130,7 +130,7 @@ def _listen(bundle: Bundle, clips: Sequence[Clip]) -> Room:
 
 
 def _threshold(peaks: _F64, hours: float, rate: float) -> float:
-    """Where the tail of a label's peaks says that it is crossed ``rate`` times an hour."""
+    """Threshold that the tail of a label's peaks crosses ``rate`` times an hour."""
     n = max(_FEWEST_PEAKS, round(_TAIL_SHARE * len(peaks)))
     begins, *tail = np.sort(_log_odds(peaks))[-n - 1 :]
     excess = max(float(np.sum(np.array(tail) - begins)), 1e-3)
