@@ -22,7 +22,7 @@ Tensor = Any
 
 STEPS = 31
 """Frames of the teacher in a scene: ten seconds."""
-COLD_STEPS = 2
+COLD_STEPS = 1
 """First steps of a scene, which count nothing: there was no past."""
 HORIZONS = (0.5, 0.3, 0.2)
 """How much it counts to know a frame once all is there that it is about; a step earlier; two."""
