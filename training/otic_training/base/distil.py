@@ -26,7 +26,7 @@ from otic_training.base.student import SHAPES
 from otic_training.base.teacher import TeacherFrames, TeacherTrunk
 from otic_training.base.trainer import STEPS, Plan, Trainer
 from otic_training.data.layouts import load_dataset
-from otic_training.data.scenes import Mixer, Recipe, Sound
+from otic_training.data.scenes import Mixer, Recipe
 from otic_training.data.sounds import labelled_sounds, listed_sounds, save_sounds, saved_sounds
 
 F32 = NDArray[np.float32]
@@ -243,7 +243,8 @@ def prepare_sounds(
 ) -> None:
     """Decode all recordings once: those of folders with a ``clips.csv``, and of a data set.
 
-    Without labels all sounds are alike: those of a data set are others, too.
+    Sounds of the data set keep their labels, so that scenes hold about one of them each; what
+    the base learns of them is what the teacher says all the same.
     """
     clips = () if dataset is None else load_dataset(dataset, None, "esc10").clips
     tested = {f"fs{clip.recording}" for clip in clips if clip.fold in held_out}
@@ -254,8 +255,7 @@ def prepare_sounds(
         for name in others
         for sound in listed_sounds(Path(name), (), features.SR, tested, clean)
     ]
-    known = labelled_sounds(clips, labels, features.SR)
-    save_sounds(path, [*sounds, *(Sound(sound.y, "known") for sound in known)])
+    save_sounds(path, [*sounds, *labelled_sounds(clips, labels, features.SR)])
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ class Plan:
     block_rate: float = 4e-3
     whole_rate: float = 2e-3
     window: int = 2000
-    uses: float = 3.0
+    uses: float = 5.0
 
     @property
     def steps(self) -> int:
