@@ -28,4 +28,9 @@ def visible_files(folder: Path) -> list[Path]:
 
 def is_hidden(path: Path) -> bool:
     """Tell if a file or a folder, or one above it, is hidden or a system's own."""
-    return any(part.startswith(".") or part in _SYSTEM_FOLDERS for part in path.parts)
+    return any(map(is_hidden_name, path.parts))
+
+
+def is_hidden_name(name: str) -> bool:
+    """Tell if a file or a folder of this name is hidden or a system's own."""
+    return name.startswith(".") or name in _SYSTEM_FOLDERS

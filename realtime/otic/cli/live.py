@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -182,7 +183,9 @@ def _listen(args: argparse.Namespace, settings: Settings, permanent: bool, wait:
     from otic.session import Plan, run_plan
 
     _refuse_to_overwrite(args, "--jsonl", settings.jsonl.path, settings)
-    bundle = _with_thresholds(load_checked_bundle(settings.model or DEFAULT_MODEL), settings)
+    bundle = with_thresholds(
+        load_checked_bundle(settings.model or DEFAULT_MODEL), settings.thresholds
+    )
     return run_plan(
         Plan(
             settings,
@@ -276,7 +279,9 @@ def replay(args: argparse.Namespace) -> int:
     _refuse_to_overwrite(args, "--jsonl", settings.jsonl.path, settings)
     _refuse_to_overwrite(args, "--report", args.report, settings)
     still = _still(args, settings)
-    bundle = _with_thresholds(load_checked_bundle(settings.model or DEFAULT_MODEL), settings)
+    bundle = with_thresholds(
+        load_checked_bundle(settings.model or DEFAULT_MODEL), settings.thresholds
+    )
     extra_sinks: list[Sink] = []
     if args.report is not None:
         from otic.sinks.html_report import ReplayReport
@@ -365,10 +370,10 @@ def _flags(args: argparse.Namespace) -> Settings:
     return load_settings(None, environment, vars(args), inputs, receivers.sections)
 
 
-def _with_thresholds(bundle: Bundle, settings: Settings) -> Bundle:
-    """The model, with the thresholds that are set in place of its own."""
+def with_thresholds(bundle: Bundle, texts: Sequence[str]) -> Bundle:
+    """Put thresholds, ``LABEL=X`` each, in place of the model's own."""
     decision = bundle.decision
-    for word in (each for text in settings.thresholds for each in threshold_words(text)):
+    for word in (each for text in texts for each in threshold_words(text)):
         label, _, value = word.rpartition("=")
         if label and label not in bundle.labels:
             raise ConfigurationError(

@@ -11,7 +11,7 @@ from otic.types import Event, Item, StreamEnd, StreamStart
 MOST_FILES = 40
 """Files that are listed; of more, those with the most events."""
 
-_Row = tuple[str, ...]
+Row = tuple[str, ...]
 _Span = tuple[float, float]
 
 
@@ -45,7 +45,7 @@ class ReplaySummary:
         if not self._lengths:
             return []
         labels = sorted(self._labels.items(), key=lambda item: (-len(item[1]), item[0]))
-        rows: list[_Row] = [("label", "events", "minutes", "")]
+        rows: list[Row] = [("label", "events", "minutes", "")]
         rows += [(name, *_figures(len(each), sum(each)), "") for name, each in labels]
         if not labels:
             rows += [("no events", "0", "0.00", "")]
@@ -55,7 +55,7 @@ class ReplaySummary:
             (name, *_figures(len(spans), _covered(spans)), f"{self._lengths[name] / 60:.2f}")
             for name, spans in ((name, self._files[name]) for name in sorted(files))
         ]
-        lines = _aligned(rows)
+        lines = aligned(rows)
         if more := len(self._lengths) - len(files):
             lines.append(f"and {more} more files with no more events than these")
         return lines
@@ -74,7 +74,7 @@ def _covered(spans: Sequence[_Span]) -> float:
     return seconds
 
 
-def _aligned(rows: Sequence[_Row]) -> list[str]:
+def aligned(rows: Sequence[Row]) -> list[str]:
     """Return the rows in columns: names on the left, figures on the right."""
     cells = [tuple(map(printable, row)) for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]

@@ -1,0 +1,1 @@
+"""Many recordings at once: found, classified by several processes, and kept as tables."""

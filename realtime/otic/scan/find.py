@@ -1,0 +1,137 @@
+"""The recordings that a person means: files, folders and patterns, one after the other."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from otic.audio.folders import AUDIO_SUFFIXES, is_hidden_name
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A file to classify, and its state when it was found.
+
+    Attributes
+    ----------
+    path : str
+        Absolute; the folder that was named has no symbolic links in it.
+    size : int
+        Bytes.
+    modified_ns : int
+        When it was last written, in nanoseconds since 1970.
+    """
+
+    path: str
+    size: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What can't be looked into, and why."""
+
+    path: str
+    reason: str
+
+
+def find(names: Sequence[str]) -> Iterator[Recording | Problem]:
+    """Find the audio files that names mean, in the same order each time.
+
+    A folder means all audio files below it that are not hidden; links to folders are followed,
+    and no folder is entered twice. A file that is named is taken whatever it is called. Memory
+    is taken for the names of one folder at a time, and for the folders entered.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Files, folders, and patterns such as ``night/**/*.wav``.
+
+    Yields
+    ------
+    Recording or Problem
+    """
+    roots: dict[str, None] = {}
+    for name in names:
+        matches = [name]
+        if glob.has_magic(name) and not os.path.lexists(name):
+            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - of any path
+            if not matches:
+                yield Problem(name, "no file matches this pattern")
+        for match in matches:
+            roots[os.path.realpath(match)] = None
+    entered: set[tuple[int, int]] = set()
+    for root in sorted(roots):
+        if any(above in roots for above in _folders_above(root)):
+            continue  # its folder is named, too
+        try:
+            state = os.stat(root)  # noqa: PTH116
+        except OSError as error:
+            yield Problem(root, _reason(error))
+            continue
+        if not stat.S_ISDIR(state.st_mode):
+            yield _as_found(root, state)
+            continue
+        count = 0
+        for found in _walk(root, state, entered):
+            count += 1
+            yield found
+        if not count:
+            yield Problem(root, f"it has no audio files ({', '.join(AUDIO_SUFFIXES)})")
+
+
+def _walk(
+    root: str, state: os.stat_result, entered: set[tuple[int, int]]
+) -> Iterator[Recording | Problem]:
+    """Walk through a folder: its files by name, then its folders by name."""
+    waiting = [(root, _identity(state), frozenset[tuple[int, int]]())]
+    while waiting:
+        folder, identity, above = waiting.pop()
+        if identity in above:
+            yield Problem(folder, "it leads back into a folder above it: a loop of links")
+            continue
+        if identity in entered:
+            continue
+        entered.add(identity)
+        folders = []
+        try:
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            yield Problem(folder, _reason(error))
+            continue
+        inside = above | {identity}
+        for entry in listed:
+            if is_hidden_name(entry.name):
+                continue
+            try:
+                if entry.is_dir():
+                    folders.append((entry.path, _identity(entry.stat()), inside))
+                elif os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES:  # noqa: PTH122
+                    yield _as_found(entry.path, entry.stat())
+            except OSError as error:
+                yield Problem(entry.path, _reason(error))
+        waiting += reversed(folders)
+
+
+def _as_found(path: str, state: os.stat_result) -> Recording | Problem:
+    if not stat.S_ISREG(state.st_mode):
+        return Problem(path, "it is no file")
+    return Recording(path, state.st_size, state.st_mtime_ns)
+
+
+def _identity(state: os.stat_result) -> tuple[int, int]:
+    return state.st_dev, state.st_ino
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    while (above := os.path.dirname(path)) != path:  # noqa: PTH120
+        yield above
+        path = above
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

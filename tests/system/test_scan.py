@@ -1,0 +1,138 @@
+"""``otic scan`` as a person runs it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otic.audio.soundscape import synthesise
+from otic.scan.folder import find_runs
+from tests.support.helpers import of_type, one_line, otic
+from tests.support.scans import rows, write
+
+MODEL = "esc10-mfcc-mlp"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four recordings, one of them damaged."""
+    top = tmp_path_factory.mktemp("recordings")
+    y = synthesise(22050)[0]
+    for i, name in enumerate(("a.wav", "b/a.wav", "b/c.flac")):
+        write(top / name, y[i * 44100 : i * 44100 + 400_000], 22050, "PCM_16")
+    cut = write(top / "cut.wav", y[:400_000], 22050, "PCM_16")
+    cut.write_bytes(cut.read_bytes()[:400_000])
+    return top
+
+
+def finished(jsonl: bytes) -> list[tuple[Any, ...]]:
+    """Label, onset, offset, decisions and peak of what a replay logged."""
+    on = {(e["label"], e["onset"]): e for e in of_type(jsonl, "event") if e["state"] == "on"}
+    return [
+        (
+            *(e["label"], e["onset"], e["offset"], on[e["label"], e["onset"]]["time"], e["time"]),
+            *(on[e["label"], e["onset"]]["score"], e["peak"]),
+        )
+        for e in of_type(jsonl, "event")
+        if e["state"] == "off"
+    ]
+
+
+def test_a_scan_gives_what_a_replay_does(folder: Path, tmp_path: Path) -> None:
+    """With two processes, and with one for each of two shares; a second run does nothing."""
+    expected = []
+    for path in sorted(folder.rglob("*.*")):
+        replay = otic("replay", path, "--speed", "max", "--jsonl", "-", "--model", MODEL)
+        expected += [(str(path), *row) for row in finished(replay.stdout)]
+    out = tmp_path / "out"
+    asked = ("scan", folder, "--out", out, "--model", MODEL)
+    dry = otic(*asked, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert dry.stdout.startswith(b"4 recordings to classify, 0.002 GB, about 0.02 h of audio")
+    assert not out.exists()
+    first = otic(*asked, "--jobs", "2")
+    assert first.returncode == 1, first.stderr
+    assert b"1 files or folders could not be read, or not to their end" in first.stderr
+    (run,) = find_runs(out)
+    assert [row[:8] for row in rows(run)] == sorted(expected)
+    assert len(expected) > 8
+
+    again = otic(*asked)
+    assert again.returncode == 1
+    assert b"4 recordings are done already, 0 are left" in again.stderr
+    for i in (1, 2):
+        otic("scan", folder, "--out", tmp_path / "shards", "--model", MODEL, "--shard", f"{i}/2")
+    (sharded,) = find_runs(tmp_path / "shards")
+    for table in ("events", "files", "errors", "gaps"):
+        assert rows(sharded, table) == rows(run, table)
+    with (run.parts()[0] / "events.csv").open(newline="") as file:
+        assert next(csv.reader(file))[:4] == ["file", "label", "onset", "offset"]
+
+
+def test_a_scan_goes_on_after_it_was_killed(folder: Path, tmp_path: Path) -> None:
+    many = tmp_path / "in"
+    many.mkdir()
+    for i in range(60):
+        os.link(folder / "a.wav", many / f"{i}.wav")
+    command = [sys.executable, "-m", "otic", "scan", str(many), "--out", str(tmp_path / "out")]
+    command += ["--model", MODEL, "--jobs", "1"]
+    for signum, seconds in ((signal.SIGKILL, 2.0), (signal.SIGTERM, 2.5)):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)
+        process.send_signal(signum)
+        assert process.wait() in (-signum, 130, 0)
+    assert subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    (run,) = find_runs(tmp_path / "out")
+    files = [row[0] for row in rows(run, "files")]
+    assert sorted(files) == sorted(str(path) for path in many.iterdir())
+    by_file = {file: [row[1:] for row in rows(run) if row[0] == file] for file in files}
+    assert all(events == by_file[files[0]] for events in by_file.values())
+
+
+def test_a_recording_that_kills_its_process_is_an_error(folder: Path, tmp_path: Path) -> None:
+    """Stood for by a package that is imported at start and dies on FLAC."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, soundfile\n"
+        "class Deadly(soundfile.SoundFile):\n"
+        "    def read(self, *more, **options):\n"
+        "        if self.format == 'FLAC': os.kill(os.getpid(), 9)\n"
+        "        return super().read(*more, **options)\n"
+        "soundfile.SoundFile = Deadly\n"
+    )
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    env = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    asked = ("scan", folder, "--out", tmp_path / "out", "--model", MODEL, "--jobs", "2")
+    done = otic(*asked, env=env)
+    assert done.returncode == 1, done.stderr
+    (run,) = find_runs(tmp_path / "out")
+    errors = {Path(file).name: reason for file, reason in rows(run, "errors")}
+    assert errors["c.flac"] == "the process that classified it died"
+    assert len(rows(run, "files")) == 3
+    assert otic(*asked).returncode == 1  # the damaged one is left
+    assert len(rows(run, "files")) == 4
+    assert len(rows(run, "errors")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--shard", "3/2"], 2, "'3/2' must be I/N, with I from 1 to N"),
+        (["--out", ""], 2, "--out needs the path of a folder"),
+        (["--thresholds", "cat=2"], 1, "has no label 'cat'"),
+        (["--out", "/proc/nothing"], 1, "can't write to '/proc/nothing'"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: list[str], code: int, words: str, folder: Path, tmp_path: Path
+) -> None:
+    done = otic("scan", folder, "--out", tmp_path / "out", *arguments)
+    assert done.returncode == code
+    assert words in one_line(done.stderr)
