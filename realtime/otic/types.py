@@ -175,6 +175,8 @@ class StreamStart:
     ``source`` tells the streams of a process that run at the same time apart.
     ``started`` is the wall-clock time of a live stream, ISO 8601 in UTC, else None.
     ``recording`` names what is played, the same each time, else None; no log has it.
+    ``recorded`` is when the recording that is played began, ISO 8601 with its offset from UTC,
+    where that is known.
     """
 
     otic: str
@@ -187,6 +189,7 @@ class StreamStart:
     labels: tuple[str, ...]
     started: str | None = None
     recording: str | None = None
+    recorded: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +122,44 @@ def test_a_recording_that_kills_its_process_is_an_error(folder: Path, tmp_path: 
     assert len(rows(run, "errors")) == 1
 
 
+def test_true_times_are_the_recordings(folder: Path, tmp_path: Path) -> None:
+    """In a scan as in what a replay sends out; nothing has the time of the replay."""
+    recording = tmp_path / "in/20240701_060005.wav"
+    recording.parent.mkdir()
+    os.link(folder / "a.wav", recording)
+    os.link(folder / "a.wav", recording.parent / "20230101_000000.wav")
+    table = tmp_path / "events.csv"
+    asked = ("--model", MODEL, "--timezone", "+02:00")
+    fast = ("--speed", "max", "--jsonl", "-", "--csv-path", table)
+    replay = otic("replay", recording, *fast, *asked)
+    assert replay.returncode == 0, replay.stderr
+    assert of_type(replay.stdout, "start")[0]["recorded"] == "2024-07-01T06:00:05+02:00"
+    with table.open(newline="") as file:
+        sent = [
+            (time_of(row["onset_at"]), time_of(row["offset_at"])) for row in csv.DictReader(file)
+        ]
+    assert sent[0][0].isoformat().startswith("2024-07-01T04:00:")
+    scan = otic(
+        "scan", recording.parent, "--out", tmp_path / "out", *asked, "--since", "2024-01-01"
+    )
+    assert scan.returncode == 0, scan.stderr
+    (run,) = find_runs(tmp_path / "out")
+    (row,) = rows(run, "files")
+    assert row[-2] == "2024-07-01T06:00:05.000+02:00"
+    assert sorted((time_of(row[-2]), time_of(row[-1])) for row in rows(run)) == sorted(sent)
+
+
+def time_of(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["--shard", "3/2"], 2, "'3/2' must be I/N, with I from 1 to N"),
         (["--out", ""], 2, "--out needs the path of a folder"),
+        (["--start", "2024-01-01"], 2, "--start is the time of one recording"),
+        (["--timezone", "Mars"], 1, "time zone 'Mars' is not known"),
         (["--thresholds", "cat=2"], 1, "has no label 'cat'"),
         (["--out", "/proc/nothing"], 1, "can't write to '/proc/nothing'"),
     ],

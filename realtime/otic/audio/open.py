@@ -13,6 +13,7 @@ from pathlib import Path
 from otic.audio.folders import AUDIO_SUFFIXES, audio_files
 from otic.audio.microphone import Microphone
 from otic.audio.pcm import PcmSource
+from otic.audio.recording_time import TimeRule
 from otic.audio.sources import FileSource
 from otic.config.settings import InputSettings, Settings
 from otic.errors import SourceError, UsageError, printable
@@ -102,13 +103,15 @@ def find_recordings(names: Sequence[str]) -> list[str]:
     return found
 
 
-def recordings(args: argparse.Namespace, sr: int, block: int) -> list[OpenSource]:
+def recordings(args: argparse.Namespace, sr: int, block: int, rule: TimeRule) -> list[OpenSource]:
     """What opens each file, or standard input."""
 
     def opener(path: str, name: str) -> OpenSource:
         def open_file() -> FileSource:
             source = FileSource(path, sr, block, args.channel)
             source.name = name
+            began = rule.began(path)
+            source.recorded = None if began is None else began.isoformat()
             return source
 
         if path == "-":

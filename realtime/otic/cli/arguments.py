@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from otic.config.values import LOG_CHOICES, MAX_BLOCK
 from otic.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from otic.audio.recording_time import TimeRule
 
 _LEAST_COLUMNS, _MOST_COLUMNS = 20, 400
 _LEAST_ROWS, _MOST_ROWS = 5, 200
@@ -66,6 +69,35 @@ class Parser(argparse.ArgumentParser):
 def add_json_option(parser: argparse.ArgumentParser, what: str = "print JSON") -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help=what)
+
+
+def add_time_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say when recordings were made."""
+    parser.add_argument(
+        "--start", metavar="TIME", help="when the recording began, such as 2026-05-01T04:30+02:00"
+    )
+    parser.add_argument(
+        "--time-format",
+        metavar="FORMAT",
+        help="how names hold the time, such as 'rec_%%d%%m%%y_%%H%%M' (default: the time that a "
+        "recorder left in the file or its name: AudioMoth, Song Meter, GUANO, bext, ISO 8601)",
+    )
+    parser.add_argument(
+        "--timezone",
+        default="UTC",
+        metavar="ZONE",
+        help="of times that name none: UTC (default), Europe/Berlin, +02:00",
+    )
+
+
+def time_rule(args: argparse.Namespace, n_files: int) -> TimeRule:
+    """What the options say of the time of recordings."""
+    from otic.audio.recording_time import TimeRule, parsed_time
+
+    if args.start is not None and n_files != 1:
+        raise UsageError("--start is the time of one recording: give one, or use --time-format")
+    start = None if args.start is None else parsed_time(args.start)
+    return TimeRule(start, args.time_format, args.timezone)
 
 
 def whole(text: str) -> int:

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from otic.cli.arguments import (
     Parser,
+    add_time_options,
     block,
     log_set,
     picture_size,
     positive,
     speed,
+    time_rule,
     whole,
 )
 from otic.config.load import add_setting_options, keys, load_settings
@@ -248,6 +250,7 @@ def add_replay_options(parser: Parser) -> None:
         help=f"size of the screenshot (default {_STILL_SIZE[0]}x{_STILL_SIZE[1]})",
     )
     add_speed_option(parser)
+    add_time_options(parser)
     # A microphone's, and one for events that wait for the next start.
     _add_setting_options(parser, _LIVE_SETTINGS | {"silent_seconds", "spool.directory"})
 
@@ -270,6 +273,7 @@ def replay(args: argparse.Namespace) -> int:
     if args.report == "":
         raise UsageError("--report needs the path of a page, such as report.html")
     args.files = find_recordings(args.files)
+    rule = time_rule(args, len(args.files))
     settings = _flags(args)
     if settings.name is None:
         import socket
@@ -291,7 +295,7 @@ def replay(args: argparse.Namespace) -> int:
     plan = Plan(
         settings,
         bundle,
-        recordings(args, bundle.features.sr, block_size(args)),
+        recordings(args, bundle.features.sr, block_size(args), rule),
         source_names(args.files),
         [*extra_sinks, summary],
         args.speed if still is None else None,

@@ -11,11 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otic.cli.arguments import Parser, whole
+from otic.cli.arguments import Parser, add_time_options, time_rule, whole
 from otic.config.values import DEFAULT_MODEL
 from otic.errors import UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from otic.audio.recording_time import TimeRule
     from otic.model.bundle import Bundle
     from otic.scan.run import Plan
 
@@ -82,6 +85,9 @@ def add_scan_options(parser: Parser) -> None:
         metavar="I/N",
         help="take the I-th of N shares of the recordings: for job arrays",
     )
+    add_time_options(parser)
+    parser.add_argument("--since", metavar="TIME", help="only recordings that began then or later")
+    parser.add_argument("--until", metavar="TIME", help="only recordings that began before")
     parser.add_argument(
         "--dry-run",
         action="store_true",
@@ -116,24 +122,26 @@ def scan(args: argparse.Namespace) -> int:
     from otic.scan.again import decide_again, run_with_scores
     from otic.scan.folder import Ledger, existing_run, open_run
     from otic.scan.parquet import load_pyarrow
-    from otic.scan.run import Plan, Processes, Share
+    from otic.scan.run import Plan, Processes, Share, recorded_between
     from otic.scan.summary import Progress, summary, tables_at
     from otic.scan.task import Job
     from otic.system.log import print_lines
 
     _check(args)
+    rule = time_rule(args, len(args.paths))
+    select = recorded_between(rule, *(_moment(text, rule) for text in (args.since, args.until)))
     out, share = Path(args.out), Share(*args.shard)
     jobs = args.jobs or len(os.sched_getaffinity(0))
     if args.format == "parquet":
         load_pyarrow()
     bundle = with_thresholds(load_checked_bundle(args.model), args.thresholds)
     if args.dry_run:
-        found = existing_run(out, bundle, args.channel)
+        found = existing_run(out, bundle, args.channel, rule)
         done = None if found is None else Ledger(found, str(share), look_only=True)
-        print("\n".join(_forecast(Plan(args.paths, done, share), bundle, jobs)))
+        print("\n".join(_forecast(Plan(args.paths, done, share, select), bundle, jobs)))
         return 0
-    source = run_with_scores(out, bundle, args.channel) if args.from_scores else None
-    run = open_run(out, bundle, args.channel, args.format, args.scores)
+    source = run_with_scores(out, bundle, args.channel, rule) if args.from_scores else None
+    run = open_run(out, bundle, args.channel, args.format, args.scores, rule)
     if source is not None and run.path == source.path:
         raise UsageError("--from-scores needs other --thresholds than the scan with the scores")
     ledger = Ledger(run, str(share))
@@ -141,12 +149,14 @@ def scan(args: argparse.Namespace) -> int:
         if source is not None:
             text = f"{decide_again(source, run, ledger)} recordings decided"
         else:
-            plan = Plan(args.paths, ledger, share)
+            plan = Plan(args.paths, ledger, share, select)
             survey = plan.survey()
+            if rule.start is not None and survey.files + survey.done > 1:
+                raise UsageError("--start is the time of one recording: use --time-format")
             if survey.done:
                 _log.info(f"{survey.done} recordings are done already, {survey.files} are left")
             progress = Progress(survey)
-            job = Job(bundle, run.path, run.format, args.channel, run.scores, str(share))
+            job = Job(bundle, run.path, run.format, args.channel, run.scores, str(share), rule)
             processes = Processes(job, jobs, ledger)
             with _ended_by_sigterm(), progress.shown():
                 for each in processes.results(plan.tasks(survey, jobs), progress.tick):
@@ -163,6 +173,16 @@ def scan(args: argparse.Namespace) -> int:
             f"see {tables_at(run, 'errors')}"
         )
     return 1 if n_errors else 0
+
+
+def _moment(text: str | None, rule: TimeRule) -> datetime | None:
+    """Read ``--since`` or ``--until``; without a zone, in that of the recordings."""
+    from otic.audio.recording_time import parsed_time, zone_of
+
+    if text is None:
+        return None
+    found = parsed_time(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=zone_of(rule.timezone))
 
 
 def _forecast(plan: Plan, bundle: Bundle, jobs: int) -> list[str]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
+from otic.audio.recording_time import AS_RECORDED, TimeRule
 from otic.detection.decide import ScoreTable, decide
 from otic.detection.thresholds import DecisionParams
 from otic.errors import SinkError
@@ -21,7 +22,9 @@ _FILES = list(COLUMNS["files"])
 _SAMPLES, _STARTED = _FILES.index("samples"), _FILES.index("started_at")
 
 
-def run_with_scores(out: Path, bundle: Bundle, channel: int | None) -> Run:
+def run_with_scores(
+    out: Path, bundle: Bundle, channel: int | None = None, time: TimeRule = AS_RECORDED
+) -> Run:
     """Find the results of a model with kept scores, whatever its thresholds.
 
     Raises
@@ -30,7 +33,8 @@ def run_with_scores(out: Path, bundle: Bundle, channel: int | None) -> Run:
         If there are none.
     """
     for run in find_runs(out):
-        if run.scores and (run.model_sha256, run.channel) == (bundle.sha256, channel):
+        facts = run.model_sha256, run.channel, run.time
+        if run.scores and facts == (bundle.sha256, channel, time.to_dict()):
             return run
     raise SinkError(
         f"'{out}' has no scores of model '{bundle.name}'"

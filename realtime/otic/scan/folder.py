@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from otic import __version__
+from otic.audio.recording_time import AS_RECORDED, TimeRule
 from otic.detection.decide import ScoreTable, onsets_from
 from otic.detection.thresholds import DecisionParams
 from otic.errors import ParameterError, SinkError
@@ -33,6 +34,7 @@ _KEYS: dict[str, type | tuple[type, ...]] = {
     "sr": int,
     "decision": dict,
     "channel": (int, type(None)),
+    "time": dict,
     "format": str,
     "scores": bool,
     "onsets_from": float,
@@ -54,6 +56,8 @@ class Run:
     decision : DecisionParams
     channel : int or None
         The channel that was classified; None: the mean of all.
+    time : dict
+        The rule for the times of recordings.
     format : str
         See :data:`otic.scan.tables.FORMATS`.
     scores : bool
@@ -69,6 +73,7 @@ class Run:
     sr: int
     decision: DecisionParams
     channel: int | None
+    time: dict[str, Any]
     format: str
     scores: bool
     onsets_from: float
@@ -113,7 +118,14 @@ def _damage(part: Path) -> Iterator[None]:
         ) from error
 
 
-def open_run(out: Path, bundle: Bundle, channel: int | None, kind: str | None, scores: bool) -> Run:
+def open_run(
+    out: Path,
+    bundle: Bundle,
+    channel: int | None = None,
+    kind: str | None = None,
+    scores: bool = False,
+    time: TimeRule = AS_RECORDED,
+) -> Run:
     """Open the folder for a model's results, or make it.
 
     Parameters
@@ -127,6 +139,8 @@ def open_run(out: Path, bundle: Bundle, channel: int | None, kind: str | None, s
         The format; None: that of the folder, else CSV.
     scores : bool
         Whether scores are to be kept. Where they are kept already, they are kept further.
+    time : TimeRule
+        How to tell when a recording began.
 
     Raises
     ------
@@ -134,7 +148,7 @@ def open_run(out: Path, bundle: Bundle, channel: int | None, kind: str | None, s
         If it can't be written, holds something else, or was made otherwise.
     """
     check_scan(out)
-    params = _params(bundle, channel)
+    params = _params(bundle, channel, time)
     path = _run_path(out, params)
     if (path / _RUN).exists():
         run = read_run(path)
@@ -161,7 +175,7 @@ def open_run(out: Path, bundle: Bundle, channel: int | None, kind: str | None, s
     return read_run(path)
 
 
-def existing_run(out: Path, bundle: Bundle, channel: int | None) -> Run | None:
+def existing_run(out: Path, bundle: Bundle, channel: int | None, time: TimeRule) -> Run | None:
     """Read the run that :func:`open_run` would open; None where it would make one.
 
     Raises
@@ -170,11 +184,11 @@ def existing_run(out: Path, bundle: Bundle, channel: int | None) -> Run | None:
         As :func:`open_run`.
     """
     check_scan(out)
-    path = _run_path(out, _params(bundle, channel))
+    path = _run_path(out, _params(bundle, channel, time))
     return read_run(path) if (path / _RUN).exists() else None
 
 
-def _params(bundle: Bundle, channel: int | None) -> dict[str, Any]:
+def _params(bundle: Bundle, channel: int | None, time: TimeRule) -> dict[str, Any]:
     """Collect what results depend on, besides the recordings."""
     return {
         "model": bundle.name,
@@ -183,6 +197,7 @@ def _params(bundle: Bundle, channel: int | None) -> dict[str, Any]:
         "sr": bundle.features.sr,
         "decision": bundle.decision.to_dict(),
         "channel": channel,
+        "time": time.to_dict(),
     }
 
 

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePath
 from typing import Protocol
 
+from otic.audio.recording_time import TimeRule
 from otic.scan.find import Problem, Recording, find
 from otic.scan.folder import WHOLE, Ledger
 from otic.scan.tables import shown_path
@@ -99,8 +101,8 @@ class Plan:
     ledger : Ledger or None
         What is done; None: nothing is.
     share : Share
-    wanted : callable
-        Tells whether a recording is to be taken.
+    select : callable
+        Gives a recording that is to be taken, None, or a problem with telling that.
     """
 
     def __init__(
@@ -108,12 +110,12 @@ class Plan:
         names: Sequence[str],
         ledger: Ledger | None,
         share: Share,
-        wanted: Callable[[Recording], bool] = lambda _: True,
+        select: Callable[[Recording], Found | None] = lambda found: found,
     ) -> None:
         self._names = names
         self._ledger = ledger
         self._share = share
-        self._wanted = wanted
+        self._select = select
 
     def survey(self, forget: bool = True) -> Survey:
         """Look at everything once.
@@ -176,8 +178,27 @@ class Plan:
 
     def _found(self) -> Iterator[Found]:
         for found in find(self._names):
-            if self._share.has(found.path) and (isinstance(found, Problem) or self._wanted(found)):
-                yield found
+            if self._share.has(found.path):
+                taken = self._select(found) if isinstance(found, Recording) else found
+                if taken is not None:
+                    yield taken
+
+
+def recorded_between(
+    rule: TimeRule, since: datetime | None, until: datetime | None
+) -> Callable[[Recording], Found | None]:
+    """Select the recordings that began at or after ``since`` and before ``until``."""
+    if since is None and until is None:
+        return lambda found: found
+
+    def select(found: Recording) -> Found | None:
+        began = rule.began(found.path)
+        if began is None:
+            return Problem(found.path, "nobody knows when it was recorded: see --time-format")
+        late = until is not None and began >= until
+        return None if late or (since is not None and began < since) else found
+
+    return select
 
 
 def about_seconds(recording: Recording) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from otic.audio.recording_time import AS_RECORDED, TimeRule
 from otic.audio.sources import FileSource
 from otic.config.values import FAST_BLOCK
 from otic.detection.decide import ScoreKeeper, onsets_from
@@ -42,6 +43,8 @@ class Job:
         Whether scores are kept.
     share : str
         The share of the recordings that is taken, such as ``1of4``.
+    time : TimeRule
+        How to tell when a recording began.
     """
 
     bundle: Bundle
@@ -50,6 +53,7 @@ class Job:
     channel: int | None = None
     scores: bool = False
     share: str = WHOLE
+    time: TimeRule = AS_RECORDED
 
 
 @dataclass
@@ -146,6 +150,7 @@ class Worker:
     def _take(self, recording: Recording, part: Part, done: Done) -> Problem | None:
         """Classify a recording; return a problem that may pass, with nothing written of it."""
         result = _Result(shown_path(recording.path))
+        result.started = self._job.time.began(recording.path)
         try:
             sha256 = _content(recording)
             self._classify(recording, result, part)

@@ -147,7 +147,11 @@ class ClipSink:
             return
         if item.state == "on":
             onset = track.samples(item.onset)
-            onset_at = self._now() - timedelta(seconds=item.time - item.onset)
+            if stream.recorded is None:
+                onset_at = self._now() - timedelta(seconds=item.time - item.onset)
+            else:
+                recorded = datetime.fromisoformat(stream.recorded)
+                onset_at = recorded + timedelta(seconds=item.onset)
             start = max(onset - track.pre, track.audio.oldest)
             recording = _Recording(item, onset_at, start, onset + track.longest)
             track.recordings.append(recording)
@@ -209,13 +213,14 @@ class ClipSink:
     def _facts(self, track: _Track, recording: _Recording, stop: int) -> dict[str, Any]:
         """Return the facts for the file's comment, in seconds of the stream."""
         sr = track.stream.sr
+        known = track.stream.started is not None or track.stream.recorded is not None
         on, off = recording.on, recording.off
         facts: dict[str, Any] = {
             "sensor": self._sensor,
             "source": track.stream.source,
             "model": track.stream.model,
             "label": on.label,
-            "onset_at": None if track.stream.started is None else iso(recording.onset_at),
+            "onset_at": iso(recording.onset_at) if known else None,
             "onset": round(on.onset, 6),
             "offset": None if off is None or off.offset is None else round(off.offset, 6),
             "start": round(recording.start / sr, 6),

@@ -190,6 +190,8 @@ def _start_record(stream: StreamStart) -> dict[str, Any]:
     }
     if stream.started is not None:
         record["started"] = stream.started
+    if stream.recorded is not None:
+        record["recorded"] = stream.recorded
     return record
 
 

@@ -71,7 +71,8 @@ class Stream:
             inference_hop_seconds=bundle.inference_hop_seconds,
             labels=bundle.labels,
             started=started,
-            recording=getattr(self.source, "recording", None),  # files only have it
+            recording=getattr(self.source, "recording", None),  # files only have these
+            recorded=getattr(self.source, "recorded", None),
         )
         for sink in self._sinks:
             sink.start(self._start)

@@ -41,7 +41,8 @@ class Notification:
     onset_at, at, offset_at : str or None
         The same three times by the wall clock, ISO 8601 in UTC with milliseconds. They are
         counted back from the moment of the decision, so a sound card's drifting clock does
-        not add up. None in a replay: when the sound was recorded is not known.
+        not add up. In a replay they are the recording's own times; None where it is not known
+        when it was recorded.
     reason : str or None
         Why an event ended without its end being detected: ``restart`` where the process was
         killed while it was on. Else None.

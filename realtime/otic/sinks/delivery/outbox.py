@@ -141,7 +141,7 @@ class Outbox:
 
     def _notification(self, stream: StreamStart, event: Event) -> Notification:
         key = (stream.source, event.label)
-        at = None if stream.started is None else self._now()
+        at = self._at(stream, event)
         began = None if event.state == "on" else self._on.pop(key, None)
         if began is None:
             before = timedelta(seconds=event.time - event.onset)
@@ -168,6 +168,12 @@ class Outbox:
             score=event.score,
             peak=event.peak,
         )
+
+    def _at(self, stream: StreamStart, event: Event) -> datetime | None:
+        """Return when an event was decided: now, or in a recording's own time; None: unknown."""
+        if stream.recorded is not None:
+            return datetime.fromisoformat(stream.recorded) + timedelta(seconds=event.time)
+        return None if stream.started is None else self._now()
 
     def _id_of(self, stream: StreamStart, event: Event) -> str:
         """Return a new id; for a recording the one that the event got the last time."""
