@@ -70,6 +70,11 @@ TABLE: dict[str, tuple[Command, ...]] = {
         Command(
             "explore", "otic_training.cli.explore:explore", "Write an HTML report about a data set"
         ),
+        Command(
+            "negatives",
+            "otic_training.cli.negatives:negatives",
+            "Make speech, music and machines to train against",
+        ),
         Command("train", "otic_training.cli.train:train", "Train a model on labelled audio"),
         Command(
             "crossval",

@@ -181,3 +181,62 @@ def _tones(sr: int, rng: Rng) -> F64:
 
 
 _KINDS = (_call, _call, _burst, _burst, _knock, _motor, _crackle, _wash, _tones)
+
+
+def machine(sr: int, seconds: float, rng: Rng) -> tuple[F32, str]:
+    """A machine that runs all the time, float32, peak 1, and what it is.
+
+    No blade passes 8 to 40 times a second: that would be a helicopter.
+    """
+    make = _MACHINES[int(rng.integers(len(_MACHINES)))]
+    y = make(int(sr * seconds), sr, rng)
+    return np.asarray(y / max(float(np.abs(y).max()), 1e-9), np.float32), make.__name__.strip("_")
+
+
+def _partials(turns: F64, most: int, rng: Rng) -> F64:
+    """Harmonics of a phase in turns, each of a random height."""
+    tilt = rng.uniform(0.5, 2.0)
+    y = np.zeros(len(turns))
+    for k in range(1, int(rng.integers(2, most + 1))):
+        y += rng.uniform(0.0, 1.0) * k**-tilt * np.sin(2 * np.pi * (k * turns + rng.random()))
+    return y
+
+
+def _hum(n: int, sr: int, rng: Rng) -> F64:
+    """Mains in a transformer, a fridge, a loudspeaker; it may come in slow beats."""
+    hz = float(rng.choice((50.0, 60.0, 100.0, 120.0))) * rng.uniform(0.995, 1.005)
+    t = np.arange(n) / sr
+    beat = 1.0 + rng.uniform(0.0, 0.5) * np.sin(2 * np.pi * rng.uniform(0.2, 4.0) * t)
+    hiss = 10.0 ** rng.uniform(-3.0, -1.0) * rng.standard_normal(n)
+    return _formants(_partials(hz * t, 30, rng) * beat + hiss, sr, rng)
+
+
+def _fan(n: int, sr: int, rng: Rng) -> F64:
+    """Air past blades: coloured noise that each of them modulates, and their tone."""
+    rate = 10.0 ** (rng.uniform(1.6, 2.7) if rng.random() < 0.8 else rng.uniform(-0.3, 0.9))
+    turns = np.cumsum(rate * 2.0 ** (0.03 * _curve(n, rng.standard_normal(6)))) / sr
+    air = _formants(rng.standard_normal(n), sr, rng)
+    swell = 1.0 + rng.uniform(0.0, 0.8) * np.sin(2 * np.pi * turns)
+    tone = rng.uniform(0.0, 0.5) * _partials(turns, 8, rng) if rate > 40.0 else 0.0
+    return np.asarray(air * swell / float(np.std(air)) + tone, np.float64)
+
+
+def _sweep(n: int, sr: int, rng: Rng) -> F64:
+    """A motor or a siren that goes up and down: tones whose pitch wanders far."""
+    far = rng.uniform(0.2, 1.5) * _curve(n, rng.standard_normal(int(rng.integers(3, 12))))
+    hz = 10.0 ** rng.uniform(1.8, 3.2) * 2.0**far
+    y = _partials(np.cumsum(np.minimum(hz, 0.05 * sr)) / sr, 9, rng)
+    return _formants(y + rng.uniform(0.0, 0.3) * rng.standard_normal(n), sr, rng)
+
+
+def _whine(n: int, sr: int, rng: Rng) -> F64:
+    """Disks, chargers, screens: some high steady tones in a hiss."""
+    t = np.arange(n) / sr
+    hz = 10.0 ** rng.uniform(2.8, 4.0, int(rng.integers(1, 5)))
+    y = 10.0 ** rng.uniform(-2.0, 0.0) * _formants(rng.standard_normal(n), sr, rng)
+    for each in hz:
+        y = y + rng.uniform(0.1, 1.0) * np.sin(2 * np.pi * each * t)
+    return np.asarray(y, np.float64)
+
+
+_MACHINES = (_hum, _fan, _fan, _sweep, _whine)
