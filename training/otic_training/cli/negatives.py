@@ -10,7 +10,7 @@ from otic.cli.arguments import Parser, positive, seed
 from otic.errors import RuntimeMissingError, UsageError
 from otic_training.cli.progress import say
 from otic_training.data.making import Plan, make_folder, programs
-from otic_training.data.played import FONT, FONTS, built, played
+from otic_training.data.played import FONT, built, played
 from otic_training.data.spoken import AUTHORS, spoken
 
 _PLAYER = "fluidsynth"
@@ -28,17 +28,17 @@ def add_negatives_options(parser: Parser) -> None:
         parser.add_argument(f"--{kind}", type=_hours, default=default, metavar="HOURS",
                             help=f"hours {what} (default: %(default)s; 0 for none)")  # fmt: skip
     parser.add_argument("--font", type=Path, default=FONT, metavar="FILE",
-                        help=f"sound font: {' or '.join(FONTS)}, by its name")  # fmt: skip
+                        help="where the sound font FluidR3_GM is (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=seed, default=0, metavar="N",
                         help="another makes other sounds (default: %(default)s)")  # fmt: skip
 
 
 def negatives(args: argparse.Namespace) -> int:
     """Make a folder of negatives with a ``clips.csv``; prints its name."""
-    if args.font.stem not in FONTS:
+    if args.font.stem != FONT.stem:
         raise UsageError(
-            f"--font {args.font} is none of {', '.join(FONTS)}, which are free for any use: "
-            "name the file of one"
+            f"--font {args.font} is not {FONT.stem}, the sound font that is known to be free for "
+            "any use: name its file"
         )
     found = programs((*AUTHORS, _PLAYER))
     voices = {name: version for name, version in found.items() if name in AUTHORS}

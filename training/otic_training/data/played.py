@@ -21,13 +21,8 @@ Key = Callable[[int], int]
 Beats = list[tuple[float, float, int]]
 """Beginning and length in beats, and the key, of notes."""
 
-FONTS = {
-    "FluidR3_GM": ("Frank Wen and others (FluidR3_GM)", "MIT"),
-    "MuseScore_General": ("Frank Wen, S. Christian Collins and others (MuseScore_General)", "MIT"),
-}
-"""Author and licence of sound fonts that are free for any use, by their file's name."""
-
 FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
+"""The sound font, where Debian has it; MIT."""
 
 FAMILIES = (
     "piano chime organ guitar bass strings ensemble brass reed pipe lead pad effects ethnic "
@@ -47,7 +42,6 @@ def played(program: str, font: Path, seed: int, number: int, rng: Rng) -> Take:
     """Plan a tune, cut into clips of 5 to 20 s."""
     seconds = tuple(rng.uniform(5.0, 20.0, int(rng.integers(3, 7))).tolist())
     midi, families = tune(sum(seconds), rng)
-    author, licence = FONTS[font.stem]
 
     def render(folder: Path) -> F32:
         notes, out = folder / "tune.mid", folder / "out.wav"
@@ -61,8 +55,8 @@ def played(program: str, font: Path, seed: int, number: int, rng: Rng) -> Take:
         "music",
         f"tune-{seed}-{number}",
         program,
-        author,
-        licence,
+        "Frank Wen and others (FluidR3_GM)",
+        "MIT",
         ";".join(f"{family}:1.00" for family in families),
         seconds,
         render,
