@@ -28,7 +28,7 @@ def add_negatives_options(parser: Parser) -> None:
         parser.add_argument(f"--{kind}", type=_hours, default=default, metavar="HOURS",
                             help=f"hours {what} (default: %(default)s; 0 for none)")  # fmt: skip
     parser.add_argument("--font", type=Path, default=FONT, metavar="FILE",
-                        help="where the sound font FluidR3_GM is (default: %(default)s)")  # fmt: skip
+                        help="the sound font FluidR3_GM (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=seed, default=0, metavar="N",
                         help="another makes other sounds (default: %(default)s)")  # fmt: skip
 
