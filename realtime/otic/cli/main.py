@@ -41,6 +41,11 @@ TABLE: dict[str, tuple[Command, ...]] = {
         Command("listen", "otic.cli.live:listen", "Classify sound from microphones"),
         Command("replay", "otic.cli.live:replay", "Classify audio files as if they were live"),
         Command("scan", "otic.cli.scan:scan", "Classify many recordings into one table"),
+        Command(
+            "export",
+            "otic.cli.export:export",
+            "Write events as labels, selection tables or subtitles",
+        ),
         Command("run", "otic.cli.live:run", "Run as a permanent sensor, configured by a file"),
     ),
     "Maintain": (

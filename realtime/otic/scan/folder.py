@@ -20,7 +20,7 @@ from otic.errors import ParameterError, SinkError
 from otic.model.bundle import Bundle
 from otic.scan.find import Recording
 from otic.scan.tables import COLUMNS, FORMATS, RETRIED, read_scores, read_table, shown_path
-from otic.system.files import open_locked
+from otic.system.files import open_locked, written_beside
 
 SCAN_FORMAT = 1
 WHOLE = "1of1"
@@ -83,16 +83,16 @@ class Run:
         folder = self.path / "parts"
         return sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
 
-    def rows(self, table: str) -> Iterator[tuple[Any, ...]]:
-        """Read a table of all parts, row by row.
+    def rows(self, table: str, part: Path | None = None) -> Iterator[tuple[Any, ...]]:
+        """Read a table of all parts, or of one, row by row.
 
         Raises
         ------
         SinkError
             If a part is damaged.
         """
-        for part in self.parts():
-            yield from read_rows(part, table, self.format)
+        for each in self.parts() if part is None else [part]:
+            yield from read_rows(each, table, self.format)
 
 
 def read_run_scores(run: Run, part: Path) -> Iterator[tuple[str, ScoreTable]]:
@@ -377,9 +377,5 @@ def _remove(part: Path) -> None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    beside = path.with_suffix(f".{os.getpid()}")
-    with beside.open("w", encoding="utf-8") as file:
+    with written_beside(path) as file:
         json.dump(value, file, ensure_ascii=False, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(path)

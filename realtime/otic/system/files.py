@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from otic.errors import ConfigurationError
 
@@ -37,6 +38,28 @@ def open_locked(path: str | os.PathLike[str], flags: int, mode: int = 0o666) -> 
             os.close(fd)
             raise
         os.close(fd)  # somebody put another in its place just now
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[TextIO]:
+    """Open a text file that takes the place of ``path`` once all of it is on the disk.
+
+    Raises
+    ------
+    OSError
+        If it can't be written; then ``path`` stays as it was.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("w", encoding="utf-8", errors="replace", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
 
 
 def is_same_file(path: str | os.PathLike[str], fd: int) -> bool:
