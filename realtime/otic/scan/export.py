@@ -163,8 +163,9 @@ def write_table(kind: str, recordings: Iterator[ExportedFile], out: TextIO) -> i
     if kind == "csv":
         writer = csv.writer(out)
         writer.writerow(field.name for field in fields(ExportedEvent))
-        for count, event in enumerate(events, 1):
+        for event in events:
             writer.writerow("" if v is None else v for v in asdict(event).values())
+            count += 1
         return count
     out.write("[")
     for count, event in enumerate(events, 1):
@@ -185,7 +186,8 @@ def write_files(kind: str, recordings: Iterator[ExportedFile], out: Path) -> int
     suffix, text_of = BY_FILE[kind]
     found = list(recordings)
     names = [PurePosixPath(each.file.lstrip("/")).parts for each in found]
-    shared = len(os.path.commonprefix([parts[:-1] for parts in names])) if names else 0
+    folders = ["/".join(parts[:-1]) for parts in names]
+    shared = len(PurePosixPath(os.path.commonpath(folders)).parts) if folders else 0
     try:
         for each, parts in zip(found, names, strict=True):
             safe = [part for part in parts[shared:] if part not in ("..", ".")]
