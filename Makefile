@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_FLAGS ?=
 TEST_FLAGS ?=
 
-.PHONY: demo test test-slow test-fast test-core coverage lint format docs bench peers aarch64 constraints golden clean pictures
+.PHONY: demo test test-slow test-fast test-core coverage lint format docs hearing bench peers aarch64 constraints golden clean pictures
 
 demo: $(VENV)/.base
 	$(BIN)/otic demo $(DEMO_FLAGS)
@@ -58,6 +58,13 @@ format: $(VENV)/.dev
 docs: $(VENV)/.dev
 	rm -rf build/site
 	$(BIN)/python docs/site/build.py build/site
+
+# How well models hear: event F1, false alarms, unknown sounds, delays. FETCHED=DIR: what
+# DATA/alarms/fetch.sh DIR has made. MODELS: fold models, bundles or names of bundled ones.
+DATA ?= ../shared/data
+MODELS ?= $(wildcard tests/data/folds/*.tflite)
+hearing: $(VENV)/.dev
+	$(BIN)/python -m otic_training.hearing $(DATA) $(MODELS) $(if $(FETCHED),--fetched $(FETCHED))
 
 # The measurements behind the figures of docs/speed.md; alone on the machine, some minutes each.
 bench: $(VENV)/.dev

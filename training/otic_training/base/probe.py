@@ -6,7 +6,6 @@ For validation while a base is trained, not for what is shipped.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from otic_training.base import features
 from otic_training.base.trainer import STEPS, Trainer, saved_plan
-from otic_training.data.dataset import Clip
+from otic_training.data.city import BEDS, event_streams, one_after_the_other, urban_clips
 from otic_training.data.layouts import load_dataset
 from otic_training.data.scenes import Mixer, Scene, Sound, step_targets
 from otic_training.data.sounds import labelled_sounds, listed_sounds
@@ -34,7 +33,6 @@ HELD_OUT_SHARE = 5
 """Every so manyth recording of the other sounds is for counting alarms."""
 HIDDEN, DROP, EPOCHS, BATCH = 128, 0.2, 12, 96
 TAUS = (1.0, 4.0)
-URBAN_BEDS = ("air_conditioner", "engine_idling", "street_music", "children_playing")
 STREAM_STEPS = 900
 
 
@@ -159,38 +157,24 @@ def others(data: Path, held_out: bool) -> list[Sound]:
 def made_streams(data: Path, seed: int) -> list[Stream]:
     """240 events over city backgrounds at 0 to 20 dB, and sounds that are none, by kind."""
     rng = np.random.default_rng(seed)
-    known = esc10(data, lambda fold: fold == TEST_FOLD)
-    beds, urban = [], []
-    with (data / "urbansound8k/metadata/UrbanSound8K.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            name = row["slice_file_name"].replace(".wav", ".ogg")
-            path = data / "urbansound8k/audio" / f"fold{row['fold']}" / name
-            if not path.exists():
-                continue
-            if row["fold"] == "1" and row["class"] in URBAN_BEDS:
-                beds.append(read_clip(Clip(path, "", 0, ""), features.SR))
-            if row["fold"] == "2" and row["class"] != "dog_bark":
-                urban.append(read_clip(Clip(path, "", 0, ""), features.SR))
-    n = features.n_samples(STREAM_STEPS, 16)
-    streams, waiting = (
-        list[Stream](),
-        [known[i] for _ in range(3) for i in rng.permutation(len(known))],
+    labels, urban8k = labels_of(data), data / "urbansound8k"
+    known = [
+        (labels[sound.label], sound.y.astype(np.float32) / 32768.0)
+        for sound in esc10(data, lambda fold: fold == TEST_FOLD)
+    ]
+    beds, urban = (
+        [read_clip(clip, features.SR) for clip in urban_clips(urban8k, fold, wanted)]
+        for fold, wanted in ((1, lambda kind: kind in BEDS), (2, lambda kind: kind != "dog_bark"))
     )
-    while waiting:
-        y = joined(beds, n, rng)
-        level, at, truths = float(np.mean(y * y)), 4.0, list[tuple[int, float, float]]()
-        while waiting:
-            sound = waiting[0].y.astype(np.float32) / 32768.0
-            seconds = len(sound) / features.SR
-            if at + seconds + 2.0 > n / features.SR:
-                break
-            snr = rng.uniform(0.0, 20.0)
-            sound = sound * np.float32(np.sqrt(level * 10 ** (snr / 10) / np.mean(sound**2)))
-            start = int(at * features.SR)
-            y[start : start + len(sound)] += sound
-            truths.append((waiting.pop(0).label, at, at + seconds))
-            at += seconds + rng.uniform(1.0, 5.0)
-        streams.append(Stream("events", limited(y), tuple(truths)))
+    n = features.n_samples(STREAM_STEPS, 16)
+    streams = [
+        Stream(
+            "events",
+            made.y,
+            tuple((labels.index(t.label), t.onset, t.offset) for t in made.truths),
+        )
+        for made in event_streams(known, beds, features.SR, n, (0.0, 20.0), rng)
+    ]
     free = dict[str, list[F32]]()
     for sound in others(data, True):
         if not sound.doubt:
@@ -198,35 +182,8 @@ def made_streams(data: Path, seed: int) -> list[Stream]:
     talk = free.pop("speech") + free.pop("music")
     rest = [y for ys in free.values() for y in ys]
     for kind, pool in (("talk", talk), ("rest", rest), ("urban", urban)):
-        for part in chunks(pool, n, rng):
-            streams.append(Stream(kind, limited(part)))
+        streams += [Stream(kind, part) for part in one_after_the_other(pool, n, rng)]
     return streams
-
-
-def joined(pool: Sequence[F32], n: int, rng: np.random.Generator) -> F32:
-    """Recordings one after the other at RMS 0.02."""
-    parts, total = [], 0
-    while total < n:
-        y = pool[int(rng.integers(len(pool)))]
-        parts.append(y * np.float32(0.02 / max(np.sqrt(np.mean(y * y)), 1e-4)))
-        total += len(y)
-    return np.concatenate(parts)[:n]
-
-
-def chunks(pool: Sequence[F32], n: int, rng: np.random.Generator) -> list[F32]:
-    """Every recording once, at -45 to -20 dBFS, in streams of ``n`` samples."""
-    parts = [
-        pool[i]
-        * np.float32(10 ** (rng.uniform(-45, -20) / 20) / max(np.sqrt(np.mean(pool[i] ** 2)), 1e-4))
-        for i in rng.permutation(len(pool))
-    ]
-    y = np.concatenate(parts)
-    return [y[i : i + n] for i in range(0, len(y) - n // 2, n)]
-
-
-def limited(y: F32) -> F32:
-    """At most 0.98."""
-    return y * np.float32(min(1.0, 0.98 / max(float(np.abs(y).max()), 1e-6)))
 
 
 class Head:

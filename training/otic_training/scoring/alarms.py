@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,9 +72,8 @@ def listen(bundle: Bundle, sounds: Sequence[ListedSound]) -> list[QuietSound]:
             y = read_clip(Clip(sound.path, "", 0, ""), bundle.features.sr)
             predictions = predictions_of(bundle, classifier, y)
             seconds = len(y) / bundle.features.sr
-            spans = [(d.start - MARGIN_SECONDS, d.end + MARGIN_SECONDS) for d in sound.doubts]
             if len(predictions.scores):
-                found.append(QuietSound(sound.kind, predictions, tuple(_merged(spans, seconds))))
+                found.append(QuietSound(sound.kind, predictions, left_out(sound, seconds)))
             else:
                 short += 1
             advance(1)
@@ -179,12 +178,13 @@ def _rate(sounds: Sequence[QuietSound], alarms: int) -> dict[str, Any]:
     return alarm_rate(alarms, sum(sound.seconds for sound in sounds) / 3600.0)
 
 
-def _merged(spans: Iterable[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
-    """Join stretches that overlap, cut to a recording of so many seconds."""
+def left_out(sound: ListedSound, seconds: float) -> tuple[tuple[float, float], ...]:
+    """Join the stretches in doubt, with their margins, of a recording of so many seconds."""
+    spans = [(d.start - MARGIN_SECONDS, d.end + MARGIN_SECONDS) for d in sound.doubts]
     merged: list[tuple[float, float]] = []
     for start, end in sorted((max(0.0, a), min(seconds, b)) for a, b in spans):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         elif start < end:
             merged.append((start, end))
-    return merged
+    return tuple(merged)

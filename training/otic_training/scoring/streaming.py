@@ -244,8 +244,8 @@ def _unknown(
     """Each sound alone: how sure the model is of those that it can't know, and of the others."""
     rng = np.random.default_rng(seed)
     sr = bundle.features.sr
-    known = [predictions_of(bundle, classifier, _alone(s.y, sr, rng)) for s in material.sounds]
-    unknown = [predictions_of(bundle, classifier, _alone(y, sr, rng)) for y in material.unknown]
+    known = [predictions_of(bundle, classifier, alone(s.y, sr, rng)) for s in material.sounds]
+    unknown = [predictions_of(bundle, classifier, alone(y, sr, rng)) for y in material.unknown]
     sure = [np.array([_most_sure(h, bundle) for h in group]) for group in (known, unknown)]
     threshold = np.quantile(sure[0], 1.0 - _KNOWN_KEPT)
     reported = [bool(decide(h, bundle.decision)) for h in unknown]
@@ -256,7 +256,8 @@ def _unknown(
     }
 
 
-def _alone(y: _F32, sr: int, rng: np.random.Generator) -> _F32:
+def alone(y: _F32, sr: int, rng: np.random.Generator) -> _F32:
+    """Put a sound into the faint noise of a room, 3 s after it begins."""
     lead, tail = round(_LEAD_SECONDS * sr), round(_TAIL_SECONDS * sr)
     level = float(np.sqrt(np.mean(y.astype(np.float64) ** 2)))
     room = rng.standard_normal(lead + len(y) + tail) * level * 10.0 ** (-_ALONE_DB / 20.0)
