@@ -40,13 +40,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = _made(Path(folder))
         for name in folders:
-            models = sorted(Path(name).glob("fold-*.tflite"))
+            models = sorted(Path(name).glob("*-fold?.tflite"))
             outcomes = [_evaluated(model, dataset, Path(urban), made) for model in models]
             print(_row(Path(name).name, outcomes), flush=True)
 
 
 def _evaluated(model: Path, dataset: str, urban: Path, made: list[str]) -> dict[str, Any]:
-    fold = model.stem.removeprefix("fold-")
+    fold = model.stem[-1]
     command = [
         *(sys.executable, "-m", "otic", "evaluate", str(model), dataset, "--folds", fold),
         *("--streaming", "--json", "--background", *_of(urban, _AIR, _ENGINE)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from otic.diagnostics.verify import check_golden_cases, verify_bundle
 from otic.errors import OticError
 from otic.model.streaming import BASE, HEAD
 from otic.types import Scores
-from otic_training.base import features, student, to_bundle, trainer
+from otic_training.base import distil, features, student, to_bundle, trainer
 from otic_training.base.export import StepGraph
 from otic_training.base.head import (
     BaseFrames,
@@ -29,6 +30,7 @@ from otic_training.base.head import (
     without_head,
 )
 from otic_training.cli import stream as stream_command
+from otic_training.data.dataset import Clip, Dataset
 from otic_training.data.scenes import Mixer, Sound
 from otic_training.data.sounds import save_sounds
 from otic_training.experiment import load_tensorflow
@@ -147,35 +149,46 @@ def test_a_head_learns_what_its_frames_say_and_only_where_it_counts(tmp_path: Pa
     np.testing.assert_array_equal(again.w1, head.w1)
 
 
-def tones(folder: Path) -> Path:
-    """Class folders: hisses and tones, six recordings each."""
+def tones(folder: Path, folds: int = 0) -> Path:
+    """Class folders: hisses and tones, six recordings each; or as many folds of them."""
     t = np.arange(22_050 * 3) / 22_050
     for label in ("hiss", "tone"):
-        (folder / label).mkdir(parents=True)
         for i in range(6):
+            place = folder / (f"fold{i % folds + 1}" if folds else "") / label
+            place.mkdir(parents=True, exist_ok=True)
             tone = 0.3 * np.sin(2 * np.pi * 400.0 * (1.0 + 0.05 * i) * t)
             y = tone if label == "tone" else noise(len(t), seed=i)
-            soundfile.write(folder / label / f"{i}.wav", y, 22_050)
+            soundfile.write(place / f"{i}.wav", y, 22_050)
     return folder
 
 
+def a_base(path: Path, **about: object) -> Path:
+    """Write a small base that has heard these ``folds`` of ``data``."""
+    graph = StepGraph(some_student(), features.N_MELS)
+    told = {"weights": "float32", "folds": [], **about}
+    save_bundle(path, base_bundle(graph, graph.tflite(), path.stem, "CC0-1.0", told))
+    return path
+
+
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few scenes, kept in a store of this test."""
+    monkeypatch.setenv("OTIC_STORE", str(tmp_path / "store"))
+    recipe = StreamRecipe(scenes=60, steps=24, fit=Fit(hidden=16, epochs=30, batch=10, rate=0.01))
+    monkeypatch.setattr(stream_command, "RECIPE", recipe)
+
+
+@pytest.mark.usefixtures("quick")
 def test_otic_train_puts_a_head_on_a_base(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From folders and plain negatives to a bundle that is served, on the frames that it kept."""
-    graph = StepGraph(some_student(), features.N_MELS)
-    save_bundle(
-        tmp_path / "base.tflite",
-        base_bundle(graph, graph.tflite(), "tiny", "CC0-1.0", {"weights": "float32"}),
-    )
+    base = a_base(tmp_path / "tiny.tflite")
     (tmp_path / "clicks").mkdir()
     clicks = 0.5 * (np.arange(22_050 * 4) % 5000 == 0)
     soundfile.write(tmp_path / "clicks" / "a.wav", clicks, 22_050)
-    monkeypatch.setenv("OTIC_STORE", str(tmp_path / "store"))
-    recipe = StreamRecipe(scenes=60, steps=24, fit=Fit(hidden=16, epochs=30, batch=10, rate=0.01))
-    monkeypatch.setattr(stream_command, "RECIPE", recipe)
     command = ["train", str(tones(tmp_path / "tones")), "--preset", "stream", "--base"]
-    command += [str(tmp_path / "base.tflite"), "--negatives", str(tmp_path / "clicks")]
+    command += [str(base), "--negatives", str(tmp_path / "clicks")]
     assert main([*command, "--out", str(tmp_path / "a.tflite")]) == 0
     assert "trained on folds" in capsys.readouterr().out
     bundle = load_bundle(tmp_path / "a.tflite")
@@ -193,22 +206,69 @@ def test_otic_train_puts_a_head_on_a_base(
     np.testing.assert_array_equal(scores(load_bundle(tmp_path / "b.tflite"), y), scores(bundle, y))
 
 
+@pytest.mark.usefixtures("quick")
+def test_each_fold_is_tested_on_a_base_that_has_not_heard_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cross-validation, and a model of all folds with its figures on a card."""
+    data = tones(tmp_path / "tones", folds=3)
+    everything = a_base(tmp_path / "all.tflite", data="tones", folds=[1, 2, 3])
+    late = a_base(tmp_path / "late.tflite", data="tones", folds=[3], teacher="a teacher (MIT)")
+    early = a_base(tmp_path / "early.tflite", data="tones", folds=[1, 2])
+    command = ["crossval", str(data), "--preset", "stream", "--models", str(tmp_path), "--base"]
+    assert main([*command, *map(str, (everything, late, early))]) == 0
+    out = capsys.readouterr().out
+    assert "each held out in turn, by base and head" in out
+    assert "confusion" in out
+    for fold, base in ((1, "late"), (2, "late"), (3, "early")):
+        bundle = load_bundle(tmp_path / f"stream-fold{fold}.tflite")
+        assert bundle.provenance["base"]["name"] == base
+        assert bundle.provenance["folds"] == sorted({1, 2, 3} - {fold})
+        assert bundle.accuracy["clip_mean"] > 0.5
+    assert main([*command, str(everything), str(early)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert "no base may be tested on fold 1 of tones: 'all" in lines[-1] or "fold 1" in lines[-1]
+    # What is shipped has heard all; its figures, on a card, come from the others.
+    command = ["train", str(data), "--preset", "stream", "--test-folds", "none", "--base"]
+    written = ["--out", str(tmp_path / "a.tflite"), "--card", str(tmp_path / "a.md")]
+    assert main([*command, str(late), str(early), *written]) == 0
+    card = (tmp_path / "a.md").read_text()
+    assert "Teacher of the base: a teacher (MIT)." in card
+    assert "Base: late, licence: CC0-1.0" in card
+    assert "it has heard folds [3] of tones" in card
+    capsys.readouterr()
+    assert main([*command, str(everything), *written]) == 1
+    assert "has heard folds 1, 2, 3" in capsys.readouterr().err
+    assert main([*command, str(everything), *written[:2]]) == 0
+    assert load_bundle(tmp_path / "a.tflite").accuracy == {"protocol": "not measured yet"}
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ((), "stream is a head on a base: name a streaming model, --base MODEL.tflite"),
         (("--base", "esc10-tiny"), "the base 'esc10-tiny' is no streaming model with a base in"),
-        (("--base", "esc10-tiny", "--int8"), "--int8 does not go with the preset stream"),
+        (("--base", "esc10-tiny", "--int8"), "a model is int8 where its base is"),
+        (("--base", "esc10-tiny", "--teacher", "x"), "its base has learned from one"),
+        (("--base", "silent.tflite"), "does not say what it has heard"),
     ],
 )
 def test_what_the_preset_refuses(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], options: tuple[str, ...], words: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    words: str,
 ) -> None:
-    command = ["train", str(tones(tmp_path / "tones")), "--preset", "stream", *options]
-    assert main([*command, "--out", str(tmp_path / "a.tflite")]) == 1
-    assert words in capfd.readouterr().err.splitlines()[-1]
-    assert main(["crossval", str(tmp_path / "tones"), "--preset", "stream"]) == 1
-    assert "the preset stream is for 'otic train' alone" in capfd.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    silent = load_bundle(a_base(tmp_path / "heard.tflite").absolute())
+    save_bundle("silent.tflite", replace(silent, provenance={"weights": "float32"}))
+    tones(tmp_path / "tones")
+    for command in ("train", "crossval"):
+        if command == "crossval" and "--int8" in options:
+            continue
+        assert main([command, "tones", "--preset", "stream", *options]) == 1
+        assert words in capfd.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("int8", [False, True])
@@ -222,10 +282,31 @@ def test_a_runs_base_becomes_a_bundle(
     save_sounds(tmp_path / "sounds.npy", [Sound(samples, "room"), Sound(samples, "machine")])
     command = [str(tmp_path / "state.npz"), str(tmp_path / "base.tflite"), "--licence", "CC0-1.0"]
     command += ["--int8", str(tmp_path / "sounds.npy")] if int8 else []
+    command += ["--heard", "ESC-10=3,1", "--teacher", "mn04 (MIT)"] if int8 else []
+    (tmp_path / "heard.json").write_text('{"data": "ESC-10", "folds": [2]}')
     monkeypatch.setattr("sys.argv", ["to_bundle", *command])
     to_bundle.main()
     bundle = load_bundle(tmp_path / "base.tflite")
     assert (bundle.name, bundle.license) == ("base", "CC0-1.0")
     assert bundle.provenance["weights"] == ("int8" if int8 else "float32")
+    assert bundle.provenance["folds"] == ([1, 3] if int8 else [2])
+    assert bundle.provenance.get("teacher") == ("mn04 (MIT)" if int8 else None)
     assert check_golden_cases(bundle).passed
     assert BaseFrames(without_head(bundle))(noise(22_050)).shape[1] == TINY.out
+
+
+def test_a_run_notes_the_folds_that_it_hears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = tuple(Clip(Path(f"{fold}.wav"), "dog", fold, str(fold)) for fold in (1, 2, 3))
+    monkeypatch.setattr(
+        distil, "load_dataset", lambda *_: Dataset("ESC-10", "CC BY", clips, "folds")
+    )
+    for name in ("clean", "tuned"):
+        (tmp_path / name).mkdir()
+    distil.note_heard(tmp_path / "clean", None, [], None)
+    assert json.loads((tmp_path / "clean/heard.json").read_text()) == {"folds": []}
+    earlier = tmp_path / "clean" / "state.npz"
+    distil.note_heard(tmp_path / "tuned", "esc10", [2, 3], earlier)
+    distil.note_heard(tmp_path, "esc10", [3, 1], tmp_path / "tuned" / "state.npz")
+    assert json.loads((tmp_path / "heard.json").read_text()) == {"data": "ESC-10", "folds": [1, 2]}

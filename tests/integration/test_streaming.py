@@ -53,7 +53,7 @@ def run(folder: Path, *arguments: str) -> Any:
 
 
 def evaluate(folder: Path, *more: str) -> dict[str, Any]:
-    fixed = ("evaluate", "folds/fold-2.tflite", "set", "--streaming", "--json")
+    fixed = ("evaluate", "folds/mfcc-mlp-fold2.tflite", "set", "--streaming", "--json")
     done = run(folder, *fixed, *more)
     assert done.returncode == 0, done.stderr.decode()
     outcome: dict[str, Any] = json.loads(done.stdout)
@@ -63,13 +63,13 @@ def evaluate(folder: Path, *more: str) -> dict[str, Any]:
 def test_models_of_folds_are_those_that_were_tested(here: Path) -> None:
     by_fold = json.loads((here / "crossval.json").read_text())["presets"]["mfcc-mlp"]
     for fold in (1, 2, 3):
-        bundle = load_bundle(here / "folds" / f"fold-{fold}.tflite")
+        bundle = load_bundle(here / "folds" / f"mfcc-mlp-fold{fold}.tflite")
         assert bundle.provenance["folds"] == [f for f in (1, 2, 3) if f != fold]
         assert bundle.accuracy["clip_mean"] == by_fold["clip_by_fold"][fold - 1]
         assert bundle.provenance["others"] == "6 recordings of others"
         assert "'others', whose licence otic does not know" in bundle.license
-    done = run(here, "evaluate", "folds/fold-2.tflite", "set", "--json")
-    figures = json.loads(done.stdout)["presets"]["fold-2"]
+    done = run(here, "evaluate", "folds/mfcc-mlp-fold2.tflite", "set", "--json")
+    figures = json.loads(done.stdout)["presets"]["mfcc-mlp-fold2"]
     assert figures["clip_mean"] == by_fold["clip_by_fold"][1]
 
 
@@ -98,7 +98,9 @@ def test_the_room_counts_as_background(here: Path) -> None:
     outcome = evaluate(here, "--background", "room.wav", "--snr", "15,15")
     assert outcome["background"]["hours"] == pytest.approx(150 / 3600, abs=1e-4)
     assert "at 15 to 15 dB" in outcome["protocol"]
-    text = run(here, "evaluate", "folds/fold-2.tflite", "set", "--streaming").stdout.decode()
+    text = run(
+        here, "evaluate", "folds/mfcc-mlp-fold2.tflite", "set", "--streaming"
+    ).stdout.decode()
     assert re.search(r"onset within 1\.0 s: F1 \d", text)
 
 
@@ -129,7 +131,13 @@ def test_false_alarms_by_kind_and_their_curve(here: Path) -> None:
     page = (here / "alarmed" / "index.html").read_text()
     assert "False alarms in everyday sound" in page
     text = run(
-        here, "evaluate", "folds/fold-2.tflite", "set", "--streaming", "--alarms", "everyday"
+        here,
+        "evaluate",
+        "folds/mfcc-mlp-fold2.tflite",
+        "set",
+        "--streaming",
+        "--alarms",
+        "everyday",
     ).stdout.decode()
     assert "0.01 h, 57 s in doubt left out: 1 false alarms, 109.1 an hour (95 % sure: under" in text
     assert re.search(r"shipped +\d+\.\d% ", text)
@@ -175,7 +183,7 @@ def test_bad_tables_of_everyday_sound(
 )
 def test_bad_input_to_streaming(here: Path, arguments: list[str], code: int, said: str) -> None:
     (here / "empty").mkdir(exist_ok=True)
-    done = run(here, "evaluate", "folds/fold-2.tflite", "set", "--streaming", *arguments)
+    done = run(here, "evaluate", "folds/mfcc-mlp-fold2.tflite", "set", "--streaming", *arguments)
     assert done.returncode == code
     assert said in done.stderr.decode().splitlines()[-1]
     assert b"Traceback" not in done.stderr
@@ -183,11 +191,11 @@ def test_bad_input_to_streaming(here: Path, arguments: list[str], code: int, sai
 
 def test_alarms_that_can_not_be_counted(here: Path) -> None:
     write_everyday(here / "doubtful", ["0.wav,tap,hiss:1", "1.wav,tap,?"])
-    fixed = ("evaluate", "folds/fold-2.tflite", "set", "--streaming")
+    fixed = ("evaluate", "folds/mfcc-mlp-fold2.tflite", "set", "--streaming")
     done = run(here, *fixed, "--alarms", "doubtful")
     assert done.returncode == 1
     assert "nothing is left to count in" in one_line(done.stderr)
-    done = run(here, "evaluate", "folds/fold-2.tflite", "set", "--alarms", "others")
+    done = run(here, "evaluate", "folds/mfcc-mlp-fold2.tflite", "set", "--alarms", "others")
     assert done.returncode == 2
     assert "--alarms counts events in streams: add --streaming" in one_line(done.stderr)
 
@@ -200,7 +208,7 @@ def test_streaming_on_training_folds_is_called_a_leak(here: Path) -> None:
 def test_tune_writes_thresholds_that_keep_the_room_quiet(here: Path) -> None:
     done = run(
         here,
-        *("tune", "folds/fold-2.tflite", "--background", "room.wav", "--budget", "0.5"),
+        *("tune", "folds/mfcc-mlp-fold2.tflite", "--background", "room.wav", "--budget", "0.5"),
         *("--dataset", "set", "--out", "room.tflite", "--report", "tuned", "--json"),
     )
     assert done.returncode == 0, done.stderr.decode()
@@ -213,7 +221,10 @@ def test_tune_writes_thresholds_that_keep_the_room_quiet(here: Path) -> None:
     chosen = outcome["chosen"]
     assert chosen["false_alarms"] == 0
     assert set(chosen["recall_by_label"]) == {"hiss", "tone"}
-    before, after = load_bundle(here / "folds" / "fold-2.tflite"), load_bundle(here / "room.tflite")
+    before, after = (
+        load_bundle(here / "folds" / "mfcc-mlp-fold2.tflite"),
+        load_bundle(here / "room.tflite"),
+    )
     assert after.name == "room"
     assert after.decision.on_thresholds == tuple(chosen["thresholds"].values())
     assert after.model == before.model
@@ -227,7 +238,9 @@ def test_tune_writes_thresholds_that_keep_the_room_quiet(here: Path) -> None:
 
 
 def test_tune_without_labelled_sounds_says_what_it_does_not_know(here: Path) -> None:
-    done = run(here, "tune", "folds/fold-2.tflite", "--background", "room.wav", "--out", "t.tflite")
+    done = run(
+        here, "tune", "folds/mfcc-mlp-fold2.tflite", "--background", "room.wav", "--out", "t.tflite"
+    )
     assert done.returncode == 0
     assert "name labelled sounds with --dataset" in done.stderr.decode()
     assert re.search(r"1 in 8 h +\d+ +\? +\?  <- chosen", done.stdout.decode())
@@ -240,11 +253,14 @@ def test_tune_without_labelled_sounds_says_what_it_does_not_know(here: Path) -> 
         (["--background", "nowhere"], "'nowhere' is missing"),
         (["--background", "room.wav", "--out", "room.onnx"], "must end in .tflite"),
         (["--background", "room.wav", "--out", "no/where.tflite"], "folder is missing"),
-        (["--background", "room.wav", "--out", "folds/fold-2.tflite"], "is the model itself"),
+        (
+            ["--background", "room.wav", "--out", "folds/mfcc-mlp-fold2.tflite"],
+            "is the model itself",
+        ),
     ],
 )
 def test_bad_input_to_tune(here: Path, arguments: list[str], said: str) -> None:
-    done = run(here, "tune", "folds/fold-2.tflite", *arguments)
+    done = run(here, "tune", "folds/mfcc-mlp-fold2.tflite", *arguments)
     assert done.returncode == 1
     assert said in one_line(done.stderr)
 

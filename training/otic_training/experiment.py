@@ -14,7 +14,7 @@ from otic.errors import OticError, RuntimeMissingError
 from otic.system.log import silence_native_stderr
 from otic_training.cli.progress import say
 from otic_training.data.dataset import Clip, Dataset, DatasetError
-from otic_training.networks.presets import TUTORIAL, Preset, names_with, preset
+from otic_training.networks.presets import STREAM, TUTORIAL, Preset, names_with, preset
 
 if TYPE_CHECKING:  # `otic train --help` imports this module: it need not wait for NumPy
     from otic_training.data.cache import Store
@@ -97,7 +97,9 @@ def experiment_from(args: argparse.Namespace) -> Experiment:
         raise OticError(
             f"--negatives: {recipe.name} has no output for them; {names_with('none_share')} have"
         )
-    base = _base(args.base, recipe, int8)
+    if len(args.base) > 1:
+        raise OticError(f"--base: {recipe.name} takes one; {STREAM} takes several")
+    base = _base(next(iter(args.base), None), recipe, int8)
     dataset = read_dataset(args)
     negatives, quiet = _negatives(args.negatives, dataset, recipe)
     return Experiment(

@@ -9,6 +9,7 @@ was, and gives the same bytes.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing as mp
 import os
 import time
@@ -43,7 +44,7 @@ RECIPE = Recipe(
 
 The teacher says what it makes of them, so they need not stay what they were.
 """
-SOUNDS, STATE, LOG = "sounds.npy", "state.npz", "log.txt"
+SOUNDS, STATE, LOG, HEARD = "sounds.npy", "state.npz", "log.txt", "heard.json"
 _STAGE_SCENES, _FRAME_SCENES = 32, 480  # that the spread of the teacher is measured on
 _MEASURED, _FIRST_PART = 1 << 40, 1 << 41
 """Numbers of the first scenes that the spread is measured on, and that blocks learn from."""
@@ -258,6 +259,21 @@ def prepare_sounds(
     save_sounds(path, [*sounds, *labelled_sounds(clips, labels, features.SR)])
 
 
+def note_heard(
+    folder: Path, dataset: str | None, held_out: list[int], begin_with: Path | None
+) -> None:
+    """Write which folds of a data set a run hears, those of the run that it begins with too."""
+    heard: dict[str, Any] = {"folds": []}
+    earlier = begin_with.with_name(HEARD) if begin_with else None
+    if earlier is not None and earlier.exists():
+        heard = json.loads(earlier.read_text())
+    if dataset is not None:
+        read = load_dataset(dataset, None, "esc10")
+        folds = {*heard["folds"], *(fold for fold in read.folds if fold not in held_out)}
+        heard = {"data": read.name, "folds": sorted(folds)}
+    (folder / HEARD).write_text(json.dumps(heard))
+
+
 def main() -> None:
     """Run from a command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -292,6 +308,7 @@ def main() -> None:
     sounds = a.folder / SOUNDS
     if not sounds.exists():
         prepare_sounds(sounds, a.other, a.dataset, a.held_out, a.clean)
+        note_heard(a.folder, a.dataset, a.held_out, a.begin_with)
     plan = Plan(
         a.shape,
         a.seed,

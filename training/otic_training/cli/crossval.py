@@ -14,11 +14,17 @@ from otic_training.cli.options import (
     add_dataset_options,
     add_recipe_options,
     add_report_option,
+    fold_model,
 )
 from otic_training.cli.progress import say
-from otic_training.data.dataset import listed
-from otic_training.experiment import Experiment, experiment_from, load_tensorflow
-from otic_training.networks.presets import TUTORIAL
+from otic_training.data.dataset import Dataset, listed
+from otic_training.experiment import (
+    Experiment,
+    experiment_from,
+    load_tensorflow,
+    read_dataset,
+)
+from otic_training.networks.presets import STREAM, TUTORIAL
 from otic_training.reports.page import report_folder
 
 if TYPE_CHECKING:
@@ -41,7 +47,7 @@ def add_crossval_options(parser: Parser) -> None:
     parser.add_argument(
         "--models",
         metavar="DIR",
-        help="keep the models; fold-1.tflite is the one that was not trained on fold 1",
+        help="keep the models; PRESET-fold1.tflite is the one that was not trained on fold 1",
     )
     parser.add_argument(
         "--show-leak",
@@ -54,6 +60,8 @@ def add_crossval_options(parser: Parser) -> None:
 
 def crossval(args: argparse.Namespace) -> int:
     """Print the preset's figures over the official folds, and the tutorial's beside them."""
+    if args.preset == STREAM:
+        return _crossval_stream(args)
     experiment = experiment_from(args)
     for folder in filter(None, (args.report, args.models)):
         report_folder(folder)
@@ -61,7 +69,7 @@ def crossval(args: argparse.Namespace) -> int:
 
     from otic_training.fitting.prepare import prepare
     from otic_training.fitting.validate import INT8, cross_validate, protocol_of, tutorial_figures
-    from otic_training.scoring.metrics import Figures, confusion_lines
+    from otic_training.scoring.metrics import Figures
 
     dataset, recipe = experiment.dataset, experiment.preset
     tested: list[Tested] = []
@@ -86,27 +94,55 @@ def crossval(args: argparse.Namespace) -> int:
         tutorial = tutorial_figures(experiment)
         if tutorial is not None:
             named[TUTORIAL] = tutorial
+    _tell(args, dataset, named, tested, leak)
+    return 0
+
+
+def _crossval_stream(args: argparse.Namespace) -> int:
+    from otic_training.cli.stream import cross_validate_streaming, protocol_of
+    from otic_training.scoring.metrics import Figures
+
+    dataset = read_dataset(args)
+    for folder in filter(None, (args.report, args.models)):
+        report_folder(folder)
+    tested = cross_validate_streaming(args, dataset)
+    several = "" if args.seeds == 1 else f"; {args.seeds} seeds"
+    named = {STREAM: Figures.of(tested, protocol_of(dataset) + several, args.seeds)}
+    _tell(args, dataset, named, tested, None)
+    return 0
+
+
+def _tell(
+    args: argparse.Namespace,
+    dataset: Dataset,
+    named: dict[str, Figures],
+    tested: list[Tested],
+    leak: Figures | None,
+) -> None:
+    """Print figures, the preset's own first, and write the report."""
+    from otic_training.scoring.metrics import confusion_lines
+
+    own, figures = next(iter(named.items()))
     if args.report:
         from otic_training.reports.report import Report
 
         shown = {**named, "a random split, a LEAK": leak} if leak else named
-        title = f"{recipe.name} on {dataset.name}"
+        title = f"{own} on {dataset.name}"
         report = Report(title, dataset.labels, shown, tested, notes=dataset.warnings)
         say(f"wrote {report.write(report_folder(args.report))}")
     if args.json:
-        presets = {name: figures.to_dict() for name, figures in named.items()}
+        presets = {name: values.to_dict() for name, values in named.items()}
         outcome = {"labels": list(dataset.labels), "presets": presets}
         print(json.dumps({**outcome, "leak": leak.to_dict()} if leak else outcome, indent=2))
-        return 0
-    print(f"{protocol}:")
-    for name, figures in named.items():
-        print(figures.line(name))
+        return
+    print(f"{figures.protocol}:")
+    for name, values in named.items():
+        print(values.line(name))
     if leak is not None:
         print(f"{leak.protocol}:")
-        print(leak.line(recipe.name))
-    for line in confusion_lines(dataset.labels, named[recipe.name].confusion):
+        print(leak.line(own))
+    for line in confusion_lines(dataset.labels, figures.confusion):
         print(line)
-    return 0
 
 
 def _keep_models(
@@ -137,7 +173,7 @@ def _keep_models(
         )
         figures = Figures.of([tested], protocol)
         bundle = make_bundle(experiment, prepared, folds, figures, temperature)
-        path = Path(folder) / f"fold-{result.fold}.tflite"
+        path = Path(folder) / fold_model(experiment.preset.name, result.fold)
         probe = calibration_windows(prepared, experiment, folds)
         model = from_bytes(result.model)
         export(str(path), model, temperature, bundle, probe, None, experiment.base, settle)

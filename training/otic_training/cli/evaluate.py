@@ -17,7 +17,14 @@ from otic.pipeline import Pipeline
 from otic.types import Scores
 from otic_training.cli.options import add_dataset_options, add_report_option
 from otic_training.cli.progress import progress, say
-from otic_training.data.dataset import Clip, Dataset, DatasetError, listed, same_data
+from otic_training.data.dataset import (
+    Clip,
+    Dataset,
+    DatasetError,
+    listed,
+    same_data,
+    trained_folds,
+)
 from otic_training.data.windows import MIN_ACTIVE_SHARE, active_part, read_clip
 from otic_training.experiment import read_dataset
 from otic_training.reports.cost import cost_of
@@ -138,8 +145,7 @@ def folds_to_test(
     text: str | None, bundle: Bundle, dataset: Dataset
 ) -> tuple[list[int], tuple[str, ...]]:
     """The folds to test on, and what must be said of them."""
-    trained = bundle.provenance.get("folds") if _same_data(bundle, dataset) else None
-    trained = [fold for fold in trained if fold in dataset.folds] if trained else []
+    trained = trained_folds(bundle.provenance, dataset)
     if text is None:
         folds = [fold for fold in dataset.folds if fold not in trained]
         if not folds:

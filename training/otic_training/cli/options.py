@@ -54,9 +54,12 @@ def add_recipe_options(parser: Parser) -> None:
     )
     parser.add_argument(
         "--base",
+        nargs="+",
+        default=[],
         metavar="MODEL.tflite",
         help="the model to put a head on: YAMNet as TFLite, or a bundle "
-        f"(for {names_with('on_base')}); a streaming model (for {STREAM})",
+        f"(for {names_with('on_base')}); a streaming model (for {STREAM}), and others that have "
+        "not heard the folds that it has",
     )
     parser.add_argument(
         "--negatives",
@@ -79,6 +82,11 @@ def add_recipe_options(parser: Parser) -> None:
     parser.add_argument(
         "--seed", type=seed, default=0, help="seed of everything random (default 0)"
     )
+
+
+def fold_model(name: str, fold: int) -> str:
+    """Name the file of the model that was not trained on a fold."""
+    return f"{name}-fold{fold}.tflite"
 
 
 def add_report_option(parser: Parser) -> None:

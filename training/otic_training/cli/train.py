@@ -132,7 +132,7 @@ def _train_stream(args: argparse.Namespace) -> int:
     test_folds = _test_folds(args.test_folds, dataset)
     out = args.out or f"{Path(args.dataset).resolve().name}-{STREAM}.tflite"
     _check_outputs(args, out, test_folds)
-    return train_streaming_model(args, out, dataset, test_folds)
+    return train_streaming_model(args, out, dataset, test_folds, _command(args))
 
 
 @dataclass(frozen=True)
@@ -220,5 +220,5 @@ def _command(args: argparse.Namespace) -> str:
     for option in {"--negatives", "--other"} & set(words):
         at = words.index(option) + 1
         words[at : at + len(args.negatives)] = ["NEGATIVES"]
-    places = {args.dataset: "DATASET", args.teacher: "TEACHER", args.base: "BASE"}
+    places = {args.dataset: "DATASET", args.teacher: "TEACHER", **dict.fromkeys(args.base, "BASE")}
     return shlex.join(["otic", command, *(places.get(word, word) for word in words)])

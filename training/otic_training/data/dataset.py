@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from otic.errors import OticError
 
@@ -82,3 +83,13 @@ def listed(folds: Sequence[int]) -> str:
 def same_data(a: str, b: str) -> bool:
     """Tell by their names if two data sets share clips: ESC-10 is a part of ESC-50."""
     return a == b or {a, b} == {"ESC-10", "ESC-50"}
+
+
+def trained_folds(provenance: Mapping[str, Any], dataset: Dataset) -> list[int]:
+    """List the folds that a model was trained on, by its provenance, its base's with them."""
+    base = provenance.get("base")
+    found = set[int]()
+    for part in (provenance, base if isinstance(base, Mapping) else {}):
+        if same_data(str(part.get("data")), dataset.name):
+            found |= {fold for fold in dataset.folds if fold in (part.get("folds") or ())}
+    return sorted(found)

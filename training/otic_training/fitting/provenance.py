@@ -29,8 +29,6 @@ def make_bundle(
 
     Its provenance is the same for the same training on the same machine.
     """
-    import tensorflow as tf
-
     dataset, recipe, base = experiment.dataset, experiment.preset, experiment.base
     terms = license_with(dataset.license, prepared.negatives)
     provenance = {
@@ -45,12 +43,7 @@ def make_bundle(
         "others": negatives_text(prepared.negatives),
         **({} if base is None else {"base": base.origin}),
         "commit": commit(),
-        "versions": {
-            "otic": __version__,
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": versions(),
     }
     return Bundle(
         name="",
@@ -64,6 +57,18 @@ def make_bundle(
         model=b"",
         interface=ModelInterface() if base is None else base.interface,
     )
+
+
+def versions() -> dict[str, str]:
+    """Name the versions of all that a training depends on."""
+    import tensorflow as tf
+
+    return {
+        "otic": __version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+    }
 
 
 def commit() -> str | None:

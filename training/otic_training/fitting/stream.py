@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic import __version__
 from otic.detection.thresholds import DecisionParams
 from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle, save_bundle
@@ -25,6 +24,7 @@ from otic_training.data.cache import Store, fitting_code, key_of
 from otic_training.data.dataset import Clip, Dataset
 from otic_training.data.negatives import license_on, license_with, negatives_text
 from otic_training.data.scenes import Mixer, Recipe, Sound, step_targets
+from otic_training.fitting.provenance import commit, versions
 from otic_training.scoring.thresholds import within_budget
 
 F32 = NDArray[np.float32]
@@ -186,14 +186,17 @@ def train_stream(
     terms = license_with(dataset.license, [*negatives, *quiet])
     provenance: dict[str, Any] = {
         "data": dataset.name,
+        "clips": sum(sound.label >= 0 for sound in sounds),
         "folds": list(folds),
         "preset": "stream",
         "scenes": recipe.scenes,
+        "epochs": recipe.fit.epochs,
         "seed": seed,
         "others": negatives_text(negatives),
         "weights": base.provenance.get("weights", "float32"),
-        "base": {"name": base.name, **base.provenance},
-        "versions": {"otic": __version__},
+        "base": {"name": base.name, "license": base.license, **base.provenance},
+        "commit": commit(),
+        "versions": versions(),
     }
     named = replace(
         base,

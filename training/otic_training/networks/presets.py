@@ -199,7 +199,7 @@ def preset(name: str) -> Preset:
         if candidate.name == name:
             return candidate
     if name == STREAM:
-        raise OticError("the preset stream is for 'otic train' alone: hold out folds there")
+        raise OticError("the preset stream has nothing to search for: use 'otic train'")
     raise OticError(f"unknown preset '{name}': there are {', '.join(p.name for p in PRESETS)}")
 
 

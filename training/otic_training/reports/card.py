@@ -10,7 +10,7 @@ from otic.detection.thresholds import DecisionParams
 from otic.errors import OticError
 from otic.model.bundle import Bundle
 from otic_training.fitting.export import INT8_SUFFIX
-from otic_training.networks.presets import Preset, preset
+from otic_training.networks.presets import STREAM, preset
 from otic_training.reports.cost import Cost, cost_of
 from otic_training.scoring.metrics import Figures
 
@@ -72,13 +72,13 @@ def model_card(
     if tutorial is not None:
         rows += "\n" + _accuracy_row("tutorial, same protocol", tutorial)
     on, off = _span(decision.on_thresholds), _span(decision.off_thresholds)
-    teacher = f"\nTeacher: {origin['teacher']}." if origin.get("teacher") else ""
+    teachers = [f"\n{who}: {text}." for who, text in _teachers(origin) if text]
     base = _base(origin["base"]) if "base" in origin else ""
     folds = ", ".join(map(str, origin["folds"]))
     return f"""# {bundle.name}
 
 Classifies {len(bundle.labels)} kinds of sound: {", ".join(bundle.labels)}.
-{_none(preset(origin["preset"]), origin.get("others"))}
+{_none(origin["preset"], origin.get("others"))}
 
 ## How well it works
 
@@ -101,7 +101,7 @@ Confusion matrix over all folds (rows: true, columns: predicted, counts of clips
 ## What it looks at
 
 {p.looked_at} over a rolling window of {p.window_frames} frames
-({p.window_seconds:.3f} s), a score every {bundle.inference_hop_seconds:.3f} s.
+({p.window_seconds:.3f} s), a score every {bundle.inference_hop_seconds:.3f} s.{_memory(bundle)}
 {cost.parameters} parameters, {cost.macs} multiplications a score, {cost.bytes / 1000:.0f} kB.
 
 | parameter | value |
@@ -111,10 +111,10 @@ Confusion matrix over all folds (rows: true, columns: predicted, counts of clips
 Events: mean of the last {decision.smoothing_scores} scores; on from {on} for at least
 {decision.min_on_seconds} s, off below {off} for at least {decision.min_off_seconds} s;
 onsets are dated {_onsets(decision)}, offsets back by {decision.lag_seconds} s.{_budget(origin)}
-
+{_by_label(bundle)}
 ## Data and licence
 
-{origin["data"]}, {origin["clips"]} clips, folds {folds}.{teacher}{base}
+{origin["data"]}, {origin["clips"]} clips, folds {folds}.{"".join(teachers)}{base}
 {bundle.license}.
 {_credits(owed)}
 ## Reproduce
@@ -159,7 +159,39 @@ def _credits(owed: Sequence[str]) -> str:
     return "\nRecordings that it was trained against:\n\n" + "".join(f"* {line}\n" for line in owed)
 
 
-def _base(base: dict[str, str]) -> str:
+def _teachers(origin: dict[str, Any]) -> list[tuple[str, str | None]]:
+    base = origin.get("base")
+    of_base = base.get("teacher") if isinstance(base, dict) else None
+    return [("Teacher", origin.get("teacher")), ("Teacher of the base", of_base)]
+
+
+def _memory(bundle: Bundle) -> str:
+    stream = bundle.stream
+    if stream is None:
+        return ""
+    return (
+        f"\nIt remembers what it heard: base and head hand a state from step to step. "
+        f"{stream.warm_up_steps} step of warm-up,\nand a score is about the sound "
+        f"{stream.delay_seconds:.2f} s before it."
+    )
+
+
+def _by_label(bundle: Bundle) -> str:
+    """List thresholds where labels have different ones."""
+    thresholds = bundle.decision.on_thresholds
+    if len(set(thresholds)) == 1:
+        return ""
+    named = ", ".join(f"{k} {v:g}" for k, v in zip(bundle.labels, thresholds, strict=True))
+    return f"On thresholds: {named}.\n"
+
+
+def _base(base: dict[str, Any]) -> str:
+    if "embedding" not in base:
+        heard = f"it has heard folds {base['folds']} of {base['data']}" if base.get("data") else ""
+        weights = f"{base.get('parameters')} parameters, {base.get('weights')} weights"
+        return f"\nBase: {base['name']}, licence: {base['license']}; " + "; ".join(
+            filter(None, (weights, heard))
+        )
     return (
         f"\nBase: {base['name']}, licence: {base['license']}; its tensor `{base['embedding']}`;\n"
         f"SHA-256 of its file: `{base['sha256']}`."
@@ -168,7 +200,9 @@ def _base(base: dict[str, str]) -> str:
 
 def _calibration(bundle: Bundle) -> str:
     error = f"Calibration error of windows: {bundle.accuracy['calibration_error']:.1%}"
-    temperature = bundle.provenance["temperature"]
+    temperature = bundle.provenance.get("temperature")
+    if temperature is None:
+        return f"{error}."
     if bundle.name.endswith(INT8_SUFFIX):
         return f"{error}, before calibration; the shipped model has temperature {temperature}."
     return (
@@ -177,8 +211,14 @@ def _calibration(bundle: Bundle) -> str:
     )
 
 
-def _none(recipe: Preset, negatives: str | None) -> str:
-    if not recipe.none_share:
+def _none(name: str, negatives: str | None) -> str:
+    if name == STREAM:
+        against = f", among {negatives} as sounds that are none of these" if negatives else ""
+        return (
+            f"It was trained on scenes, sounds over backgrounds{against}.\nEach label has a score "
+            "by itself. Sounds unlike all may still be given to a label."
+        )
+    if not preset(name).none_share:
         return (
             "It knows no others: any sound is given to the most similar of these, with a score "
             "that may be high."
