@@ -164,12 +164,12 @@ def test_streams_of_a_city_hold_each_sound_three_times() -> None:
     rng = np.random.default_rng(0)
     sounds = [("dog", noise(SR // 2)), ("rain", noise(SR, seed=1))]
     bed = 0.1 * noise(4 * SR, seed=2)
-    made = event_streams(sounds, [bed], SR, 30 * SR, (0.0, 20.0), rng)
+    made = event_streams(sounds, [bed], SR, 15 * SR, (0.0, 20.0), rng)
     truths = [truth for stream in made for truth in stream.truths]
     assert sorted(t.label for t in truths) == ["dog"] * 3 + ["rain"] * 3
     assert all(0.0 <= t.snr_db <= 20.0 for t in truths)
     assert len(made) > 1
-    assert {len(stream.y) for stream in made} == {30 * SR}
+    assert {len(stream.y) for stream in made} == {15 * SR}
     one = made[0]
     first = one.truths[0]
     begin, end = round(first.onset * SR), round(first.offset * SR)
