@@ -211,23 +211,24 @@ def test_each_fold_is_tested_on_a_base_that_has_not_heard_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A cross-validation, and a model of all folds with its figures on a card."""
-    data = tones(tmp_path / "tones", folds=3)
-    everything = a_base(tmp_path / "all.tflite", data="tones", folds=[1, 2, 3])
-    late = a_base(tmp_path / "late.tflite", data="tones", folds=[3], teacher="a teacher (MIT)")
-    early = a_base(tmp_path / "early.tflite", data="tones", folds=[1, 2])
+    data = tones(tmp_path / "tones", folds=2)
+    everything = a_base(tmp_path / "all.tflite", data="tones", folds=[1, 2])
+    late = a_base(tmp_path / "late.tflite", data="tones", folds=[2], teacher="a teacher (MIT)")
+    early = a_base(tmp_path / "early.tflite", data="tones", folds=[1])
     command = ["crossval", str(data), "--preset", "stream", "--models", str(tmp_path), "--base"]
     assert main([*command, *map(str, (everything, late, early))]) == 0
     out = capsys.readouterr().out
     assert "each held out in turn, by base and head" in out
     assert "confusion" in out
-    for fold, base in ((1, "late"), (2, "late"), (3, "early")):
+    for fold, base in ((1, "late"), (2, "early")):
         bundle = load_bundle(tmp_path / f"stream-fold{fold}.tflite")
         assert bundle.provenance["base"]["name"] == base
-        assert bundle.provenance["folds"] == sorted({1, 2, 3} - {fold})
+        assert bundle.provenance["folds"] == [3 - fold]
         assert bundle.accuracy["clip_mean"] > 0.5
     assert main([*command, str(everything), str(early)]) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert "no base may be tested on fold 1 of tones: 'all" in lines[-1] or "fold 1" in lines[-1]
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "no base may be tested on fold 1 of tones" in last
+    assert "all.tflite' has heard folds 1, 2; " in last
     # What is shipped has heard all; its figures, on a card, come from the others.
     command = ["train", str(data), "--preset", "stream", "--test-folds", "none", "--base"]
     written = ["--out", str(tmp_path / "a.tflite"), "--card", str(tmp_path / "a.md")]
@@ -235,12 +236,10 @@ def test_each_fold_is_tested_on_a_base_that_has_not_heard_it(
     card = (tmp_path / "a.md").read_text()
     assert "Teacher of the base: a teacher (MIT)." in card
     assert "Base: late, licence: CC0-1.0" in card
-    assert "it has heard folds [3] of tones" in card
+    assert "it has heard folds [2] of tones" in card
     capsys.readouterr()
     assert main([*command, str(everything), *written]) == 1
-    assert "has heard folds 1, 2, 3" in capsys.readouterr().err
-    assert main([*command, str(everything), *written[:2]]) == 0
-    assert load_bundle(tmp_path / "a.tflite").accuracy == {"protocol": "not measured yet"}
+    assert "has heard folds 1, 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
