@@ -88,9 +88,15 @@ def test_every_key_has_a_flag_or_a_variable() -> None:
     parser = argparse.ArgumentParser()
     add_setting_options(parser, frozenset(), keys(receivers.sections()))
     samples = {str: "abc", int: "17", float: "7.5", bool: "true", tuple: "events"}
+    special = {
+        "minimum_score": "0.5",
+        "quiet": "22:00-6:00,12:00-13:00",
+        "active": "08:00-24:00",
+        "time_zone": "UTC",
+    }
     for key in keys(receivers.sections()):
         choices = key.field.metadata["choices"]
-        text = choices[0] if choices else samples[key.kind]
+        text = choices[0] if choices else special.get(key.field.name) or samples[key.kind]
         expected = key.from_text(text)
 
         def at(settings: Settings, key: object = key) -> object:

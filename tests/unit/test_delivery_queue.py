@@ -235,9 +235,11 @@ def test_nothing_is_lost_when_killed(tmp_path: Path) -> None:
         number = printed[-1] + 2 - printed[-1] % 2 if printed else 0
         command = [sys.executable, "-c", APPENDER, str(database), str(delivered), str(number)]
         with out.open("wb") as file, subprocess.Popen(command, stdout=file, cwd=ROOT) as child:
-            wait_for(lambda out=out: out.stat().st_size > 0)  # type: ignore[misc]
-            time.sleep(chance.uniform(0.0, 0.15))
-            child.send_signal(signal.SIGKILL)
+            try:
+                wait_for(lambda out=out: out.stat().st_size > 0, 120.0)  # type: ignore[misc]
+                time.sleep(chance.uniform(0.0, 0.15))
+            finally:
+                child.send_signal(signal.SIGKILL)
         lines = whole_lines(out)
         printed += [int(line) for line in lines]
     queue = DeliveryQueue(database, ["file"], 1_000_000)

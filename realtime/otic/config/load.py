@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
-from dataclasses import Field, dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from otic.config.settings import InputSettings, Settings
+from otic.config.settings import FilterSettings, InputSettings, Settings
 from otic.config.values import expand_home
 from otic.errors import ConfigurationError, did_you_mean
 
@@ -123,8 +123,8 @@ class Key:
             raise ValueError("must not be empty")
         if isinstance(value, str) and value != value.encode(errors="replace").decode():
             raise ValueError("must be UTF-8 text")
-        if isinstance(value, str):
-            self.field.metadata["check"](value)
+        for text in (value,) if isinstance(value, str) else value if self.kind is tuple else ():
+            self.field.metadata["check"](text)
         return expand_home(value) if self.is_path and isinstance(value, str) else value
 
     def _words(self, text: str) -> list[str]:
@@ -155,7 +155,7 @@ def keys_of(cls: type, section: str = "") -> Iterator[Key]:
         if is_dataclass(kind):
             assert isinstance(kind, type)
             yield from keys_of(kind, each.name)
-        elif each.name not in ("inputs", "receivers"):
+        elif each.name not in ("inputs", "receivers", "filters"):
             plain = next((k for k in get_args(kind) if k in (str, int, float)), kind)
             yield Key(section, each, tuple if get_args(kind)[1:] == (...,) else plain)
 
@@ -256,6 +256,7 @@ def load_settings(
     known = sections(False)
     if tables.keys() - {key.section or key.field.name for key in keys(known)} - {"inputs"}:
         known = sections(True)
+    filters = _filter_tables(path, tables, (*known, "clips"))
     values: dict[str, dict[str, Any]] = {}
     for key in keys(known):
         value = _value(key, path, tables, environment, flags or {})
@@ -269,6 +270,8 @@ def load_settings(
     arguments: dict[str, Any] = {name: kinds[name](**inner) for name, inner in values.items()}
     if found:
         arguments["inputs"] = found
+    every = arguments.get("filter", FilterSettings())
+    arguments["filters"] = {name: replace(every, **own) for name, own in filters.items()}
     return Settings(**top, **arguments, receivers=receivers)
 
 
@@ -341,16 +344,37 @@ def _inputs(path: str | None, tables: dict[str, Any]) -> tuple[InputSettings, ..
     found = []
     for number, entry in enumerate(entries, 1):
         where = f"{path}: inputs, number {number}"
-        values = {}
-        for name, value in entry.items():
-            if name not in known:
-                raise ConfigurationError(_unknown(where, name, known))
-            try:
-                values[name] = known[name].from_toml(value)
-            except ValueError as error:
-                raise ConfigurationError(f"{where}: {name}: {error}") from None
-        found.append(InputSettings(**values))
+        found.append(InputSettings(**_table(where, entry, known)))
     return tuple(found)
+
+
+def _filter_tables(
+    path: str | None, tables: dict[str, Any], receivers: Collection[str]
+) -> dict[str, dict[str, Any]]:
+    """Take the tables ``[filter.NAME]`` out of ``tables``; the values in each, by name."""
+    section = tables.get("filter")
+    if not isinstance(section, dict):
+        return {}
+    known = {key.field.name: key for key in keys_of(FilterSettings)}
+    own = {name: value for name, value in section.items() if isinstance(value, dict)}
+    tables["filter"] = {name: value for name, value in section.items() if name not in own}
+    for name in own:
+        if name not in receivers:
+            raise ConfigurationError(_unknown(path, name, receivers, "filter."))
+    return {name: _table(f"{path}: filter.{name}", own[name], known) for name in own}
+
+
+def _table(where: str, table: dict[str, Any], known: Mapping[str, Key]) -> dict[str, Any]:
+    """Read a table that is neither a flag nor a variable."""
+    values = {}
+    for name, value in table.items():
+        if name not in known:
+            raise ConfigurationError(_unknown(where, name, known))
+        try:
+            values[name] = known[name].from_toml(value)
+        except ValueError as error:
+            raise ConfigurationError(f"{where}: {name}: {error}") from None
+    return values
 
 
 def _refuse_unknown(path: str | None, tables: dict[str, Any], known: Mapping[str, type]) -> None:

@@ -16,6 +16,9 @@ from otic.config.values import (
     LOG_DEFAULT,
     MAX_BLOCK,
     MICROPHONE_BLOCK,
+    check_clock_range,
+    check_time_zone,
+    label_words,
     threshold_words,
 )
 
@@ -53,7 +56,7 @@ def setting(
     split : callable
         Splits the text of a list.
     check : callable
-        Raises a ValueError for text that can't be the value.
+        Raises a ValueError for text that can't be the value, or one of a list's.
     """
     metadata = {
         "help": help_text,
@@ -93,6 +96,50 @@ class ClipsSettings:
     longest_seconds: float = setting(30.0, "end a recording after this", least=1.0, most=600.0)
     max_megabytes: float = setting(
         500.0, "delete the oldest recordings beyond this", least=0.1, most=1e7
+    )
+
+
+@dataclass(frozen=True)
+class FilterSettings:
+    """Settings of which events go to receivers and recordings; the log has all."""
+
+    only: tuple[str, ...] = setting(
+        (),
+        "send these labels and no other: dog,rain",
+        metavar="LABEL,…",
+        split=label_words,
+    )
+    never: tuple[str, ...] = setting(
+        (),
+        "never send these labels; a group of the model stands for its labels, too",
+        metavar="LABEL,…",
+        split=label_words,
+    )
+    minimum_score: float = setting(
+        0.0, "send an event only if its score is at least this", least=0.0, most=1.0
+    )
+    cooldown_seconds: float = setting(
+        0.0, "send no further event of a label for this long", least=0.0, most=1e7
+    )
+    first_of_day: bool = setting(False, "send only the first event of each label on each day")
+    quiet: tuple[str, ...] = setting(
+        (),
+        "send nothing in these hours: 22:00-06:00",
+        metavar="HH:MM-HH:MM",
+        split=label_words,
+        check=check_clock_range,
+    )
+    active: tuple[str, ...] = setting(
+        (),
+        "send only in these hours: 08:00-12:00,13:00-17:00",
+        metavar="HH:MM-HH:MM",
+        split=label_words,
+        check=check_clock_range,
+    )
+    time_zone: str | None = setting(
+        None,
+        "time zone of these hours and of the day, such as Europe/Berlin (default: the system's)",
+        check=check_time_zone,
     )
 
 
@@ -181,6 +228,9 @@ class Settings:
     inputs: tuple[InputSettings, ...] = (InputSettings(),)
     receivers: Mapping[str, Any] = field(default_factory=dict)
     """The section of each receiver, by its name: an instance of its module's ``Section``."""
+    filter: FilterSettings = FilterSettings()
+    filters: Mapping[str, FilterSettings] = field(default_factory=dict)
+    """The filters of those receivers that have one of their own; ``clips`` are the recordings."""
     jsonl: JsonlSettings = JsonlSettings()
     clips: ClipsSettings = ClipsSettings()
     review: ReviewSettings = ReviewSettings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import os.path
 import re
@@ -16,6 +17,9 @@ MAX_BLOCK = 2**20  # samples per read
 # Default samples per read: small where time matters, large where only throughput does.
 PACED_BLOCK, MICROPHONE_BLOCK, FAST_BLOCK = 1024, 2048, 16384
 _THRESHOLD = re.compile(r"\s*(.*?)\s*=\s*([^\s,=]+)(?:[\s,]+|$)")
+_CLOCK_RANGE = re.compile(
+    r"\s*([01]?\d|2[0-3]):([0-5]\d)\s*[-–]\s*([01]?\d|2[0-4]):([0-5]\d)\s*", re.ASCII
+)
 MAX_WHOLE = 1_000_000  # limit of any count in a file, which may be damaged
 
 
@@ -106,6 +110,50 @@ def threshold_words(text: str) -> list[str]:
         words.append(f"{label}={value}")
     rest = _THRESHOLD.sub("", text).strip()
     return [*words, rest] if rest else words
+
+
+def label_words(text: str) -> list[str]:
+    """Split labels at commas; one that contains a comma is in double quotation marks."""
+    return [word.strip() for word in next(csv.reader([text], skipinitialspace=True), [])]
+
+
+def clock_range(text: str) -> tuple[int, int]:
+    """Read ``22:00-06:00`` as minutes of the day, 0 to 1439.
+
+    Raises
+    ------
+    ValueError
+        With what it must be.
+    """
+    match = _CLOCK_RANGE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} must be two times of the day, such as '22:00-06:00'")
+    start_hour, start_minute, stop_hour, stop_minute = map(int, match.groups())
+    return start_hour * 60 + start_minute, (stop_hour * 60 + stop_minute) % (24 * 60)
+
+
+def check_clock_range(text: str) -> None:
+    """Require what :func:`clock_range` reads."""
+    clock_range(text)
+
+
+def check_time_zone(text: str) -> None:
+    """Require the name of a time zone that this machine knows.
+
+    Raises
+    ------
+    ValueError
+        With what it must be.
+    """
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(text)
+    except (OSError, ValueError, LookupError):
+        raise ValueError(
+            f"{text!r} must be a time zone that this machine knows, such as 'Europe/Berlin' "
+            "(the package tzdata has them)"
+        ) from None
 
 
 def check_host(text: str) -> None:

@@ -17,6 +17,7 @@ from otic.config.settings import ClipsSettings
 from otic.errors import printable
 from otic.sinks.clip_folder import Clip, ClipFolder, stamp
 from otic.sinks.clip_writer import ClipStatus, ClipWriter
+from otic.sinks.event_filter import EventFilter, decided_at
 from otic.system.clock import iso, utc_now
 from otic.types import Chunk, Event, Item, Lost, StreamEnd, StreamStart
 
@@ -87,6 +88,8 @@ class ClipSink:
         Named in each file's comment.
     now : callable
         The wall clock, with a time zone.
+    event_filter : EventFilter, optional
+        Only events that it takes are recorded.
     waits : bool
         Whether the stream may be held up until there is room for a recording; else it is
         dropped where 64 MB wait for the disk. For streams that are not live.
@@ -105,6 +108,7 @@ class ClipSink:
         sensor: str,
         now: Callable[[], datetime] = utc_now,
         *,
+        event_filter: EventFilter | None = None,
         waits: bool = False,
         drain_timeout: Callable[[], float] = lambda: _STOP_SECONDS,
     ) -> None:
@@ -112,6 +116,7 @@ class ClipSink:
         self._directory = settings.directory if settings.enabled else None
         self._sensor = sensor
         self._now = now
+        self._filter = event_filter
         self._waits = waits
         self._patience = drain_timeout
         self._tracks: dict[str, _Track] = {}
@@ -146,6 +151,9 @@ class ClipSink:
         if track is None or not isinstance(item, Event):
             return
         if item.state == "on":
+            at = decided_at(stream, item, self._now)
+            if self._filter is not None and not self._filter.takes(stream.source, item, at):
+                return
             onset = track.samples(item.onset)
             if stream.recorded is None:
                 onset_at = self._now() - timedelta(seconds=item.time - item.onset)

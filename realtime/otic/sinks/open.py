@@ -15,6 +15,7 @@ from otic.config.settings import Settings
 from otic.errors import ConfigurationError
 from otic.model.bundle import Bundle
 from otic.sinks.delivery.notification import Receiver, Sensor
+from otic.sinks.event_filter import EventFilter, open_filters
 from otic.sinks.jsonl import JsonlSink
 from otic.sinks.text import TextSink
 from otic.system.files import state_folder
@@ -96,10 +97,17 @@ def open_outputs(
         If something that is asked for can't be had: a folder, a port, a library.
     """
     sensor = settings.name or socket.gethostname()
+    filters = open_filters(
+        settings.filter,
+        settings.filters,
+        (*settings.receivers, "clips"),
+        bundle.labels,
+        bundle.groups,
+    )
     outputs = Outputs()
     with ExitStack() as closing, ExitStack() as finishing:
         # They are asked to end, all of them, before one is waited for.
-        outbox = _outbox(settings, sensor, bundle, sources, health, drain_timeout, kept)
+        outbox = _outbox(settings, sensor, bundle, sources, health, drain_timeout, kept, filters)
         # First, so that an event is safe before it is shown anywhere.
         if outbox is not None:
             closing.callback(outbox.close)
@@ -109,7 +117,13 @@ def open_outputs(
         if settings.clips.directory is not None and settings.clips.enabled:
             from otic.sinks.clips import ClipSink
 
-            clips = ClipSink(settings.clips, sensor, waits=not kept, drain_timeout=drain_timeout)
+            clips = ClipSink(
+                settings.clips,
+                sensor,
+                event_filter=filters["clips"],
+                waits=not kept,
+                drain_timeout=drain_timeout,
+            )
             closing.callback(clips.close)
             finishing.callback(clips.finish)
             outputs.sinks.append(clips)
@@ -168,13 +182,15 @@ def _outbox(
     health: Health,
     drain_timeout: Callable[[], float],
     kept: bool,
+    filters: Mapping[str, EventFilter],
 ) -> Outbox | None:
     """Open what hands events to the receivers; None if there are none."""
     from otic.sinks import receivers
 
-    about = Sensor(sensor, tuple(sources), tuple(bundle.labels), health)
     opened = [
-        receivers.module(name).open_receiver(section, about)
+        receivers.module(name).open_receiver(
+            section, Sensor(sensor, tuple(sources), filters[name].labels(bundle.labels), health)
+        )
         for name, section in settings.receivers.items()
     ]
     asked_for: list[Receiver] = [receiver for receiver in opened if receiver is not None]
@@ -190,7 +206,8 @@ def _outbox(
     for warning in queue.warnings():
         _log.warning(warning)
     workers = [DeliveryWorker(receiver, queue) for receiver in asked_for]
-    return Outbox(sensor, queue, workers, drain_timeout=drain_timeout)
+    asked = {name: filters[name] for name in names}
+    return Outbox(sensor, queue, workers, filters=asked, drain_timeout=drain_timeout)
 
 
 def _metrics(listen: str, health: Health, model: str, outputs: Outputs) -> MetricsServer:

@@ -46,6 +46,8 @@ class Notification:
     reason : str or None
         Why an event ended without its end being detected: ``restart`` where the process was
         killed while it was on. Else None.
+    receivers : tuple of str or None
+        Names of those that get it; None for all. Known to the queue only.
     """
 
     event: str
@@ -62,6 +64,7 @@ class Notification:
     score: float | None = None
     peak: float | None = None
     reason: str | None = None
+    receivers: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         # Names come from files, devices, models: no receiver gets what a terminal acts on.
@@ -78,7 +81,7 @@ class Notification:
         """``id`` and what is not None, in the order above, floats rounded to 6 decimals."""
         record: dict[str, Any] = {"id": self.id}
         for key, value in asdict(self).items():
-            if value is not None:
+            if value is not None and key != "receivers":
                 record[key] = round(value, 6) if isinstance(value, float) else value
         return record
 
@@ -116,7 +119,7 @@ class Sensor:
     ----------
     name : str
     sources, labels : tuple of str
-        Its inputs and the sounds that it knows.
+        Its inputs, and the sounds of which the receiver may hear.
     status : callable
         The status of each running stream, by its source.
     """

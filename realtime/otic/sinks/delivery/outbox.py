@@ -7,12 +7,14 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from otic.sinks.delivery.notification import Notification
 from otic.sinks.delivery.queue import DeliveryQueue
 from otic.sinks.delivery.worker import DeliveryStatus, DeliveryWorker
+from otic.sinks.event_filter import EventFilter, decided_at
 from otic.system.clock import iso, utc_now
 from otic.types import Event, Item, StreamEnd, StreamStart
 
@@ -28,7 +30,7 @@ def random_id() -> str:
 
 
 class Outbox:
-    """A sink that puts each event into the queue, for all receivers.
+    """A sink that puts each event into the queue, for the receivers whose filters take it.
 
     From its constructor on the workers work. Events that were on when the process was killed
     are ended first, with the reason ``restart``: how long they went on is not known, so their
@@ -49,6 +51,8 @@ class Outbox:
         Gives the wall-clock time, with its time zone.
     new_id : callable
         Gives what no event was ever called.
+    filters : mapping of str to EventFilter
+        By a receiver's name; one without a filter gets every event.
     drain_timeout : callable
         How long the workers may go on from :meth:`finish` on with what still waits. Asked
         again and again until then: it may become shorter.
@@ -62,6 +66,7 @@ class Outbox:
         now: Callable[[], datetime] = utc_now,
         new_id: Callable[[], str] = random_id,
         *,
+        filters: Mapping[str, EventFilter] | None = None,
         drain_timeout: Callable[[], float] = lambda: 0.4,
     ) -> None:
         self._sensor = sensor
@@ -69,11 +74,12 @@ class Outbox:
         self._workers = tuple(workers)
         self._now = now
         self._new_id = new_id
+        self._filters = filters or {}
         self._patience = drain_timeout
         self._finishing_since: float | None = None
         self._undelivered = 0
-        # The event that is on, and when it began, by source and label.
-        self._on: dict[tuple[str, str], tuple[str, datetime | None]] = {}
+        # The event that is on, when it began, and who got that, by source and label.
+        self._on: dict[tuple[str, str], tuple[str, datetime | None, tuple[str, ...] | None]] = {}
         for notification in queue.open_events():
             queue.append(_ended_by_restart(notification, self._now()))
         for worker in self._workers:
@@ -84,7 +90,9 @@ class Outbox:
 
     def write(self, stream: StreamStart, item: Item) -> None:
         if isinstance(item, Event):
-            self._queue.append(self._notification(stream, item))
+            notification = self._notification(stream, item)
+            if notification.receivers != ():
+                self._queue.append(notification)
 
     def end(self, stream: StreamStart, end: StreamEnd) -> None:
         pass
@@ -141,15 +149,19 @@ class Outbox:
 
     def _notification(self, stream: StreamStart, event: Event) -> Notification:
         key = (stream.source, event.label)
-        at = self._at(stream, event)
+        at = decided_at(stream, event, self._now)
         began = None if event.state == "on" else self._on.pop(key, None)
         if began is None:
             before = timedelta(seconds=event.time - event.onset)
-            began = (self._id_of(stream, event), None if at is None else at - before)
+            began = (
+                self._id_of(stream, event),
+                None if at is None else at - before,
+                self._takers(stream, event, at),
+            )
         if event.state == "on":
             self._on[key] = began
         # An end is counted from the beginning: the clock may have been set in between.
-        name, onset_at = began
+        name, onset_at, takers = began
         offset_at = None
         if event.offset is not None and onset_at is not None:
             offset_at = iso(onset_at + timedelta(seconds=event.offset - event.onset))
@@ -167,13 +179,21 @@ class Outbox:
             offset_at=offset_at,
             score=event.score,
             peak=event.peak,
+            receivers=takers,
         )
 
-    def _at(self, stream: StreamStart, event: Event) -> datetime | None:
-        """Return when an event was decided: now, or in a recording's own time; None: unknown."""
-        if stream.recorded is not None:
-            return datetime.fromisoformat(stream.recorded) + timedelta(seconds=event.time)
-        return None if stream.started is None else self._now()
+    def _takers(
+        self, stream: StreamStart, event: Event, at: datetime | None
+    ) -> tuple[str, ...] | None:
+        """Return the receivers whose filters take an event that begins; None for all."""
+        if event.state != "on":  # its start is not known: better too much than an event for ever on
+            return None
+        refusing = {
+            name for name, each in self._filters.items() if not each.takes(stream.source, event, at)
+        }
+        if not refusing:
+            return None
+        return tuple(name for name in self._queue.receivers if name not in refusing)
 
     def _id_of(self, stream: StreamStart, event: Event) -> str:
         """Return a new id; for a recording the one that the event got the last time."""
@@ -184,18 +204,13 @@ class Outbox:
 
 
 def _ended_by_restart(on: Notification, now: datetime) -> Notification:
-    return Notification(
-        event=on.event,
+    return replace(
+        on,
         state="off",
-        sensor=on.sensor,
-        source=on.source,
-        label=on.label,
-        onset=on.onset,
-        time=on.time,
-        onset_at=on.onset_at,
         at=iso(now),
         offset=on.time,
         offset_at=on.at,
+        score=None,
         peak=on.score,
         reason="restart",
     )

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -33,7 +33,7 @@ _DISK_SHARE = 8  # a small disk keeps most of its room
 _PAGE = 4096
 _CURSOR_ROOM = 2 * _PAGE  # of what is reserved, for cursors only
 _BATCH = 100
-_LINE = re.compile(rb"\[(\d{1,18}),(\{[^\0]*\})\]\n")
+_LINE = re.compile(rb"\[(\d{1,18}),(\{[^\0]*\}(?:,\[[^\0{}]*\])?)\]\n")
 _ID = re.compile(rb'\{"id":"([^"]+)/(on|off)"')
 _NO_NOTIFICATION = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}  # not a mistake in the settings
@@ -43,16 +43,36 @@ _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}  # not a mistake
 class Cursor:
     """The place of a receiver: it had, or will never have, all up to the sequence ``done``.
 
-    ``waiting`` and ``dropped`` count notifications; ``offset`` is where in the file to go on.
+    ``waiting`` counts notifications behind that, ``others`` those of them that only other
+    receivers get; ``offset`` is where in the file to go on.
     """
 
+    name: str
     done: int
     dropped: int = 0
     waiting: int = 0
     offset: int = 0
+    others: int = 0
 
-    def drop(self, sequence: int) -> None:
+    def gets(self, text: str) -> bool:
+        """Tell whether the receiver is among those of a notification, as :func:`_text` wrote it."""
+        if text.endswith("}"):
+            return True
+        with suppress(ValueError):  # a damaged file: the notification says the same
+            return self.name in json.loads(text[text.rindex(",[") + 1 :])
+        return True
+
+    def skip(self, sequence: int) -> None:
+        """Pass over the oldest that waits, which only others get."""
+        self.done = sequence
+        self.waiting -= 1
+        self.others -= 1
+
+    def drop(self, sequence: int, text: str) -> None:
         """Pass over the oldest that waits."""
+        if not self.gets(text):
+            self.skip(sequence)
+            return
         self.done = sequence
         self.dropped += 1
         self.waiting -= 1
@@ -68,8 +88,9 @@ class DeliveryQueue:
     While the disk is full or fails, notifications go into room that was reserved ahead, then
     into memory; they are delivered from there, and written once the disk takes them.
 
-    A line of the file is ``[sequence, notification]``, or the cursors, ``{name: [done,
-    dropped]}``, of which the last count. Zeros behind the last line are reserved room.
+    A line of the file is ``[sequence, notification]``, with ``, [name, …]`` where not every
+    receiver gets it, or the cursors, ``{name: [done, dropped]}``, of which the last count. Zeros
+    behind the last line are reserved room.
 
     Thread safety: one thread appends; any thread may call the rest. An append raises nothing,
     and waits 50 ms at most for another thread that hangs in the file.
@@ -101,6 +122,8 @@ class DeliveryQueue:
     ) -> None:
         self.path = None if path is None else Path(path)
         """The file; None where all is in memory."""
+        self.receivers = tuple(receivers)
+        """Their names."""
         self._max_events = max_events
         self._max_memory = max_events if path is None else max_memory
         self._lock = threading.Lock()  # for all below; its holder empties the inbox
@@ -130,11 +153,11 @@ class DeliveryQueue:
                     "are dropped"
                 )
         for name in receivers:
-            self._cursors.setdefault(name, Cursor(self._last, offset=self._end))
+            self._cursors.setdefault(name, Cursor(name, self._last, offset=self._end))
         self._settle()
 
     def append(self, notification: Notification) -> None:
-        """Keep a notification for every receiver."""
+        """Keep a notification for its receivers."""
         if self._closed:
             return
         if len(self._inbox) >= self._max_memory:  # the disk hangs, and the lock with it
@@ -156,9 +179,12 @@ class DeliveryQueue:
         cursor = self._cursors[receiver]
         with self._lock:
             while not self._closed and (found := self._oldest(cursor)) is not None:
-                if (notification := self._parsed(found[1])) is not None:
+                if not cursor.gets(found[1]):
+                    cursor.skip(found[0])
+                elif (notification := self._parsed(found[1])) is not None:
                     return found[0], notification
-                cursor.drop(found[0])
+                else:
+                    cursor.drop(*found)
         return None
 
     def done(self, receiver: str, sequence: int) -> None:
@@ -192,7 +218,8 @@ class DeliveryQueue:
 
     def waiting(self, receiver: str) -> int:
         """Return the number of notifications that ``receiver`` has not got yet."""
-        return self._cursors[receiver].waiting
+        cursor = self._cursors[receiver]
+        return cursor.waiting - cursor.others
 
     def dropped(self, receiver: str) -> int:
         """Return the number that ``receiver`` will never get, since the file was begun."""
@@ -265,11 +292,12 @@ class DeliveryQueue:
 
     def _add(self, notification: Notification) -> None:
         self._last += 1
-        entry = self._last, notification.to_json()
+        entry = self._last, _text(notification)
         self._pending.append(entry)
         self._note_state(notification.event, notification.state, entry)
         for cursor in self._cursors.values():
             cursor.waiting += 1
+            cursor.others += not cursor.gets(entry[1])
 
     def _note_state(self, event: str, state: str, entry: tuple[int, str]) -> None:
         if state == "on":
@@ -295,6 +323,7 @@ class DeliveryQueue:
         if lost := cursor.waiting - self._in_memory(cursor):
             cursor.dropped += lost
             cursor.waiting -= lost
+            cursor.others = min(cursor.others, cursor.waiting)
             cursor.done = max(cursor.done, self._last - len(self._pending))
             self._warn(f"is damaged: {lost} events that waited in it are lost")
             self._damaged = True
@@ -303,7 +332,9 @@ class DeliveryQueue:
 
     def _parsed(self, text: str) -> Notification | None:
         try:
-            return Notification.from_json(text)
+            json_text, _, names = text.rpartition("}")
+            notification = Notification.from_json(json_text + "}")
+            return replace(notification, receivers=tuple(json.loads(names[1:])) if names else None)
         except _NO_NOTIFICATION:
             self._warnings.append(f"the queue held what is no event: {text[:80]!r}")
             return None
@@ -315,16 +346,15 @@ class DeliveryQueue:
             for cursor in [c for c in self._cursors.values() if c.waiting == most]:
                 if (found := self._oldest(cursor)) is None:
                     return
-                cursor.drop(found[0])
+                cursor.drop(*found)
 
     def _drop_from_memory(self) -> None:
-        first, _ = self._pending[0]
+        first, text = self._pending[0]
         for cursor in [c for c in self._cursors.values() if c.done < first]:
             if cursor.waiting == self._in_memory(cursor):  # nothing older waits in the file
-                cursor.drop(first)
+                cursor.drop(first, text)
             else:
-                cursor.dropped += 1
-                cursor.waiting -= 1
+                cursor.drop(cursor.done, text)
         self._pending.popleft()
 
     def _in_memory(self, cursor: Cursor) -> int:
@@ -369,6 +399,7 @@ class DeliveryQueue:
         fd = open_locked(path, os.O_RDWR | os.O_CREAT, 0o600)
         places: dict[str, list[int]] | None = None
         sequences, offsets, end, damaged = array("Q"), array("Q"), 0, 0
+        limited: list[tuple[int, str]] = []  # those that not every receiver gets
         line = last_line = b""
         with os.fdopen(os.dup(fd), "rb") as file:
             for line in file:
@@ -378,6 +409,8 @@ class DeliveryQueue:
                 if (match := _LINE.fullmatch(line)) is not None:
                     sequences.append(int(match[1]))
                     offsets.append(end)
+                    if match[2].endswith(b"]"):
+                        limited.append((int(match[1]), match[2].decode("utf-8", "replace")))
                     if (named := _ID.match(match[2])) is not None:
                         entry = sequences[-1], match[2].decode("utf-8", "replace")
                         event = named[1].decode("utf-8", "replace")
@@ -405,9 +438,10 @@ class DeliveryQueue:
         if places is None:  # a new file, or one whose cursors were lost
             places = {name: [0, 0] for name in self._news} if sequences else {}
         for name, place in places.items() if not self._cursors else ():
-            cursor = self._cursors[name] = Cursor(*place)
+            cursor = self._cursors[name] = Cursor(name, *place)
             first = bisect_right(sequences, cursor.done)
             cursor.waiting = len(sequences) - first
+            cursor.others = sum(n > cursor.done and not cursor.gets(text) for n, text in limited)
             cursor.offset = offsets[first] if cursor.waiting else end
         self._last = max([self._last, *sequences[-1:], *(c.done for c in self._cursors.values())])
         return True
@@ -530,6 +564,13 @@ class DeliveryQueue:
                 f"can't be written ({error.strerror}): up to {self._max_memory} events wait in "
                 "memory until it can"
             )
+
+
+def _text(notification: Notification) -> str:
+    """Return a notification as it is in the file."""
+    if notification.receivers is None:
+        return notification.to_json()
+    return f"{notification.to_json()},{json.dumps(notification.receivers)}"
 
 
 def _line(entry: tuple[int, str]) -> bytes:
