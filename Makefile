@@ -118,7 +118,7 @@ UV := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes 
 constraints: $(VENV)/.base
 	$(PIP) install uv
 	$(UV) pyproject.toml --extra train --extra search --extra mqtt --extra metrics --extra web \
-	  --extra parquet --group dev -c constraints/limits.txt -o constraints/dev.txt
+	  --extra parquet --extra cluster --group dev -c constraints/limits.txt -o constraints/dev.txt
 	$(UV) pyproject.toml constraints/build.txt -c constraints/limits.txt -c constraints/dev.txt \
 	  -o constraints/base.txt
 	$(UV) pyproject.toml constraints/build.txt --extra mqtt --extra metrics --extra web \

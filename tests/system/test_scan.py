@@ -15,7 +15,11 @@ from typing import Any
 import pytest
 
 from otic.audio.soundscape import synthesise
-from otic.scan.folder import find_runs
+from otic.model.bundle import load_bundle
+from otic.scan.cluster import Cluster
+from otic.scan.folder import Ledger, find_runs, open_run
+from otic.scan.run import Plan, Share
+from otic.scan.task import Job
 from tests.support.helpers import of_type, one_line, otic
 from tests.support.scans import rows, write
 
@@ -120,6 +124,42 @@ def test_a_recording_that_kills_its_process_is_an_error(folder: Path, tmp_path: 
     assert otic(*asked).returncode == 1  # the damaged one is left
     assert len(rows(run, "files")) == 4
     assert len(rows(run, "errors")) == 1
+
+
+@pytest.mark.slow
+def test_a_cluster_whose_workers_are_killed(folder: Path, tmp_path: Path) -> None:
+    """Dask gives what a dead worker was at to another one."""
+    import distributed
+
+    bundle = load_bundle(MODEL)
+    for i in range(40):
+        write_link(folder / "a.wav", tmp_path / f"in/{i}.wav")
+    run = open_run(tmp_path / "out", bundle)
+    ledger = Ledger(run, "1of1")
+    plan = Plan([str(tmp_path / "in")], ledger, Share())
+    tasks = [(each,) for task in plan.tasks(plan.survey(), 1) for each in task]
+    with (
+        distributed.LocalCluster(
+            n_workers=4, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        engine = Cluster(Job(bundle, run.path), client, ledger)
+        n_done = 0
+        for n_done, _ in enumerate(engine.results(tasks, lambda: None), 1):
+            if n_done in (3, 12):
+                os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+    ledger.close()
+    assert n_done == 40
+    files = [row[0] for row in rows(run, "files")]
+    assert sorted(files) == sorted(str(path) for path in (tmp_path / "in").iterdir())
+    assert rows(run, "errors") == []
+    assert len({tuple(row[1:] for row in rows(run) if row[0] == file) for file in files}) == 1
+
+
+def write_link(source: Path, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    os.link(source, path)
 
 
 def test_true_times_are_the_recordings(folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +79,12 @@ def add_scan_options(parser: Parser) -> None:
         help="processes (default: one for each core)",
     )
     parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS|local",
+        help="run on Dask's workers: of the scheduler at this address, such as tcp://host:8786, or "
+        "of this machine (needs the extra cluster)",
+    )
+    parser.add_argument(
         "--shard",
         type=shard,
         default=(1, 1),
@@ -120,9 +126,10 @@ def scan(args: argparse.Namespace) -> int:
     from otic.cli.live import with_thresholds
     from otic.model.sandbox import load_checked_bundle
     from otic.scan.again import decide_again, run_with_scores
+    from otic.scan.cluster import Cluster, connected
     from otic.scan.folder import Ledger, existing_run, open_run
     from otic.scan.parquet import load_pyarrow
-    from otic.scan.run import Plan, Processes, Share, recorded_between
+    from otic.scan.run import Engine, Plan, Processes, Share, recorded_between
     from otic.scan.summary import Progress, summary, tables_at
     from otic.scan.task import Job
     from otic.system.log import print_lines
@@ -156,10 +163,17 @@ def scan(args: argparse.Namespace) -> int:
             if survey.done:
                 _log.info(f"{survey.done} recordings are done already, {survey.files} are left")
             progress = Progress(survey)
-            job = Job(bundle, run.path, run.format, args.channel, run.scores, str(share), rule)
-            processes = Processes(job, jobs, ledger)
-            with _ended_by_sigterm(), progress.shown():
-                for each in processes.results(plan.tasks(survey, jobs), progress.tick):
+            job = Job(
+                bundle, run.path.absolute(), run.format, args.channel, run.scores, str(share), rule
+            )
+            with _ended_by_sigterm(), ExitStack() as stack:
+                engine: Engine = Processes(job, jobs, ledger)
+                if args.scheduler is not None:
+                    client = stack.enter_context(connected(args.scheduler, jobs))
+                    engine = Cluster(job, client, ledger)
+                    jobs = max(1, sum(client.nthreads().values()))
+                stack.enter_context(progress.shown())
+                for each in engine.results(plan.tasks(survey, jobs), progress.tick):
                     progress.add(each)
             text = progress.text()
     finally:

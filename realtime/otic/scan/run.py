@@ -16,9 +16,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePath
-from typing import Protocol
 
 from otic.audio.recording_time import TimeRule
+from otic.errors import RuntimeMissingError
 from otic.scan.find import Problem, Recording, find
 from otic.scan.folder import WHOLE, Ledger
 from otic.scan.tables import shown_path
@@ -32,21 +32,15 @@ _LEAST_TASK_SECONDS = 120.0
 _TASKS_A_WORKER = 8  # at least, where there is so much to do: the last ones end together
 _MOST_FILES = 1000  # of a task
 _SAMPLED = 100
-_AHEAD = 2  # tasks a worker that are handed out
-_TICK_SECONDS = 0.5
+_MOST_DEATHS = 20  # in a row
+AHEAD = 2  # tasks a worker that are handed out
+TICK_SECONDS = 0.5
 _BYTES_A_SECOND = {".mp3": 16e3, ".mp2": 24e3, ".ogg": 14e3, ".oga": 14e3, ".opus": 8e3}
 _BYTES_A_SECOND |= {".flac": 60e3}
 _PLAIN_BYTES_A_SECOND = 96e3  # 48 kHz, mono, 16 bits
 
 Found = Recording | Problem
 Task = tuple[Found, ...]
-
-
-class Submitter(Protocol):
-    """Runs tasks somewhere: a pool of processes, or a cluster."""
-
-    def results(self, tasks: Iterable[Task], on_tick: Callable[[], None]) -> Iterator[Done]:
-        """Run tasks; yield what each has done, in any order."""
 
 
 @dataclass(frozen=True)
@@ -207,24 +201,25 @@ def about_seconds(recording: Recording) -> float:
     return recording.size / _BYTES_A_SECOND.get(suffix, _PLAIN_BYTES_A_SECOND)
 
 
-class Processes:
-    """Worker processes on this machine.
+class Engine:
+    """Runs tasks somewhere; what it runs them on is left to :meth:`_run`.
 
-    A process that dies takes what it was at with it: those recordings are run again, each alone,
-    and one that kills its process again is an error.
+    A task whose process died is a suspect: its recordings are run again, each alone, and one
+    that takes its process with it again is an error.
 
     Parameters
     ----------
     job : Job
     count : int
+        Workers.
     ledger : Ledger
         What is done is looked up here when a process has died.
     """
 
     def __init__(self, job: Job, count: int, ledger: Ledger) -> None:
         self._job = job
-        self._ledger = ledger
         self._count = count
+        self._ledger = ledger
         self._number = 0
 
     def results(self, tasks: Iterable[Task], on_tick: Callable[[], None]) -> Iterator[Done]:
@@ -234,10 +229,13 @@ class Processes:
         ------
         SinkError
             If results can't be written; tasks that run are ended, those that wait are dropped.
+        RuntimeMissingError
+            If every process dies.
         """
         waiting = iter(tasks)
         suspects: list[Task] = []
         yield from self._run(waiting, self._count, on_tick, suspects)
+        deaths = 0
         while suspects:
             self._ledger.refresh()
             for found in (each for task in suspects for each in task):
@@ -245,10 +243,35 @@ class Processes:
                     continue
                 died: list[Task] = []
                 yield from self._run(iter([(found,)]), 1, on_tick, died)
+                deaths = deaths + 1 if died else 0
+                if deaths >= _MOST_DEATHS:
+                    raise RuntimeMissingError(
+                        f"{deaths} processes in a row died: see whether memory is short, or try "
+                        "'otic verify'; started again, the scan goes on"
+                    )
                 if died:
                     yield self._died(found)
             suspects = []
             yield from self._run(waiting, self._count, on_tick, suspects)
+
+    def _run(
+        self, tasks: Iterator[Task], count: int, on_tick: Callable[[], None], suspects: list[Task]
+    ) -> Iterator[Done]:
+        """Run tasks on ``count`` workers; add those whose process died to ``suspects``."""
+        raise NotImplementedError
+
+    def _unique(self) -> str:
+        self._number += 1
+        return f"{self._job.share}-{os.uname().nodename}-{os.getpid()}-{self._number}"
+
+    def _died(self, found: Found) -> Done:
+        problem = Problem(found.path, "the process that classified it died")
+        commit_problems(self._job, self._unique(), [problem])
+        return Done(1, getattr(found, "size", 0), errors=[(shown_path(found.path), problem.reason)])
+
+
+class Processes(Engine):
+    """Worker processes on this machine."""
 
     def _run(
         self, tasks: Iterator[Task], count: int, on_tick: Callable[[], None], suspects: list[Task]
@@ -262,12 +285,12 @@ class Processes:
         task: Task | None = None
         try:
             while True:
-                while len(running) < _AHEAD * count and (task := next(tasks, None)) is not None:
+                while len(running) < AHEAD * count and (task := next(tasks, None)) is not None:
                     running[pool.submit(_run_task, self._unique(), task)] = task
                     task = None
                 if not running:
                     return
-                ended, _ = wait(running, _TICK_SECONDS, FIRST_COMPLETED)
+                ended, _ = wait(running, TICK_SECONDS, FIRST_COMPLETED)
                 for future in sorted(ended, key=lambda f: f.exception() is not None):
                     done = future.result()
                     del running[future]
@@ -281,15 +304,6 @@ class Processes:
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-    def _unique(self) -> str:
-        self._number += 1
-        return f"{self._job.share}-{os.uname().nodename}-{os.getpid()}-{self._number}"
-
-    def _died(self, found: Found) -> Done:
-        problem = Problem(found.path, "the process that classified it died")
-        commit_problems(self._job, self._unique(), [problem])
-        return Done(1, getattr(found, "size", 0), errors=[(shown_path(found.path), problem.reason)])
 
 
 _worker: Worker | None = None
