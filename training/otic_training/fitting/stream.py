@@ -39,7 +39,7 @@ class StreamRecipe:
     scenes, steps : int
         Scenes that a head is fitted on, and steps of the base in each.
     early_steps : int
-        Steps by which the head decides earlier than the base's latest frame.
+        Steps by which the head is ahead of the base's latest frame: it decides sooner.
     fit : Fit
     mix : Recipe
         How scenes are mixed.
@@ -49,7 +49,7 @@ class StreamRecipe:
 
     scenes: int = 5000
     steps: int = 31
-    early_steps: int = 0
+    early_steps: int = 2
     fit: Fit = field(default_factory=Fit)
     mix: Recipe = field(default_factory=Recipe)
     on_threshold: float = 0.9

@@ -26,9 +26,10 @@ from otic_training.scoring.predictions import (
 _F64 = NDArray[np.float64]
 
 BLOCK_SECONDS = 10.0
-_TAIL_SHARE = 0.1
+_TAIL_SHARE = 0.02
 _FEWEST_PEAKS = 5  # there are at least six blocks
 _LOWEST, _HIGHEST = 0.2, 0.999
+_GROWTH, _MOST_GROWTHS = 1.3, 20  # of a label's share of the budget
 _STREAM_SECONDS = 600.0
 
 
@@ -57,11 +58,12 @@ def thresholds(room: Room, params: DecisionParams, budget_per_hour: float) -> tu
 
     Each label gets an equal share of it. An hour of background says nothing directly of
     one alarm in eight hours: the highest scores of ten-second blocks, as log-odds, are
-    taken to fall off exponentially above their 90 % quantile (peaks over threshold;
+    taken to fall off exponentially above their 98 % quantile (peaks over threshold;
     S. Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001,
-    chapter 4, with shape 0), how steeply being known only as well as so many peaks tell:
-    so the budget is kept on average, and little background costs recall. A threshold that
-    the background itself broke more often than its length allows is raised until it holds.
+    chapter 4, with shape 0), how steeply being known only as well as so many peaks tell.
+    What the background itself says comes first: all shares grow as long as the budget has
+    room for one alarm more than are found in it, and while there are more than the budget
+    allows, the threshold of the label with most of them is raised.
 
     Parameters
     ----------
@@ -76,18 +78,27 @@ def thresholds(room: Room, params: DecisionParams, budget_per_hour: float) -> tu
         From 0.2 to 0.999; 1 for a label that can't be had within the budget.
     """
     labels = room.predictions[0].labels
-    share = budget_per_hour / len(labels)
     peaks = np.concatenate([_block_peaks(h, params.smoothing_scores) for h in room.predictions])
-    found = [_threshold(peaks[:, i], room.hours, share) for i in range(len(labels))]
-    allowed = max(0, int(share * room.hours))
-    for _ in range(100):
-        alarms = room.alarms(at_thresholds(params, found))
-        over = [i for i, label in enumerate(labels) if alarms[label] > allowed and found[i] < 1.0]
-        if not over:
+    allowed = budget_per_hour * room.hours
+
+    def of_share(share: float) -> list[float]:
+        return [_threshold(peaks[:, i], room.hours, share) for i in range(len(labels))]
+
+    def alarms(values: list[float]) -> list[int]:
+        count = room.alarms(at_thresholds(params, values))
+        return [count[label] for label in labels]
+
+    share = budget_per_hour / len(labels)
+    found = of_share(share)
+    for _ in range(_MOST_GROWTHS):
+        grown = of_share(share * _GROWTH)
+        if sum(alarms(grown)) + 1 > allowed:
             break
-        for i in over:
-            raised = _probability(_log_odds(np.array(found[i])) + 0.25)
-            found[i] = float(raised) if raised <= _HIGHEST else 1.0
+        share, found = share * _GROWTH, grown
+    while sum(count := alarms(found)) > allowed:
+        loudest = int(np.argmax(count))
+        raised = _probability(_log_odds(np.array(found[loudest])) + 0.25)
+        found[loudest] = float(raised) if raised <= _HIGHEST else 1.0
     return tuple(float(np.ceil(value * 1e4) / 1e4) for value in found)
 
 
