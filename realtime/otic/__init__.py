@@ -6,7 +6,7 @@ sinks. ``docs/python.md`` leads from the one to the other, ``examples/`` has pro
 
 >>> import numpy as np
 >>> from otic import Pipeline, load_bundle
->>> pipe = Pipeline(load_bundle("esc10-tiny"))
+>>> pipe = Pipeline(load_bundle("esc10-mfcc-mlp"))
 >>> silence = np.zeros(3 * pipe.bundle.features.sr, np.float32)
 >>> items = pipe.process(silence) + pipe.flush()
 >>> type(items[0]).__name__, sorted(items[0].scores)[:3]

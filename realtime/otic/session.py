@@ -257,8 +257,8 @@ class _Session:
         window = self._plan.bundle.window_seconds
         return [
             as_message(
-                f"{source.name}: no stretch of its {now.seconds:.6f} s is as long as the model's "
-                f"window of {window:.6f} s: no window was filled, so there are no scores"
+                f"{source.name}: no stretch of its {now.seconds:.6f} s is as long as the "
+                f"{window:.6f} s that the model's first scores take: there are no scores"
             )
         ]
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from otic.cli.bench import report
+from otic.config.values import DEFAULT_MODEL
 from otic.diagnostics.bench import describe
 from otic.system.machine import Board, conditions, health
 from tests.support.helpers import otic
@@ -63,10 +64,10 @@ def test_the_table(figures: Any) -> None:
     }
     text = "\n".join(report(figures))
     for words in (
-        "esc10-logmel-cnn: n_fft 1024",
+        f"{DEFAULT_MODEL}: n_fft 1024",
         "1 hop a call",
         "64 hops a call",
-        "features of the window",
+        "an inference",
         "× real time",
         "MB at most",
         "41 °C before, 63 °C after",

@@ -101,7 +101,7 @@ def test_weights_stay_aligned(parts: Parts) -> None:
 
 
 def test_int8_weights_are_noticed(parts: Parts) -> None:
-    assert has_8_bit_weights(load_bundle("esc10-tiny-int8").model)
+    assert has_8_bit_weights(load_bundle("esc10-mfcc-mlp-int8").model)
     assert not has_8_bit_weights(parts.base)
 
 

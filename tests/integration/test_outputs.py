@@ -34,7 +34,7 @@ DEAD = {"webhook": WebhookSection(url="http://127.0.0.1:9/")}
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return load_bundle("esc10-logmel-cnn")
+    return load_bundle("esc10-mfcc-mlp")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otic import Event, Pipeline, load_bundle
+from otic import Event, Pipeline
 from otic.audio.recent_audio import as_int16
 from otic.errors import ParameterError, SinkError
 from otic.review.export import (
@@ -41,7 +41,7 @@ from otic_training.fitting.fit import trained_on
 from otic_training.fitting.prepare import prepare
 from otic_training.networks.presets import preset
 from tests.conftest import ROOT
-from tests.support.helpers import one_line, otic
+from tests.support.helpers import bundled, one_line, otic
 from tests.support.review_marks import SR, STARTED, live_mark, mark_of, sound
 
 pytestmark = pytest.mark.xdist_group("streaming")  # TensorFlow is loaded there already
@@ -319,7 +319,7 @@ def test_the_command_lists_and_says_what_training_lacks(tmp_path: Path) -> None:
 
 def replayed(folder: ReviewFolder, path: Path, clips: list[Clip], live: datetime | None) -> int:
     """Replay clips as one stream and mark each event by what the data set says; how many."""
-    bundle = load_bundle("esc10-tiny")
+    bundle = bundled()
     sr = bundle.features.sr
     parts = [read_clip(clip, sr) for clip in clips]
     ends = np.cumsum([len(part) for part in parts])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from otic import Event, Pipeline, load_bundle
+from otic.config.values import DEFAULT_MODEL
 from otic_training.data.dataset import DatasetError
 from otic_training.data.layouts import load_dataset
 from otic_training.data.soundscapes import (
@@ -243,7 +244,7 @@ def test_delays_of_what_was_found() -> None:
 
 def test_real_sounds_over_noise_begin_where_they_begin(esc10: Path) -> None:
     """How events are dated; what is found on clips that were not trained on is the README's."""
-    bundle = load_bundle("esc10-logmel-cnn")
+    bundle = load_bundle(DEFAULT_MODEL)
     sr = bundle.features.sr
     clips = [clip for clip in load_dataset(str(esc10)).clips if clip.fold == 1][:40]
     made = [as_sound(clip.label, read_clip(clip, sr), sr) for clip in clips]

@@ -246,9 +246,12 @@ def test_each_fold_is_tested_on_a_base_that_has_not_heard_it(
     ("options", "words"),
     [
         ((), "stream is a head on a base: name a streaming model, --base MODEL.tflite"),
-        (("--base", "esc10-tiny"), "the base 'esc10-tiny' is no streaming model with a base in"),
-        (("--base", "esc10-tiny", "--int8"), "a model is int8 where its base is"),
-        (("--base", "esc10-tiny", "--teacher", "x"), "its base has learned from one"),
+        (
+            ("--base", "esc10-mfcc-mlp"),
+            "the base 'esc10-mfcc-mlp' is no streaming model with a base in",
+        ),
+        (("--base", "esc10-mfcc-mlp", "--int8"), "a model is int8 where its base is"),
+        (("--base", "esc10-mfcc-mlp", "--teacher", "x"), "its base has learned from one"),
         (("--base", "silent.tflite"), "does not say what it has heard"),
     ],
 )

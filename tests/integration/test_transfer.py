@@ -24,7 +24,7 @@ from otic_training.networks.base_model import Base, recipe_on
 from otic_training.networks.presets import YAMNET, preset
 from tests.support.helpers import F32, noise, of_type, one_line, otic, write_dataset
 
-SMALL_BASE = "esc10-tiny"
+SMALL_BASE = "esc10-mfcc-mlp"
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +165,10 @@ def request(toy: Path, **changes: object) -> argparse.Namespace:
         ({"base": SMALL_BASE, "int8": True}, "--int8: yamnet-head keeps the base's weights"),
         ({"base": "nowhere.tflite"}, "can't read model 'nowhere.tflite': No such file"),
         ({"base": "/dev/zero"}, "can't read model '/dev/zero': it is no file"),
-        ({"base": "esc10-tiny-int8"}, "has no embedding to build on: its last layer with weights"),
+        (
+            {"base": "esc10-mfcc-mlp-int8"},
+            "has no embedding to build on: its last layer with weights",
+        ),
     ],
 )
 def test_bad_requests_fail_before_the_work(

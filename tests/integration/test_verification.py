@@ -12,8 +12,10 @@ import pytest
 import soundfile
 
 from otic import FeatureParams, load_bundle, save_bundle
+from otic.config.values import DEFAULT_MODEL
 from otic.diagnostics import verify as verification
 from otic.features.reference import reference_features
+from otic.model.bundle import bundled_names
 from otic.model.golden import SOUNDS, golden_sound
 from otic.pipeline import Pipeline
 from otic.types import Item, Scores
@@ -31,6 +33,7 @@ from tests.support.helpers import (
 from tests.unit.test_frontend import CENTERED, librosa_features
 
 SR = 22050
+DEFAULT = load_bundle(DEFAULT_MODEL)
 
 
 @pytest.mark.parametrize("params", [LIBROSA_DEFAULTS, CENTERED, SMALL])
@@ -75,7 +78,7 @@ def test_the_command_passes_and_says_how_closely() -> None:
     done = otic("verify")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.decode().splitlines()
-    assert lines[0] == "esc10-logmel-cnn on a synthetic soundscape, 44.0 s"
+    assert lines[0] == f"{DEFAULT.name} on a synthetic soundscape, 44.0 s"
     names = ["streaming = batch", "block sizes", "replay", "golden cases"]
     assert [line[6:24].strip() for line in lines[1:]] == names
     assert all(line.startswith("ok ") for line in lines[1:])
@@ -99,8 +102,8 @@ def test_on_a_recording_and_as_json(tmp_path: Path) -> None:
     ("y", "words"),
     [
         (
-            noise(SR),
-            "has 22050 samples at 22050 Hz: at least the model's window of 49664",
+            noise(SR // 2),
+            f"has 11025 samples at 22050 Hz: the model's first scores take {DEFAULT.window_samples}",
         ),
         (np.where(np.arange(3 * SR) == SR, np.nan, 0.1), "samples that are not audio"),
     ],
@@ -125,7 +128,7 @@ def test_a_model_that_answers_differently_fails(tmp_path: Path) -> None:
 
 
 def test_an_int8_model_may_be_a_step_off() -> None:
-    bundle = load_bundle("esc10-tiny-int8")
+    bundle = load_bundle("esc10-mfcc-mlp-int8")
     first = bundle.golden[0]
     for off, passed in [(0.02, True), (0.04, False)]:
         changed = replace(first, scores=(first.scores[0] + off, *first.scores[1:]))
@@ -204,7 +207,7 @@ def test_warmup_fills_the_cache(tmp_path: Path) -> None:
     done = otic("warmup", env={"NUMBA_CACHE_DIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     first, folder = done.stdout.decode().splitlines()
-    assert first.startswith("ready: esc10-logmel-cnn, esc10-logmel-cnn-int8, esc10-mfcc-mlp")
+    assert first.startswith(f"ready: {', '.join(bundled_names())} (")
     assert Path(folder).parent == tmp_path
     assert {p.suffix for p in Path(folder).glob("*/*")} == {".nbi", ".nbc"}
     before = sorted(p.stat().st_mtime_ns for p in tmp_path.rglob("*.nb?"))

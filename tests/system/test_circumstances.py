@@ -122,8 +122,8 @@ def test_labels_are_taken_with_commas_and_wrong_ones_get_a_hint(tmp_path: Path) 
         done = otic(*words, wrong)
         assert done.returncode == 1
         assert "(did you mean 'dog'?): 'otic inspect" in one_line(done.stderr)
-    done = otic("replay", path, "--model", "esc10-logmel-cn")
-    assert "did you mean 'esc10-logmel-cnn'?" in one_line(done.stderr)
+    done = otic("replay", path, "--model", "esc10-mfcc-ml")
+    assert "did you mean 'esc10-mfcc-mlp'?" in one_line(done.stderr)
 
 
 def test_the_demo_keeps_no_marks() -> None:
@@ -131,7 +131,7 @@ def test_the_demo_keeps_no_marks() -> None:
 
     from otic.cli.live import log_settings
 
-    args = Namespace(jsonl_path=None, model="esc10-tiny", log=("events",), web_listen=None)
+    args = Namespace(jsonl_path=None, model="esc10-mfcc-mlp", log=("events",), web_listen=None)
     assert not log_settings(args).review.enabled
 
 

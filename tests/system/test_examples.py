@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from otic.audio.soundscape import synthesise
+from otic.config.values import DEFAULT_MODEL
 from tests.conftest import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -67,7 +68,7 @@ def test_an_asyncio_stream() -> None:
 
 def test_a_sink() -> None:
     output = run("custom_sink.py")
-    assert "soundscape: esc10-logmel-cnn listens for 10 sounds\n" in output
+    assert f"soundscape: {DEFAULT_MODEL} listens for 10 sounds\n" in output
     assert "soundscape: 44.0 s, 0 samples lost\n" in output
     tallied = re.findall(r"^(\w+) +(\d+) times, +([\d.]+) s$", output, re.MULTILINE)
     assert {label for label, _, _ in tallied} == SYNTHESISED

@@ -12,6 +12,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 from otic import load_bundle
+from otic.config.values import DEFAULT_MODEL
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,7 @@ def test_it_runs(tmp_path: Path) -> None:
     assert "rain, peak" in outputs["classify"][0].text
     shown = json.loads(outputs[notebook.cells[-1].id][0].text)
     assert {"rain", "clock_tick", "chainsaw"} <= set(shown["heard"])
-    p = load_bundle("esc10-logmel-cnn").features
+    p = load_bundle(DEFAULT_MODEL).features
     n_frames = 1 + (44 * p.sr - p.n_fft) // p.hop_length
     assert shown["log_mel"] == [n_frames, p.n_mels, "float32"]
     assert shown["statistics"][:2] == [4, 40]

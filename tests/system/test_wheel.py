@@ -143,7 +143,8 @@ def test_it_works_beside_packages_of_its_former_names(wheel: Path, tmp_path: Pat
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "__init__.py").touch()
     script = (
-        "from otic import Pipeline, load_bundle; print(Pipeline(load_bundle('esc10-tiny')).sample)"
+        "from otic import Pipeline, load_bundle; "
+        "print(Pipeline(load_bundle('esc10-mfcc-mlp')).sample)"
     )
     (tmp_path / "script.py").write_text(f"import models, realtime\n{script}\n")
     version = run(bin_folder / "otic", "--version", cwd=tmp_path, env=env).stdout

@@ -26,7 +26,7 @@ load_settings = partial(load_any_settings, sections=receivers.sections)
 
 EVERYTHING = """
 name = "hall"
-model = "esc10-tiny"
+model = "esc10-mfcc-mlp"
 log = ["events"]
 silent_seconds = 60
 [[inputs]]

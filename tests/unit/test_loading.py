@@ -9,10 +9,10 @@ import pytest
 import soundfile
 import soxr
 
-from otic import Gap, Pipeline, load_audio, load_bundle
+from otic import Gap, Pipeline, load_audio
 from otic.audio.sources import FileSource
 from otic.errors import SourceError
-from tests.support.helpers import noise
+from tests.support.helpers import bundled, noise
 
 
 def test_it_is_mono_at_the_rate_wanted(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_what_is_missing_is_nan_and_counts_as_lost(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", samples, 22050, "FLOAT")
     y = load_audio(str(tmp_path / "a.wav"), 22050)
     np.testing.assert_array_equal(y, samples)
-    pipe = Pipeline(load_bundle("esc10-tiny"))
+    pipe = Pipeline(bundled())
     assert [i for i in pipe.process(y) if isinstance(i, Gap)] == [Gap(1000, 100)]
 
 

@@ -54,7 +54,7 @@ def report(figures: dict[str, Any]) -> list[str]:
     push += [_push_cells(row) for row in figures["push"]]
     timed = [["an inference", "µs: p50", *percentiles[1:]]]
     timed += [
-        _timed_cells("features of the window", inference["features_us"]),
+        _timed_cells("features", inference["features_us"]),
         _timed_cells("model", inference["model_us"]),
         _timed_cells("decision", decision["decision_us"]),
     ]

@@ -277,7 +277,7 @@ def _badge(data: FrameData, paused: bool) -> str:
         behind = max(0.0, data.now.seconds - data.seconds)
         words.append(f"FROZEN −{behind:.0f} s")
     if not words and data.now.n_scores == 0:
-        words.append(f"filling {data.bundle.window_seconds:.1f} s")
+        words.append(f"warming up {data.bundle.window_seconds:.1f} s")
     return f" {', '.join(words)} " if words else ""
 
 

@@ -129,8 +129,8 @@ def audio_for(bundle: Bundle, path: str | None = None) -> tuple[NDArray[np.float
     y = np.concatenate([np.zeros(0, np.float32), *blocks])[: int(_MAX_SECONDS * sr)]
     if len(y) < bundle.window_samples:
         raise SourceError(
-            f"'{path}' has {len(y)} samples at {sr} Hz: at least the model's window of "
-            f"{bundle.window_samples} is needed"
+            f"'{path}' has {len(y)} samples at {sr} Hz: the model's first scores take "
+            f"{bundle.window_samples}"
         )
     return y, path
 
@@ -205,8 +205,9 @@ def check_streaming_is_batch(bundle: Bundle, y: NDArray[np.float32]) -> Proof:
             explained = off <= FEATURE_LIMIT + blur < float("inf")
             blurred += explained
             passed &= explained
+    which = "windows" if bundle.stream is None else "steps"
     text = (
-        f"{len(chosen)} of {len(ends)} windows: features within {worst:.1e} "
+        f"{len(chosen)} of {len(ends)} {which}: features within {worst:.1e} "
         f"of float64 NumPy (limit {FEATURE_LIMIT:.0e}{_note(p)}"
     )
     if blurred:

@@ -18,7 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from otic.config.values import check_keys, check_whole
+from otic.config.values import DEFAULT_MODEL, check_keys, check_whole
 from otic.detection.thresholds import DecisionParams
 from otic.errors import BundleError, ParameterError, did_you_mean
 from otic.features.params import FeatureParams
@@ -48,6 +48,17 @@ NOT_STATED = "not stated"
 MAX_LABELS = 4096
 MAX_CHARACTERS = 200
 """Limit of a label and of the model's name."""
+
+_SAME_LABELS = f"take '{DEFAULT_MODEL}', which names the same sounds"
+_STREET = "train one on UrbanSound8K with 'otic train', as docs/training.md shows"
+_RETIRED = {
+    "esc10-logmel-cnn-int8": _SAME_LABELS,
+    "esc10-tiny": _SAME_LABELS,
+    "esc10-tiny-int8": _SAME_LABELS,
+    "urban-logmel-cnn": _STREET,
+    "urban-logmel-cnn-int8": _STREET,
+}
+"""Names that were bundled once, and what to do instead."""
 
 _MAX_REASON = 400  # characters of a message that may quote the file
 _KEYS = [
@@ -257,6 +268,8 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
     if text not in bundled_names():
         if Path(text).is_file() or is_saved_model(Path(text)):
             return parse_bundle(text, read_model(Path(text)))
+        if text in _RETIRED:
+            raise BundleError(f"model '{text}' is no longer bundled: {_RETIRED[text]}")
         names = bundled_names()
         raise BundleError(
             f"unknown model '{text}'{did_you_mean(text, names)}: known are "

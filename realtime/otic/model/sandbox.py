@@ -65,7 +65,7 @@ def try_out(path: str, shown: str) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise BundleError(
-            f"model '{shown}' takes more than {_TRIAL_SECONDS:.0f} s for one window: "
+            f"model '{shown}' takes more than {_TRIAL_SECONDS:.0f} s for one prediction: "
             "it is damaged, or not for this machine"
         ) from error
     if done.returncode < 0:
@@ -96,7 +96,7 @@ def main() -> int:
         classifier = Classifier(bundle)
         classifier.step(np.zeros(bundle.features.n_features, np.float32), classifier.cold_state())
     except MemoryError:
-        sys.stdout.write(f"needs more than {megabytes} for one window")
+        sys.stdout.write(f"needs more than {megabytes} for one prediction")
         return _TOO_LARGE
     except OticError as error:
         if error.__cause__ is None or any(words in str(error) for words in _NOT_OF_MEMORY):
@@ -105,7 +105,7 @@ def main() -> int:
         sys.stdout.write(f"can't be run within {megabytes} ({reason})")
         return _TOO_LARGE
     if _peak_bytes() - before > limit:  # a system may not keep to limits
-        sys.stdout.write(f"needs more than {megabytes} for one window")
+        sys.stdout.write(f"needs more than {megabytes} for one prediction")
         return _TOO_LARGE
     return 0
 

@@ -177,8 +177,8 @@ function showScores(stream) {
   const loudest = [...(scores?.on ?? [])].sort((a, b) => (values.get(b) ?? 0) - (values.get(a) ?? 0));
   const on = loudest.slice(0, MOST_NAMES).map((label) => words(facts.labels[label]));
   if (loudest.length > MOST_NAMES) on.push(`${loudest.length - MOST_NAMES} more`);
-  const filling = `listening: the first window takes ${facts.window_seconds.toFixed(1)} s`;
-  const text = scores ? on.join(", ") || "no known sound" : filling;
+  const warming = `listening: the first scores take ${facts.window_seconds.toFixed(1)} s`;
+  const text = scores ? on.join(", ") || "no known sound" : warming;
   const hearing = byId("hearing");
   hearing.classList.toggle("on", on.length > 0);
   hearing.classList.toggle("long", text.length > 24);
