@@ -177,6 +177,7 @@ class StreamStart:
     ``recording`` names what is played, the same each time, else None; no log has it.
     ``recorded`` is when the recording that is played began, ISO 8601 with its offset from UTC,
     where that is known.
+    ``dated_back_seconds`` is how far an onset may lie before the window in which it was decided.
     """
 
     otic: str
@@ -190,6 +191,7 @@ class StreamStart:
     started: str | None = None
     recording: str | None = None
     recorded: str | None = None
+    dated_back_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

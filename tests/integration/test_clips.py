@@ -202,6 +202,18 @@ def test_the_samples_are_the_stream_s_at_any_block_size(
     assert facts_of(found[0]).get("lost_seconds", 0.0) <= missing / SR
 
 
+def test_a_sound_that_was_long_there_is_recorded_from_its_onset(tmp_path: Path) -> None:
+    """A model that dates onsets back to where the score left the ground."""
+    sink, y = new_sink(tmp_path), noise(20)
+    slow = replace(START, window_seconds=0.5, dated_back_seconds=4.7)
+    sink.start(slow)
+    feed(sink, blocks(y, 100), [on("rain", 8.0, 13.0), off("rain", 8.0, 15.0, 16.0)], slow)
+    sink.end(slow, END)
+    sink.close()
+    (path,) = clips(tmp_path)
+    np.testing.assert_array_equal(sound_of(path), as_int16(y[7 * SR : round(15.5 * SR)]))
+
+
 def test_events_of_several_labels_and_streams_each_get_theirs(tmp_path: Path) -> None:
     sink = new_sink(tmp_path)
     yard = replace(START, source="yard")

@@ -112,6 +112,11 @@ class DecisionParams:
         if any(off > on for on, off in zip(self.on_thresholds, self.off_thresholds, strict=True)):
             raise ParameterError("an off threshold is above its on threshold: events would flicker")
 
+    @property
+    def dated_back_seconds(self) -> float:
+        """Seconds by which an onset may lie before the scores that it was decided on."""
+        return self.lag_seconds + self.min_on_seconds + self.onset_back_seconds
+
     def with_threshold(self, index: int, value: float) -> DecisionParams:
         """Another on threshold for a label; its off threshold keeps its ratio to it.
 

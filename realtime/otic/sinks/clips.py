@@ -21,7 +21,7 @@ from otic.sinks.event_filter import EventFilter, decided_at
 from otic.system.clock import iso, utc_now
 from otic.types import Chunk, Event, Item, Lost, StreamEnd, StreamStart
 
-_MARGIN_SECONDS = 1.0  # an onset lies in the window in which it was decided, or about there
+_MARGIN_SECONDS = 1.0  # scores come in steps, and several make a decision
 _STOP_SECONDS = 0.5
 _LONGEST_PART = 60
 _MOST_LOSSES = 16  # that a file's comment lists
@@ -52,7 +52,8 @@ class _Track:
         self.pre = round(settings.pre_seconds * stream.sr)
         self.post = round(settings.post_seconds * stream.sr)
         self.longest = round(settings.longest_seconds * stream.sr)
-        self.kept = self.pre + round((stream.window_seconds + _MARGIN_SECONDS) * stream.sr)
+        reported_after = stream.window_seconds + stream.dated_back_seconds + _MARGIN_SECONDS
+        self.kept = self.pre + round(reported_after * stream.sr)
 
     def samples(self, seconds: float) -> int:
         """A time of an event as the sample that it was made from."""

@@ -73,6 +73,7 @@ class Stream:
             started=started,
             recording=getattr(self.source, "recording", None),  # files only have these
             recorded=getattr(self.source, "recorded", None),
+            dated_back_seconds=bundle.decision.dated_back_seconds,
         )
         for sink in self._sinks:
             sink.start(self._start)
