@@ -20,7 +20,7 @@ from otic_training.reports.hearing import hearing_figures, hearing_lines
 from otic_training.scoring.detections import Judged
 from otic_training.scoring.hearing import Heard, hearers_of
 from otic_training.scoring.predictions import Detection
-from tests.support.helpers import F32, noise
+from tests.support.helpers import F32, noise, small_bundle
 
 SR = 22_050
 LABELS = ("dog", "rain")
@@ -73,11 +73,11 @@ def test_fold_models_and_a_model_without_folds_side_by_side(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for fold in (1, 2):
-        save_bundle(tmp_path / f"mine-fold{fold}.tflite", load_bundle("esc10-tiny-int8"))
-    models = [tmp_path / "mine-fold1.tflite", tmp_path / "mine-fold2.tflite", "esc10-tiny-int8"]
+        save_bundle(tmp_path / f"mine-fold{fold}.tflite", load_bundle("esc10-mfcc-mlp-int8"))
+    models = [tmp_path / "mine-fold1.tflite", tmp_path / "mine-fold2.tflite", "esc10-mfcc-mlp-int8"]
     assert run(capsys, monkeypatch, data, *models, "--fetched", data / "free", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["mine", "esc10-tiny-int8"]
+    assert list(found) == ["mine", "esc10-mfcc-mlp-int8"]
     mine, whole = found.values()
     # The same model under both names: the same figures, and the leak is said of both.
     assert mine["events"] == whole["events"]
@@ -90,7 +90,7 @@ def test_fold_models_and_a_model_without_folds_side_by_side(
     hours = {kind: round(3600 * rate["hours"]) for kind, rate in mine["alarms"].items()}
     # A siren of 160 s is more than half a stream, a dog is none of it; 8 s and twice 2 s in doubt.
     assert hours == {"UrbanSound8K fold 2": 160, "alarms/audio": 48, "fetch.sh, animal": 9}
-    assert run(capsys, monkeypatch, data, "esc10-tiny-int8") == 0
+    assert run(capsys, monkeypatch, data, "esc10-mfcc-mlp-int8") == 0
     out = capsys.readouterr().out
     for row in ("event F1, 1-s collar, 0–20 dB", "clips of unknown classes named", "| rain | "):
         assert row in out
@@ -140,16 +140,20 @@ def test_what_is_missing_is_said_in_one_line(
 ) -> None:
     shutil.copytree(data, tmp_path / "data")
     spoil(tmp_path / "data")
-    assert run(capsys, monkeypatch, tmp_path / "data", "esc10-tiny") == 1
+    assert run(capsys, monkeypatch, tmp_path / "data", "esc10-mfcc-mlp") == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("hearing: ")
     assert words in line
 
 
 def test_a_model_must_know_the_labels(
-    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert run(capsys, monkeypatch, data, "urban-logmel-cnn") == 1
+    save_bundle(tmp_path / "odd.tflite", small_bundle())
+    assert run(capsys, monkeypatch, data, tmp_path / "odd.tflite") == 1
     assert "has no label dog, rain: give a foreign model groups" in capsys.readouterr().err
 
 
