@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
 import json
+import re
+import struct
+import zlib
 from pathlib import Path
+from urllib.parse import unquote
 
+import numpy as np
 import pytest
 import webvtt
+from numpy.typing import NDArray
 
 from otic.cli.main import main
 from otic.errors import SourceError
 from otic.scan.export import ExportedEvent, ExportedFile, audacity, of_log, raven, srt
 from otic.scan.export import webvtt as vtt
+from otic.scan.overview import MOST_EVENTS, Overview
 from otic.sinks.jsonl import JsonlSink
 from otic.types import Event, StreamEnd, StreamStart
 from tests.support.scans import BUNDLES, expected_rows, sound, write
@@ -128,3 +137,47 @@ def test_a_scan(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["export", str(tmp_path / "out"), "--format", "raven", "--out", str(labels)]) == 0
     assert (labels / "b/a.wav.selections.txt").read_text().count("\n") == 1 + len(rows) // 2
     assert "\t4000\t" in (labels / "a.wav.selections.txt").read_text()
+
+
+def test_a_page_about_a_scan(tmp_path: Path) -> None:
+    """Events by date and hour, and links that play them where the sound is at hand."""
+    here, gone = tmp_path / "in/a <b>.wav", tmp_path / "in/gone.wav"
+    write(here, sound(4, 1))
+
+    def heard(file: Path, label: str, onset: float, at: str, peak: float) -> ExportedEvent:
+        return ExportedEvent(str(file), label, onset, onset + 1.5, 0.5, peak, at)
+
+    events = [heard(here, "dog", 2.0, "2024-07-01T06:00:02.000+02:00", 0.75)]
+    more = [
+        heard(gone, "dog", i + 1.0, f"2024-07-03T23:{i:02d}:00.000+02:00", i / 100)
+        for i in range(40)
+    ]
+    overview = Overview()
+    overview.add([ExportedFile(str(here), events), ExportedFile(str(gone), more)])
+    overview.add([ExportedFile("quiet.wav", [])])
+    page = overview.page("What was <heard>", tmp_path / "pages")
+    assert "3 recordings." in page
+    assert "<title>What was &lt;heard&gt;</title>" in page
+    assert "<td>41</td><td>1.0</td><td>2</td>" in page
+    assert page.count("<tr>") == (1 + 1) + (1 + 2) + (1 + MOST_EVENTS)
+    (link,) = re.findall(r'class="play" href="([^"]*)"', page)
+    place, _, times = link.partition("#")
+    assert (tmp_path / "pages" / unquote(place)).resolve() == here
+    assert times == "t=1.00,4.50"
+    (image,) = re.findall(r"data:image/png;base64,([^\"]*)", page)
+    pixels = gray_png(base64.b64decode(image))
+    assert pixels.shape == (24, 3)
+    assert [tuple(place) for place in np.argwhere(pixels)] == [(6, 0), (23, 2)]
+    assert pixels[23, 2] == 255
+    script = page.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+
+
+def gray_png(content: bytes) -> NDArray[np.uint8]:
+    """The indices of a picture with a palette, as the standard has them."""
+    width, height = struct.unpack(">II", content[16:24])
+    start = content.index(b"IDAT")
+    (length,) = struct.unpack(">I", content[start - 4 : start])
+    rows = zlib.decompress(content[start + 4 : start + 4 + length])
+    return np.frombuffer(rows, np.uint8).reshape(height, 1 + width)[:, 1:]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +14,12 @@ from otic.cli.arguments import Parser
 from otic.errors import SinkError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from otic.scan.export import ExportedFile
 
 _log = logging.getLogger(__name__)
 
 _TABLES = ("csv", "json")
+_PAGE = "html"
 _BY_FILE = ("audacity", "raven", "webvtt", "srt")
 
 
@@ -31,14 +32,14 @@ def add_export_options(parser: Parser) -> None:
         help="folder of a scan, of one of its models, or a log of JSON lines",
     )
     parser.add_argument(
-        "--format", required=True, choices=(*_BY_FILE, *_TABLES), help="what to write"
+        "--format", required=True, choices=(*_BY_FILE, *_TABLES, _PAGE), help="what to write"
     )
     parser.add_argument(
         "--out",
         default="-",
         metavar="PATH",
-        help="a file for csv and json, else a folder, with a file for each recording (default: -, "
-        "standard output; of one recording with the other formats)",
+        help="a file for csv, json and html, else a folder, with a file for each recording "
+        "(default: -, standard output; of one recording with the other formats)",
     )
 
 
@@ -52,15 +53,12 @@ def export(args: argparse.Namespace) -> int:
         if args.out == "-":
             write_table(args.format, recordings, sys.stdout)
             return 0
-        try:
-            with written_beside(Path(args.out)) as file:
-                count = write_table(args.format, recordings, file)
-        except OSError as error:
-            raise SinkError(
-                f"can't write '{args.out}': {error.strerror}: name another --out"
-            ) from error
+        with _refused(args.out), written_beside(Path(args.out)) as file:
+            count = write_table(args.format, recordings, file)
         _log.info(f"{count} events written to '{args.out}'")
         return 0
+    if args.format == _PAGE:
+        return _write_page(args, recordings)
     if args.out != "-":
         count = write_files(args.format, recordings, Path(args.out))
         _log.info(f"{count} files written to '{args.out}'")
@@ -73,6 +71,28 @@ def export(args: argparse.Namespace) -> int:
         )
     print(BY_FILE[args.format][1](found[0]), end="")
     return 0
+
+
+def _write_page(args: argparse.Namespace, recordings: Iterator[ExportedFile]) -> int:
+    from otic.scan.overview import Overview
+    from otic.system.files import written_beside
+
+    if args.out == "-":
+        raise UsageError("--format html needs the page's path: --out overview.html")
+    overview, out = Overview(), Path(args.out)
+    overview.add(recordings)
+    with _refused(args.out), written_beside(out) as file:
+        file.write(overview.page(f"What otic heard in {args.path}", out.absolute().parent))
+    _log.info(f"the page is '{args.out}'")
+    return 0
+
+
+@contextmanager
+def _refused(out: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SinkError(f"can't write '{out}': {error.strerror}: name another --out") from error
 
 
 def _recordings(path: Path) -> Iterator[ExportedFile]:

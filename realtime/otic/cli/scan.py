@@ -138,7 +138,7 @@ def scan(args: argparse.Namespace) -> int:
     rule = time_rule(args, len(args.paths))
     select = recorded_between(rule, *(_moment(text, rule) for text in (args.since, args.until)))
     out, share = Path(args.out), Share(*args.shard)
-    jobs = args.jobs or len(os.sched_getaffinity(0))
+    jobs = args.jobs or _cores()
     if args.format == "parquet":
         load_pyarrow()
     bundle = with_thresholds(load_checked_bundle(args.model), args.thresholds)
@@ -187,6 +187,13 @@ def scan(args: argparse.Namespace) -> int:
             f"see {tables_at(run, 'errors')}"
         )
     return 1 if n_errors else 0
+
+
+def _cores() -> int:
+    """Count the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _moment(text: str | None, rule: TimeRule) -> datetime | None:
