@@ -27,7 +27,9 @@ from otic_training.data.download import MIRROR, ORIGINALS, Original, content_has
 NAMES = [f"{fold}-{10 * fold + label}-A-{label}.wav" for fold in (1, 2) for label in (0, 1)]
 HEADER = "filename,fold,target,category,esc10,src_file,take\n"
 ROWS = [f"{n},{n[0]},{n[-5]},{'ab'[int(n[-5])]},True,{n.split('-')[1]},A\n" for n in NAMES]
-FILES = {"meta/esc50.csv": (HEADER + "".join(ROWS)).encode(), "LICENSE": b"free"} | {
+LINE = "- [{}]: clip derived from x (http://www.freesound.org/people/x/sounds/1/) by x [CC0]\n"
+LICENSE = "".join(LINE.format(name.replace(".wav", ".ogg")) for name in NAMES)
+FILES = {"meta/esc50.csv": (HEADER + "".join(ROWS)).encode(), "LICENSE": LICENSE.encode()} | {
     f"audio/{name}": random.Random(name).randbytes(50_000) for name in NAMES
 }
 URBAN_ROWS = "".join(f"{n},{n.split('-')[1]},{n[0]},{'ab'[int(n[-5])]}\n" for n in NAMES)
@@ -171,6 +173,8 @@ def test_a_data_set_is_fetched_checked_and_named(
     assert left(to) == [folder]
     for path, content in files.items():
         assert (to / folder / path).read_bytes() == content
+    licences = "licences of the clips: CC0-1.0 4; 'otic train --any-use' goes by them"
+    assert (licences in err) == (name == "esc50")
     # A second call finds it, without a request.
     server.ranges.clear()
     assert fetch(name, to) == 0
@@ -232,7 +236,10 @@ def test_a_wrong_archive_is_not_kept(
 
 
 def test_esc50_in_other_bytes_is_judged_by_its_content(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for path, content in FILES.items():
         (tmp_path / "plain" / path).parent.mkdir(parents=True, exist_ok=True)
@@ -245,6 +252,10 @@ def test_esc50_in_other_bytes_is_judged_by_its_content(
     server.files["/ESC-50-master.zip"] = zipped(FILES | {"README.md": b"new"}, "ESC-50-master/")
     assert fetch("esc50", tmp_path / "a") == 0
     assert left(tmp_path / "a") == ["ESC-50-master"]
+    # An archive that is not the known one may say anything of licences: it must say it of all.
+    server.files["/ESC-50-master.zip"] = zipped(FILES | {"LICENSE": b"free"})
+    assert fetch("esc50", tmp_path / "c") == 0
+    assert "the licences of 4 of 4 clips are not stated" in capsys.readouterr().err
     # Another clip.
     changed = FILES | {f"audio/{NAMES[0]}": b"?"}
     server.files["/ESC-50-master.zip"] = zipped(changed)

@@ -14,7 +14,8 @@ from otic.cli.main import main
 from otic_training.data.making import COLUMNS, SR
 from otic_training.data.negatives import negative_clips
 from otic_training.data.played import FAMILIES, tune
-from otic_training.data.sounds import listed_sounds
+from otic_training.data.sound_tables import sounds_of
+from otic_training.data.sounds import negative_sounds
 from otic_training.data.spoken import VARIANTS, WORDS, text
 from otic_training.data.synthetic import machine
 
@@ -127,7 +128,8 @@ def test_training_and_the_base_take_the_folder(installed: Programs, tmp_path: Pa
     assert installed.make(made) == 0
     n = len(rows(made))
     assert len(negative_clips([str(made)], LABELS)) == n
-    sounds = listed_sounds(made, LABELS, SR)
+    listed = sounds_of([str(made)], ("recording", "source"))  # what the base asks for
+    sounds = negative_sounds(listed, LABELS, SR)
     assert len(sounds) == n
     assert not any(sound.doubt for sound in sounds)
     assert min(np.abs(sound.y).max() for sound in sounds) > 30_000

@@ -80,6 +80,7 @@ def test_it_holds_the_packages_and_the_models(wheel: Path) -> None:
     for path in (ROOT / "models").glob("*/*.tflite"):
         assert f"otic_models/{path.name}" in names
         assert f"otic_models/{path.stem}.md" in names
+    assert "otic_models/CREDITS.md" in names
     tops = {name.split("/")[0].split("-")[0] for name in names}
     assert tops == {"otic", "otic_training", "otic_models"}, "all that it puts into site-packages"
     assert any(n.endswith("licenses/LICENSE") for n in names)

@@ -130,7 +130,7 @@ def test_the_options_of_training_need_no_numpy() -> None:
     """``otic train --help`` lists presets and trackers at once."""
     modules = ", ".join(
         f"otic_training.cli.{name}"
-        for name in ("train", "crossval", "search", "explore", "download")
+        for name in ("train", "crossval", "evaluate", "tune", "search", "explore", "download")
     )
     check = f"import sys, {modules}; print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)

@@ -6,6 +6,7 @@ import os
 import unicodedata
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from otic_training.data.class_folders import make_folds
 from otic_training.data.copies import equal_files
 from otic_training.data.dataset import Dataset, DatasetError
 from otic_training.data.layouts import load_dataset
+from otic_training.data.licences import for_any_use, licence_counts
 from otic_training.data.negatives import negative_clips
 from otic_training.data.windows import read_clip
 from tests.conftest import DATA
@@ -92,6 +94,64 @@ def test_esc10_of_esc50(tmp_path: Path) -> None:
     whole, part = load_dataset(str(root)), load_dataset(str(root), subset="esc10")
     assert (whole.name, len(whole.clips)) == ("ESC-50", 8)
     assert (part.name, part.labels) == ("ESC-10", ("dog", "rain"))
+
+
+LINE = (
+    "- [1-{0}-A.ogg]: clip derived from by night {0}.wav "
+    "(http://www.freesound.org/people/x/sounds/{0}/) by Ann B. [{1}]"
+)
+
+
+def esc50_with_licences(tmp_path: Path, subset: str, licences: Sequence[str]) -> Path:
+    """Two labels, two folds; a licence for each recording, numbered from 0."""
+    labels = ("dog", "rain")
+    rows = [f"{i}.wav,{i // 4 + 1},{labels[i % 2]},{subset},{i}" for i in range(len(licences))]
+    root = esc50(tmp_path, rows)
+    for i in range(len(licences)):
+        write(root / "audio" / f"{i}.wav")
+    lines = [LINE.format(i, licence) for i, licence in enumerate(licences) if licence]
+    (root / "LICENSE").write_text("\n".join(["# ESC-50", *lines]) + "\n")
+    return root
+
+
+def test_a_model_for_any_use_only_tests_on_what_does_not_allow_it(tmp_path: Path) -> None:
+    licences = ("CC0", "CC-BY", "CC-BY-NC", "CC-Sampling+", "CC0", "CC0", "CC-BY", "")
+    root = esc50_with_licences(tmp_path, "False", licences)
+    dataset = load_dataset(str(root))
+    assert not any(clip.tested_only for clip in dataset.clips)
+    assert dataset.license.startswith("model: non-commercial use only")
+    assert (dataset.clips[1].licence, dataset.clips[1].author) == ("CC-BY-3.0", "Ann B.")
+    assert dataset.clips[1].source == "https://freesound.org/s/1/"
+    dataset = load_dataset(str(root), any_use=True)
+    assert [clip.recording for clip in dataset.clips if clip.tested_only] == ["2", "3", "7"]
+    assert dataset.license.startswith("model: Apache-2.0; trained on those clips of ESC-50 whose")
+    assert licence_counts(dataset.learned((1, 2))) == {"CC-BY-3.0": 2, "CC0-1.0": 3}
+    (root / "LICENSE").unlink()
+    with pytest.raises(DatasetError, match="has no LICENSE with a line for each clip, which --any"):
+        load_dataset(str(root), any_use=True)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DatasetError, match="mine' does not have: leave it out"):
+        load_dataset(str(tmp_path / "mine"), any_use=True)
+
+
+def test_esc10_is_always_for_any_use(tmp_path: Path, esc10: Path) -> None:
+    root = esc50_with_licences(tmp_path, "True", ("CC0", "CC-Sampling+", *["CC-BY"] * 6))
+    assert [c.recording for c in load_dataset(str(root)).clips if c.tested_only] == ["1"]
+    dataset = load_dataset(str(esc10))  # its lines have links, as Markdown does
+    assert {c.recording for c in dataset.clips if c.tested_only} == {"40730", "96460"}
+    assert licence_counts(dataset.learned(dataset.folds)) == {"CC-BY-3.0": 165, "CC0-1.0": 233}
+
+
+@pytest.mark.parametrize(
+    ("licence", "allows"),
+    [
+        *((name, True) for name in ("CC0-1.0", "CC BY 4.0", "cc-by-3.0", "public domain", "MIT")),
+        *((name, True) for name in ("Apache-2.0", "BSD-3-Clause")),
+        *((name, False) for name in ("CC-BY-NC-3.0", "CC-BY-SA-4.0", "CC-Sampling+-1.0", "", "?")),
+    ],
+)
+def test_which_licences_allow_any_use(licence: str, allows: bool) -> None:
+    assert for_any_use(licence) == allows
 
 
 def test_class_folders_by_recording(tmp_path: Path) -> None:

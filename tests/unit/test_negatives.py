@@ -15,7 +15,6 @@ from otic import load_bundle
 from otic_training.data.dataset import Clip, DatasetError
 from otic_training.data.negatives import (
     NEGATIVE_FOLD,
-    credits_of,
     license_with,
     negative_clips,
     negatives_text,
@@ -23,6 +22,7 @@ from otic_training.data.negatives import (
 )
 from otic_training.fitting.fit import trained_on
 from otic_training.networks.presets import preset
+from otic_training.reports.credits import credits_text
 from otic_training.scoring.thresholds import within_budget
 from tests.support.helpers import noise
 
@@ -59,7 +59,12 @@ def test_what_may_hold_a_label_is_no_negative(
     assert license_with("model: free", clips) == (
         "model: free; trained against recordings in 'free' (CC-BY-3.0, MIT)"
     )
-    assert credits_of(clips) == ["CC-BY-3.0: Ann, Freesound", "MIT: 3.wav"]
+    assert credits_text(reversed(clips)) == credits_text(clips)
+    assert credits_text(clips).endswith(
+        "## CC-BY-3.0\n\n1 clip, <https://creativecommons.org/licenses/by/3.0/>.\n\n"
+        "* Ann: Freesound\n\n"
+        "## MIT\n\n1 clip, <https://opensource.org/license/mit>.\n\n* author not stated: 3.wav\n"
+    )
 
 
 def test_a_licence_that_forbids_trade_is_the_models(tmp_path: Path) -> None:
@@ -67,6 +72,19 @@ def test_a_licence_that_forbids_trade_is_the_models(tmp_path: Path) -> None:
     clips = negative_clips([write_table(tmp_path / "mixed", rows)], ("dog",))
     line = license_with("model: Apache-2.0; trained on X", clips)
     assert line.startswith("model: non-commercial use only; trained on X; trained against")
+
+
+def test_a_model_for_any_use_learns_from_what_allows_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "otic.training")
+    rows = ["0.wav,,,,,CC-BY-NC-3.0,", "1.wav,,,,,CC0-1.0,", "2.wav,,,,,CC-Sampling+-1.0,"]
+    folder = write_table(tmp_path / "mixed", rows)
+    assert [c.path.name for c in negative_clips([folder], ("dog",), any_use=True)] == ["1.wav"]
+    assert caplog.messages == ["left out: 2 of 3 negatives state no licence that allows any use"]
+    (tmp_path / "mixed" / "clips.csv").unlink()
+    with pytest.raises(DatasetError, match=r"no negative is left: --any-use takes those under CC0"):
+        negative_clips([folder], ("dog",), any_use=True)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from otic_training.data.dataset import DatasetError
 from otic_training.data.scenes import Mixer, Placed, Recipe, Scene, Sound, step_targets
-from otic_training.data.sounds import listed_sounds, save_sounds, saved_sounds
+from otic_training.data.sound_tables import sounds_of
+from otic_training.data.sounds import negative_sounds, save_sounds, saved_sounds
 from otic_training.data.synthetic import made
 
 SR, N = 8000, 40_000
@@ -115,22 +115,14 @@ def test_a_table_names_kinds_doubts_and_what_esc50_has(tmp_path: Path) -> None:
         "c.wav,animal,r3,somewhere,,\n"
     )
     labels = ("dog", "rain")
-    sounds = listed_sounds(tmp_path, labels, SR)
+    listed = sounds_of([str(tmp_path)], ("recording", "source"))
+    sounds = negative_sounds(listed, labels, SR)
     assert [(s.kind, s.label, s.doubt) for s in sounds] == [
         ("music", -1, (1,)),
         ("animal", -1, ()),
         ("animal", -1, ()),
     ]
-    assert len(listed_sounds(tmp_path, labels, SR, clean=True)) == 2
-    assert len(listed_sounds(tmp_path, labels, SR, without={"r1"}, clean=True)) == 1
-
-
-def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
-    (tmp_path / "clips.csv").write_text("file,kind\na.wav,music\n")
-    with pytest.raises(DatasetError, match="lacks the column 'recording'"):
-        listed_sounds(tmp_path, (), SR)
-    with pytest.raises(DatasetError, match="can't read"):
-        listed_sounds(tmp_path / "none", (), SR)
+    assert [sound.of_esc50 for sound in listed] == [False, True, False]
 
 
 def test_made_sounds_are_many_and_sound() -> None:

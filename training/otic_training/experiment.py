@@ -101,7 +101,7 @@ def experiment_from(args: argparse.Namespace) -> Experiment:
         raise OticError(f"--base: {recipe.name} takes one; {STREAM} takes several")
     base = _base(next(iter(args.base), None), recipe, int8)
     dataset = read_dataset(args)
-    negatives, quiet = _negatives(args.negatives, dataset, recipe)
+    negatives, quiet = _negatives(args.negatives, dataset, recipe, args.any_use)
     return Experiment(
         dataset=dataset,
         preset=recipe if base is None else recipe_on(base, recipe),
@@ -141,12 +141,12 @@ def _base(path: str | None, recipe: Preset, int8: bool) -> Base | None:
 
 
 def _negatives(
-    paths: Sequence[str], dataset: Dataset, recipe: Preset
+    paths: Sequence[str], dataset: Dataset, recipe: Preset, any_use: bool
 ) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
     """Read negatives: those to train on, and those to set thresholds on."""
     from otic_training.data.negatives import QUIET_SECONDS, negative_clips, split_negatives
 
-    clips = negative_clips(paths, dataset.labels)
+    clips = negative_clips(paths, dataset.labels, any_use)
     own = {clip.path.resolve() for clip in dataset.clips}
     both = [clip.path for clip in clips if clip.path.resolve() in own]
     if both:
@@ -167,7 +167,8 @@ def read_dataset(args: argparse.Namespace) -> Dataset:
     """Read the data set that the arguments name, and say its notes and warnings."""
     from otic_training.data.layouts import load_dataset
 
-    dataset = load_dataset(args.dataset, args.group_regex, args.subset)
+    any_use = getattr(args, "any_use", False)
+    dataset = load_dataset(args.dataset, args.group_regex, args.subset, any_use)
     for line in (*dataset.notes, *dataset.warnings):
         say(line)
     clips = tuple(replace(clip, channel=args.channel) for clip in dataset.clips)

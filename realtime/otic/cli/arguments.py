@@ -29,6 +29,8 @@ class Parser(argparse.ArgumentParser):
     add_more: Callable[[], None] | None = None
     """Adds options that take time to find, where one is unknown."""
 
+    _words: Sequence[str] = ()
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
         self.add_argument(
@@ -39,6 +41,8 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("the following arguments are required"):
+            message += self._near_miss()
         raise UsageError(f"{message}: see '{self.prog} --help'")
 
     def print_help(self, file: Any = None) -> None:
@@ -47,6 +51,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
+        self._words = list(args or ())
         found, unknown = super().parse_known_args(args, namespace)
         option = next((word for word in unknown if word.startswith("-")), None)
         if option is not None and self.add_more is not None:
@@ -60,6 +65,24 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unexpected argument '{unknown[0]}'")
         return found, unknown
+
+    def _near_miss(self) -> str:
+        """Tell of the first option that is nearly known: it may be meant for a missing one."""
+        names = [word.partition("=")[0] for word in self._words if word.startswith("--")]
+        for name in names:
+            near = did_you_mean(name, self._shown_options())
+            if near and name not in self._option_string_actions:
+                return f", but '{name}' is unknown{near}"
+        return ""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            raise argparse.ArgumentError(
+                action,
+                f"unknown '{value}'{did_you_mean(str(value), known)}: choose from "
+                f"{', '.join(known)}",
+            )
 
     def _shown_options(self) -> list[str]:
         actions = (a for a in self._actions if a.help != argparse.SUPPRESS)

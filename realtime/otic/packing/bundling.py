@@ -13,7 +13,7 @@ import numpy as np
 from otic import __version__
 from otic.config.values import MAX_WHOLE
 from otic.detection.thresholds import DecisionParams
-from otic.errors import BundleError, UsageError
+from otic.errors import BundleError, UsageError, did_you_mean
 from otic.features.reference import reference_features
 from otic.model.bundle import (
     NOT_STATED,
@@ -151,7 +151,8 @@ def make_bundle(request: PackRequest) -> Bundle:
     labels = (*request.labels, *request.groups)
     strange = sorted(set(request.thresholds) - set(labels))
     if strange:
-        raise UsageError(f"--threshold {strange[0]}=…: the model has no such label or group")
+        near = did_you_mean(strange[0], labels)
+        raise UsageError(f"--threshold {strange[0]}=…: the model has no such label or group{near}")
     hop = request.hop_seconds
     if hop is None:
         hop = min(MAX_HOP_SECONDS, features.window_seconds / 4)

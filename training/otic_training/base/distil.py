@@ -28,7 +28,8 @@ from otic_training.base.teacher import TeacherFrames, TeacherTrunk
 from otic_training.base.trainer import STEPS, Plan, Trainer
 from otic_training.data.layouts import load_dataset
 from otic_training.data.scenes import Mixer, Recipe
-from otic_training.data.sounds import labelled_sounds, listed_sounds, save_sounds, saved_sounds
+from otic_training.data.sound_tables import sounds_of
+from otic_training.data.sounds import labelled_sounds, negative_sounds, save_sounds, saved_sounds
 
 F32 = NDArray[np.float32]
 
@@ -251,11 +252,12 @@ def prepare_sounds(
     tested = {f"fs{clip.recording}" for clip in clips if clip.fold in held_out}
     clips = tuple(c for c in clips if c.fold not in held_out and not c.tested_only)
     labels = sorted({clip.label for clip in clips})
-    sounds = [
+    heard = [
         sound
-        for name in others
-        for sound in listed_sounds(Path(name), (), features.SR, tested, clean)
+        for sound in sounds_of(others, ("recording", "source"))
+        if sound.recording not in tested and not (clean and sound.of_esc50)
     ]
+    sounds = negative_sounds(heard, (), features.SR)
     save_sounds(path, [*sounds, *labelled_sounds(clips, labels, features.SR)])
 
 

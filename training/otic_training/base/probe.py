@@ -21,8 +21,8 @@ from otic_training.base.trainer import STEPS, Trainer, saved_plan
 from otic_training.data.city import BEDS, event_streams, one_after_the_other, urban_clips
 from otic_training.data.layouts import load_dataset
 from otic_training.data.scenes import Mixer, Scene, Sound, step_targets
-from otic_training.data.sounds import labelled_sounds, listed_sounds
-from otic_training.data.sounds import table as listed_clips
+from otic_training.data.sound_tables import sounds_of
+from otic_training.data.sounds import labelled_sounds, negative_sounds
 from otic_training.data.windows import read_clip
 
 F32 = NDArray[np.float32]
@@ -146,12 +146,10 @@ def esc10(data: Path, wanted: Callable[[int], bool]) -> list[Sound]:
 
 def others(data: Path, held_out: bool) -> list[Sound]:
     """Sounds without a label, by recording: those for the head, or those for alarms."""
-    recordings = sorted({row["recording"] for row in listed_clips(data / "free")})
-    held = recordings[::HELD_OUT_SHARE]
-    kept = sorted(set(recordings) - set(held))
-    return listed_sounds(
-        data / "free", labels_of(data), features.SR, set(kept if held_out else held)
-    )
+    listed = sounds_of([str(data / "free")])
+    held = sorted({sound.recording for sound in listed})[::HELD_OUT_SHARE]
+    chosen = [sound for sound in listed if (sound.recording in held) == held_out]
+    return negative_sounds(chosen, labels_of(data), features.SR)
 
 
 def made_streams(data: Path, seed: int) -> list[Stream]:

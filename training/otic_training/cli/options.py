@@ -78,6 +78,12 @@ def add_recipe_options(parser: Parser) -> None:
         help="false alarms an hour, of all labels together, that the thresholds may give on that "
         "fifth (default %(default)g)",
     )
+    parser.add_argument(
+        "--any-use",
+        action="store_true",
+        help="learn only from clips and negatives whose own licence allows any use (CC0, public "
+        "domain, CC BY, Apache-2.0, BSD, MIT); clips of ESC-50 under other licences are tested on",
+    )
     parser.add_argument("--epochs", type=whole, help="number of epochs (default: the preset's)")
     parser.add_argument(
         "--seed", type=seed, default=0, help="seed of everything random (default 0)"

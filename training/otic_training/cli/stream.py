@@ -10,12 +10,10 @@ from pathlib import Path
 
 from otic.errors import OticError
 from otic.model.bundle import Bundle, save_bundle
-from otic_training.cli.evaluate import stream
 from otic_training.cli.options import fold_model
 from otic_training.cli.progress import say
 from otic_training.data.cache import default_store
 from otic_training.data.dataset import Dataset, listed
-from otic_training.data.negatives import credits_of
 from otic_training.experiment import load_tensorflow, require_tensorflow
 from otic_training.fitting.stream import StreamRecipe
 from otic_training.fitting.stream_folds import HeadMaterial, base_without, open_bases
@@ -23,6 +21,7 @@ from otic_training.networks.presets import STREAM
 from otic_training.reports.cost import cost_of
 from otic_training.reports.page import report_folder
 from otic_training.reports.report import Report
+from otic_training.scoring.clips import stream
 from otic_training.scoring.metrics import Figures, Tested
 
 RECIPE = StreamRecipe()
@@ -47,7 +46,7 @@ def train_streaming_model(
     else:
         measured = _can_be_tested(bases, dataset, required=bool(args.card))
     load_tensorflow()
-    material = HeadMaterial.read(dataset, bases, args.negatives)
+    material = HeadMaterial.read(dataset, bases, args.negatives, args.any_use)
     tested = list[Tested]()
     if test_folds:
         bundle = _fit(material, args, out, test_folds, args.seed)
@@ -72,8 +71,12 @@ def train_streaming_model(
         print(figures.line(bundle.name))
         if args.card:
             from otic_training.reports.card import write_card
+            from otic_training.reports.credits import write_credits
 
-            write_card(args.card, bundle, command, None, credits_of(material.negatives))
+            learned = [*dataset.learned(dataset.folds), *material.negatives]
+            of_base = str(bundle.provenance["base"].get("teacher"))
+            owed = write_credits(args.card, learned, teacher="EfficientAT" in of_base)
+            write_card(args.card, bundle, command, None, owed)
         if args.report:
             report = Report(
                 bundle.name,
@@ -104,7 +107,7 @@ def cross_validate_streaming(args: argparse.Namespace, dataset: Dataset) -> list
     bases = _checked(args)
     _can_be_tested(bases, dataset, required=True)
     load_tensorflow()
-    material = HeadMaterial.read(dataset, bases, args.negatives)
+    material = HeadMaterial.read(dataset, bases, args.negatives, args.any_use)
     tested = list[Tested]()
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(args.seed, args.seed + args.seeds):

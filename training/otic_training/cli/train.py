@@ -76,13 +76,13 @@ def train(args: argparse.Namespace) -> int:
     _check_outputs(args, out, test_folds)
     load_tensorflow()
 
-    from otic_training.data.negatives import credits_of
     from otic_training.fitting.export import export
     from otic_training.fitting.prepare import prepare
     from otic_training.fitting.provenance import make_bundle
     from otic_training.fitting.validate import INT8, calibration_windows, tutorial_figures
     from otic_training.reports.card import int8_path, write_card
     from otic_training.reports.cost import cost_of
+    from otic_training.reports.credits import write_credits
     from otic_training.reports.report import Report
     from otic_training.scoring.metrics import Figures
     from otic_training.scoring.thresholds import within_budget
@@ -113,7 +113,8 @@ def train(args: argparse.Namespace) -> int:
     sys.stdout.flush()  # what follows may fail, but the model is there
     if args.card:
         tutorial = None if recipe.name == TUTORIAL else tutorial_figures(experiment)
-        owed = credits_of((*prepared.negatives, *experiment.quiet))
+        learned = [*dataset.learned(fitted.folds), *prepared.negatives, *experiment.quiet]
+        owed = write_credits(args.card, learned)
         write_card(args.card, exported.float32, _command(args), tutorial, owed)
         if exported.int8 is not None:
             write_card(int8_path(args.card), exported.int8, _command(args), tutorial, owed)

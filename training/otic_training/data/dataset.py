@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ class Clip:
 
     ``channel`` is the one to take, counted from 1; None is the mean of all.
     A clip that is ``tested_only`` may be tested on, but its licence keeps it out of training.
-    ``licence`` and ``credit`` are what a table says of a negative.
+    ``licence``, ``author`` and ``source`` are what a table or ESC-50's ``LICENSE`` says of it.
     """
 
     path: Path
@@ -29,7 +29,8 @@ class Clip:
     recording: str
     tested_only: bool = False
     licence: str = ""
-    credit: str = ""
+    author: str = ""
+    source: str = ""
     channel: int | None = None
 
 
@@ -58,6 +59,10 @@ class Dataset:
     def folds(self) -> tuple[int, ...]:
         """Folds of the clips, sorted."""
         return tuple(sorted({clip.fold for clip in self.clips}))
+
+    def learned(self, folds: Collection[int]) -> list[Clip]:
+        """Clips of some folds that may be learned from."""
+        return [clip for clip in self.clips if clip.fold in folds and not clip.tested_only]
 
     def some_folds(self, option: str, text: str, more: str = "") -> list[int]:
         """Read the numbers of some, but not all, of the folds, ``1,2``.

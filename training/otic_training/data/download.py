@@ -5,7 +5,8 @@ GitHub's archive of one commit; GitHub does not promise that its bytes stay as
 they are. Where they are not the known ones, the content decides: the MD5s of
 ``meta/esc50.csv`` and of all 2000 clips must be those that soundata publishes
 (its index 2.0, https://zenodo.org/records/11176809). Nothing else of the archive
-is checked then, and nothing else of it is used.
+is checked then; of the rest only ``LICENSE`` is used, which has the licence of each
+clip (:mod:`otic_training.data.licences`).
 
 An interrupted download is resumed where the server can (Zenodo can, GitHub
 can't). A data set gets its name once it is whole and checked.
@@ -33,8 +34,9 @@ from typing import IO
 
 from otic.errors import OticError, RuntimeMissingError
 from otic_training.cli.progress import progress, say
-from otic_training.data.dataset import DatasetError
-from otic_training.data.layouts import load_dataset
+from otic_training.data.dataset import Dataset, DatasetError
+from otic_training.data.layouts import ESC10, ESC50, load_dataset
+from otic_training.data.licences import licence_counts
 
 MIRROR = "OTIC_DOWNLOAD_URL"
 AGAIN = "run the same command again"
@@ -168,11 +170,24 @@ def _say_what_training_finds(folder: Path) -> None:
     """The files are the published ones; whether all can be used is another matter."""
     try:
         dataset = load_dataset(str(folder))
-        lines = (*dataset.notes, *dataset.warnings)
+        lines = (*dataset.notes, *dataset.warnings, *_licences(dataset))
     except DatasetError as error:
         lines = (f"the files are as published, but training refuses them: {error}",)
     for line in lines:
         say(line)
+
+
+def _licences(dataset: Dataset) -> list[str]:
+    """Count ESC-50's clips by their own licence, as its LICENSE has it."""
+    if dataset.name not in (ESC10[0], ESC50[0]):
+        return []
+    counts = licence_counts(dataset.clips)
+    listed = ", ".join(f"{licence} {n}" for licence, n in counts.items())
+    lines = [f"licences of the clips: {listed}; 'otic train --any-use' goes by them"]
+    unknown = len(dataset.clips) - sum(counts.values())
+    if unknown:
+        lines.append(f"the licences of {unknown} of {len(dataset.clips)} clips are not stated")
+    return lines if counts else lines[1:]
 
 
 def _part(original: Original, to: Path) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from otic_training.data.class_folders import label_of, read_class_folders
 from otic_training.data.copies import equal_files
 from otic_training.data.dataset import Clip, Dataset, DatasetError
+from otic_training.data.licences import FREESOUND, LICENCE_FILES, Terms, clip_terms, for_any_use
 from otic_training.data.tables import fold_number, read_table, truth
 
 _ESC_META, _URBAN_META = Path("meta") / "esc50.csv", Path("metadata") / "UrbanSound8K.csv"
@@ -31,17 +32,27 @@ ESC50 = (
     "ESC-50",
     f"model: non-commercial use only; trained on ESC-50 (CC BY-NC 3.0): {_ESC_SOURCE}",
 )
+ESC50_ANY_USE = (
+    "ESC-50",
+    "model: Apache-2.0; trained on those clips of ESC-50 whose own licence allows any use (CC0, "
+    f"CC BY): {_ESC_SOURCE}; recordings by the freesound.org users that the data set credits",
+)
 URBAN = (
     "UrbanSound8K",
     f"model: non-commercial use only; trained on UrbanSound8K (CC BY-NC 3.0): {_URBAN_SOURCE}",
 )
 _SAMPLING_PLUS = ("40730", "96460")
-"""Recordings of two of ESC-10's roosters, whose licence (CC Sampling+) allows less than CC BY."""
+"""Recordings of two of ESC-10's roosters under CC Sampling+, for copies without a LICENSE."""
 
 _OFFICIAL = "official folds"
 
 
-def load_dataset(folder: str, group_regex: str | None = None, subset: str | None = None) -> Dataset:
+def load_dataset(
+    folder: str,
+    group_regex: str | None = None,
+    subset: str | None = None,
+    any_use: bool = False,
+) -> Dataset:
     """Read a folder in UrbanSound8K's layout, in ESC-50's, or with a folder for each class.
 
     Class folders whose name begins with ``_``, and what is hidden, are left out. Where
@@ -57,6 +68,9 @@ def load_dataset(folder: str, group_regex: str | None = None, subset: str | None
         of its own.
     subset : str, optional
         ``esc10``: of ESC-50, the clips of ESC-10 only.
+    any_use : bool
+        Of ESC-50: only test on clips whose own licence does not allow any use, see
+        :func:`otic_training.data.licences.for_any_use`. With ESC-10 it is always so.
 
     Raises
     ------
@@ -73,30 +87,52 @@ def load_dataset(folder: str, group_regex: str | None = None, subset: str | None
         )
     if subset is not None and not (root / _ESC_META).is_file():
         raise DatasetError(f"--subset {subset} is for ESC-50, which '{folder}' is not")
+    if any_use and not (root / _ESC_META).is_file():
+        raise DatasetError(
+            f"--any-use goes by ESC-50's licences of clips, which '{folder}' does not have: leave "
+            "it out; what the model may be used for depends on your recordings"
+        )
     if (root / _URBAN_META).is_file():
         dataset = _read_urbansound8k(root)
     elif (root / _ESC_META).is_file():
-        dataset = _read_esc50(root, subset)
+        dataset = _read_esc50(root, subset, any_use)
     else:
         dataset = read_class_folders(root, group_regex)
     return _checked(folder, dataset)
 
 
-def _read_esc50(root: Path, subset: str | None) -> Dataset:
-    table = root / _ESC_META
+def _read_esc50(root: Path, subset: str | None, any_use: bool) -> Dataset:
+    table, terms = root / _ESC_META, clip_terms(root)
+    if any_use and not terms:
+        raise DatasetError(
+            f"'{root}' has no {LICENCE_FILES[0]} with a line for each clip, which --any-use goes "
+            "by: 'otic download esc50' gets it"
+        )
     clips, of_esc10 = [], []
     for line, row in enumerate(read_table(table, _ESC_COLUMNS), 2):
         fold = fold_number(row["fold"], table, line)
         path = root / "audio" / row["filename"]
         label, recording = label_of(row["category"]), row["src_file"]
-        clips.append(Clip(path, label, fold, recording, recording in _SAMPLING_PLUS))
+        known = terms.get(recording, Terms("", ""))
+        source = FREESOUND.format(recording) if known.licence else ""
+        clips.append(Clip(path, label, fold, recording, False, known.licence, known.author, source))
         of_esc10.append(truth(row["esc10"], table, line, "esc10"))
     if subset == "esc10":
         clips = [clip for clip, chosen in zip(clips, of_esc10, strict=True) if chosen]
         if not clips:
             raise DatasetError(f"--subset esc10: '{table}' has no line with True under esc10")
     only_esc10 = subset == "esc10" or (bool(clips) and all(of_esc10))
-    return Dataset(*(ESC10 if only_esc10 else ESC50), tuple(clips), _OFFICIAL)
+    if only_esc10 or any_use:
+        clips = [replace(clip, tested_only=not _may_learn(clip, only_esc10)) for clip in clips]
+    name_and_licence = ESC10 if only_esc10 else ESC50_ANY_USE if any_use else ESC50
+    return Dataset(*name_and_licence, tuple(clips), _OFFICIAL)
+
+
+def _may_learn(clip: Clip, of_esc10: bool) -> bool:
+    """Tell if a model for any use may learn from a clip of ESC-50; ESC-10 is CC BY but for two."""
+    if of_esc10 and not clip.licence:
+        return clip.recording not in _SAMPLING_PLUS
+    return for_any_use(clip.licence)
 
 
 def _read_urbansound8k(root: Path) -> Dataset:

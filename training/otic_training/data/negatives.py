@@ -14,6 +14,7 @@ from otic_training.cli.progress import say
 from otic_training.data.class_folders import listed_recording
 from otic_training.data.dataset import Clip, DatasetError
 from otic_training.data.layouts import ESC50, URBAN, known_layout
+from otic_training.data.licences import for_any_use
 from otic_training.data.sound_tables import TABLE, UNVETTED, ListedSound, audio_below, sounds_of
 
 NEGATIVE_LABEL = ""
@@ -28,10 +29,12 @@ QUIET_SECONDS = 600.0
 
 _FREESOUND = re.compile(r"fs(\d+)")
 _NON_COMMERCIAL = "model: non-commercial use only; "
-_MEANS_NON_COMMERCIAL = re.compile(r"[Nn]on-?[Cc]ommercial|\bNC\b")  # "CC BY-NC 4.0"
+_MEANS_NON_COMMERCIAL = re.compile(r"[Nn]on-?[Cc]ommercial|\bNC\b|Sampling\+")  # "CC BY-NC 4.0"
 
 
-def negative_clips(names: Sequence[str], labels: Sequence[str]) -> list[Clip]:
+def negative_clips(
+    names: Sequence[str], labels: Sequence[str], any_use: bool = False
+) -> list[Clip]:
     """List recordings of sounds that are none of the labels, as clips without a label.
 
     Recordings that may hold a label after all, by their table's ``may_contain``, are left out.
@@ -43,6 +46,9 @@ def negative_clips(names: Sequence[str], labels: Sequence[str]) -> list[Clip]:
     names : sequence of str
         Files; folders with a ``clips.csv`` that states licences, or without.
     labels : sequence of str
+    any_use : bool
+        Leave out what does not state a licence that allows any use, see
+        :func:`otic_training.data.licences.for_any_use`.
 
     Raises
     ------
@@ -61,6 +67,19 @@ def negative_clips(names: Sequence[str], labels: Sequence[str]) -> list[Clip]:
         )
     if listed and not kept:
         raise DatasetError("no negative is left: name others, or correct their may_contain")
+    if any_use:
+        free = [sound for sound in kept if for_any_use(sound.licence)]
+        if len(free) < len(kept):
+            say(
+                f"left out: {len(kept) - len(free)} of {len(kept)} negatives state no licence that "
+                "allows any use"
+            )
+        if kept and not free:
+            raise DatasetError(
+                "no negative is left: --any-use takes those under CC0, the public domain, CC BY, "
+                f"Apache-2.0, BSD or MIT, by the licence in their {TABLE}"
+            )
+        kept = free
     for sound in kept:
         if sound.label in labels:
             raise DatasetError(
@@ -74,7 +93,8 @@ def negative_clips(names: Sequence[str], labels: Sequence[str]) -> list[Clip]:
             NEGATIVE_FOLD,
             _recording_of(sound),
             licence=sound.licence,
-            credit=sound.credit,
+            author=sound.author,
+            source=sound.source,
         )
         for sound in kept
     ]
@@ -112,15 +132,6 @@ def negatives_text(clips: Sequence[Clip]) -> str | None:
         return None
     count = f"{len(clips)} recording{'s' if len(clips) > 1 else ''}"
     return f"{count} of {', '.join(_sources(clips))}"
-
-
-def credits_of(clips: Sequence[Clip]) -> list[str]:
-    """Say for each licence whose recordings they are, one line each."""
-    found: dict[str, set[str]] = {}
-    for clip in clips:
-        if clip.licence:
-            found.setdefault(clip.licence, set()).add(clip.credit or clip.path.name)
-    return [f"{licence}: {'; '.join(sorted(who))}" for licence, who in sorted(found.items())]
 
 
 def license_with(own: str, negatives: Sequence[Clip]) -> str:

@@ -1,7 +1,7 @@
 """Recordings of everyday sound, with what a ``clips.csv`` beside them says of each.
 
 The table has the column ``file``, a path below its folder, and any of ``kind``, ``label``,
-``recording``, ``licence``, ``author``, ``source`` and ``may_contain``.
+``recording``, ``licence``, ``author``, ``source``, ``may_contain`` and ``fold`` (ESC-50's).
 """
 
 from __future__ import annotations
@@ -44,8 +44,15 @@ class ListedSound:
     label: str = ""
     recording: str = ""
     licence: str = ""
-    credit: str = ""
+    author: str = ""
+    source: str = ""
     doubts: tuple[Doubt, ...] = ()
+    fold: str = ""
+
+    @property
+    def of_esc50(self) -> bool:
+        """True for a clip that ESC-50 has, too."""
+        return self.source.startswith("ESC-50") or bool(self.fold)
 
 
 def sounds_of(names: Sequence[str], columns: Sequence[str] = ()) -> list[ListedSound]:
@@ -111,8 +118,10 @@ def _listed(table: Path, columns: Sequence[str]) -> list[ListedSound]:
                 row.get("label", ""),
                 row.get("recording", ""),
                 row.get("licence", ""),
-                ", ".join(filter(None, (row.get("author", ""), row.get("source", "")))),
+                row.get("author", ""),
+                row.get("source", ""),
                 _doubts(row.get("may_contain", ""), f"'{table}': line {line}"),
+                row.get("fold", ""),
             )
         )
     if not found:

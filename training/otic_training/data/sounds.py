@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from otic_training.data.dataset import Clip, DatasetError
+from otic_training.data.dataset import Clip
 from otic_training.data.negatives import NEGATIVE_FOLD, NEGATIVE_LABEL
 from otic_training.data.scenes import Sound
 from otic_training.data.sound_tables import UNVETTED, ListedSound
 from otic_training.data.windows import active_part, read_clip
 
-TABLE = "clips.csv"
 DOUBT_FROM = 0.3
 """Score in ``may_contain`` from which on a label is in doubt."""
-_ESC50 = "ESC-50"
 _PEAK = 32000.0
-_COLUMNS = ("file", "kind", "recording", "source", "may_contain")
 
 
 def labelled_sounds(clips: Sequence[Clip], labels: Sequence[str], sr: int) -> list[Sound]:
@@ -54,72 +49,6 @@ def negative_sounds(sounds: Sequence[ListedSound], labels: Sequence[str], sr: in
         clip = Clip(sound.path, NEGATIVE_LABEL, NEGATIVE_FOLD, sound.recording)
         found.append(Sound(_active(clip, sr), sound.kind, -1, doubt))
     return found
-
-
-def listed_sounds(
-    folder: Path, labels: Sequence[str], sr: int, without: Collection[str] = (), clean: bool = False
-) -> list[Sound]:
-    """Sounds without a label, from a folder with a ``clips.csv``.
-
-    Parameters
-    ----------
-    folder : Path
-        Its table has the columns ``file, kind, recording, source, may_contain``; the last
-        names labels that a clip may hold, each with a score: ``rain:0.46;dog:1.00``.
-    labels : sequence of str
-        Those that scenes know: a clip that may hold one of them leaves it in doubt.
-    sr : int
-    without : collection of str
-        Recordings to leave out.
-    clean : bool
-        Leave out all clips of ESC-50, so that they can test what learned from the others.
-
-    Raises
-    ------
-    DatasetError
-        If the table is missing, or lacks a column.
-    SourceError
-        If a clip can't be read.
-    """
-    sounds = list[Sound]()
-    for row in table(folder):
-        if row["recording"] in without or (clean and of_esc50(row)):
-            continue
-        found = re.findall(r"(\w+):([\d.]+)", row["may_contain"])
-        doubt = tuple(
-            labels.index(name)
-            for name, score in found
-            if name in labels and float(score) >= DOUBT_FROM
-        )
-        clip = Clip(folder / row["file"], NEGATIVE_LABEL, NEGATIVE_FOLD, row["recording"])
-        sounds.append(Sound(_active(clip, sr), row["kind"], -1, doubt))
-    return sounds
-
-
-def table(folder: Path) -> list[dict[str, str]]:
-    """The rows of a folder's ``clips.csv``.
-
-    Raises
-    ------
-    DatasetError
-        If it is missing, or lacks a column.
-    """
-    path = folder / TABLE
-    try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise DatasetError(f"can't read '{path}': {error.strerror}") from error
-    missing = [name for name in _COLUMNS if rows and name not in rows[0]]
-    if missing or not rows:
-        what = f"lacks the column '{missing[0]}'" if missing else "lists no clip"
-        raise DatasetError(f"'{path}' {what}: it needs {', '.join(_COLUMNS)}")
-    return rows
-
-
-def of_esc50(row: dict[str, str]) -> bool:
-    """True for a clip that ESC-50 has, too."""
-    return row["source"].startswith(_ESC50) or bool(row.get("fold"))
 
 
 def _active(clip: Clip, sr: int) -> NDArray[np.int16]:

@@ -12,6 +12,7 @@ import numpy as np
 from otic import __version__
 from otic.model.bundle import Bundle
 from otic.model.interface import ModelInterface
+from otic_training.data.licences import licence_counts
 from otic_training.data.negatives import license_on, license_with, negatives_text
 from otic_training.experiment import Experiment
 from otic_training.fitting.prepare import Prepared
@@ -35,6 +36,7 @@ def make_bundle(
         "data": dataset.name,
         "clips": int(np.isin(np.delete(prepared.fold, prepared.untrained), folds).sum()),
         "folds": list(folds),
+        "licences": licence_counts(dataset.learned(folds)),
         "preset": recipe.name,
         "epochs": experiment.epochs,
         "seed": experiment.seed,

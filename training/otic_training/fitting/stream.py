@@ -22,6 +22,7 @@ from otic_training.base.head import BaseFrames, Fit, Head, fit_head, join, witho
 from otic_training.cli.progress import progress, say
 from otic_training.data.cache import Store, fitting_code, key_of
 from otic_training.data.dataset import Clip, Dataset
+from otic_training.data.licences import licence_counts
 from otic_training.data.negatives import license_on, license_with, negatives_text
 from otic_training.data.scenes import Mixer, Recipe, Sound, step_targets
 from otic_training.fitting.provenance import commit, versions
@@ -188,6 +189,7 @@ def train_stream(
         "data": dataset.name,
         "clips": sum(sound.label >= 0 for sound in sounds),
         "folds": list(folds),
+        "licences": licence_counts(dataset.learned(folds)),
         "preset": "stream",
         "scenes": recipe.scenes,
         "epochs": recipe.fit.epochs,

@@ -45,9 +45,15 @@ class HeadMaterial:
 
     @classmethod
     def read(
-        cls, dataset: Dataset, bases: Sequence[Bundle], negatives: Sequence[str]
+        cls,
+        dataset: Dataset,
+        bases: Sequence[Bundle],
+        negatives: Sequence[str],
+        any_use: bool = False,
     ) -> HeadMaterial:
         """Decode a data set and the negatives that some files and folders hold.
+
+        With ``any_use`` only negatives whose licence allows any use.
 
         Raises
         ------
@@ -55,10 +61,10 @@ class HeadMaterial:
             If something can't be read.
         """
         sr = bases[0].features.sr
-        learned, quiet = split_negatives(negative_clips(negatives, dataset.labels))
+        learned, quiet = split_negatives(negative_clips(negatives, dataset.labels, any_use))
         listed_as = {sound.path: sound for sound in sounds_of(negatives)}
         others = negative_sounds([listed_as[clip.path] for clip in learned], dataset.labels, sr)
-        clips = [clip for clip in dataset.clips if not clip.tested_only]
+        clips = dataset.learned(dataset.folds)
         known = labelled_sounds(clips, dataset.labels, sr)
         return cls(
             dataset,

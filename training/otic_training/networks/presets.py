@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from otic.detection.thresholds import DecisionParams
-from otic.errors import OticError
+from otic.errors import OticError, did_you_mean
 from otic.features.params import FeatureParams
 from otic_training.networks.layers import (
     embedding_head,
@@ -200,7 +200,9 @@ def preset(name: str) -> Preset:
             return candidate
     if name == STREAM:
         raise OticError("the preset stream has nothing to search for: use 'otic train'")
-    raise OticError(f"unknown preset '{name}': there are {', '.join(p.name for p in PRESETS)}")
+    names = [known.name for known in PRESETS]
+    near = did_you_mean(name, [*names, STREAM])
+    raise OticError(f"unknown preset '{name}'{near}: there are {', '.join(names)}")
 
 
 _LIBROSA_DEFAULTS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,14 @@ def int8_path(path: str) -> str:
 
 
 def write_card(
-    path: str, bundle: Bundle, command: str, tutorial: Figures | None, owed: Sequence[str] = ()
+    path: str, bundle: Bundle, command: str, tutorial: Figures | None, credits_file: str = ""
 ) -> None:
-    """Write a bundle's card; ``owed`` are the credits of its negatives, a line for each licence.
+    """Write a bundle's card, see :func:`model_card`."""
+    write_text(path, model_card(bundle, command, tutorial, cost_of(bundle), credits_file))
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a card or credits, whole or not at all.
 
     Raises
     ------
@@ -32,7 +36,6 @@ def write_card(
         If it can't be written.
     """
     place = Path(path)
-    text = model_card(bundle, command, tutorial, cost_of(bundle), owed)
     beside = place.with_name(f".{place.name}.part")
     try:
         beside.write_text(text, encoding="utf-8")
@@ -48,7 +51,7 @@ def model_card(
     command: str,
     tutorial: Figures | None,
     cost: Cost,
-    owed: Sequence[str] = (),
+    credits_file: str = "",
 ) -> str:
     """Describe a bundle in Markdown.
 
@@ -61,8 +64,8 @@ def model_card(
     tutorial : Figures, optional
         The tutorial preset's, under the same protocol.
     cost : Cost
-    owed : sequence of str
-        Credits of the negatives, a line for each licence.
+    credits_file : str
+        Name of the file beside the card that says whose recordings it learned from.
     """
     p, decision, figures = bundle.features, bundle.decision, Figures(**bundle.accuracy)
     origin = bundle.provenance
@@ -116,7 +119,7 @@ onsets are dated {_onsets(decision)}, offsets back by {decision.lag_seconds} s.{
 
 {origin["data"]}, {origin["clips"]} clips, folds {folds}.{"".join(teachers)}{base}
 {bundle.license}.
-{_credits(owed)}
+{_licences(origin.get("licences"), credits_file)}
 ## Reproduce
 
 ```
@@ -153,10 +156,14 @@ def _budget(origin: dict[str, Any]) -> str:
     )
 
 
-def _credits(owed: Sequence[str]) -> str:
-    if not owed:
-        return ""
-    return "\nRecordings that it was trained against:\n\n" + "".join(f"* {line}\n" for line in owed)
+def _licences(counts: dict[str, int] | None, credits_file: str) -> str:
+    parts = []
+    if counts:
+        listed = ", ".join(f"{licence} {n}" for licence, n in counts.items())
+        parts.append(f"Clips by their own licence: {listed}.\n")
+    if credits_file:
+        parts.append(f"Whose recordings they are: [{credits_file}]({credits_file}).\n")
+    return "".join(parts)
 
 
 def _teachers(origin: dict[str, Any]) -> list[tuple[str, str | None]]:

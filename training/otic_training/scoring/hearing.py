@@ -23,16 +23,15 @@ from numpy.typing import NDArray
 from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle
 from otic.model.classifier import Classifier
-from otic_training.cli.evaluate import stream
 from otic_training.cli.progress import progress
 from otic_training.data.city import BEDS, event_streams, one_after_the_other, urban_clips
-from otic_training.data.dataset import Clip, Dataset, trained_folds
+from otic_training.data.dataset import Clip, Dataset, DatasetError, trained_folds
 from otic_training.data.layouts import load_dataset
 from otic_training.data.sound_tables import ListedSound, sounds_of
-from otic_training.data.sounds import table
 from otic_training.data.soundscapes import Truth
 from otic_training.data.windows import active_part, read_clip
 from otic_training.scoring.alarms import QuietSound, left_out
+from otic_training.scoring.clips import stream
 from otic_training.scoring.detections import Judged
 from otic_training.scoring.metrics import Tested
 from otic_training.scoring.predictions import Detection, predictions_of
@@ -229,14 +228,16 @@ def unknown_clips(free: Path, classes: Sequence[str] = ()) -> list[Clip]:
     Raises
     ------
     DatasetError
-        If its table is missing.
+        If there is none, the folder is missing, or its table lacks something.
     """
-    rows = [row for row in table(free) if row["source"].startswith("ESC-50")]
-    return [
-        Clip(free / row["file"], row["label"], 0, row["recording"])
-        for row in rows
-        if not classes or row["label"] in classes
+    found = [
+        Clip(sound.path, sound.label, 0, sound.recording)
+        for sound in sounds_of([str(free)], ("recording", "source"))
+        if sound.of_esc50 and (not classes or sound.label in classes)
     ]
+    if not found:
+        raise DatasetError(f"no clip of ESC-50 in '{free}', by its clips.csv")
+    return found
 
 
 def _note(heard: Heard, task: _Task, result: Any) -> None:
