@@ -24,6 +24,7 @@ from otic_training.base.head import (
     Head,
     base_bundle,
     fit_head,
+    head_tflite,
     join,
     keep_of,
     with_means,
@@ -82,7 +83,7 @@ def scores(bundle: Bundle, y: F32) -> F32:
 
 def test_a_stream_gives_what_the_head_makes_of_the_bases_frames(made: Made) -> None:
     y = noise(5 * 22_050)
-    expected = made.head.scores(BaseFrames(made.base)(y))[trainer.COLD_STEPS :]
+    expected = made.head.in_8_bits().scores(BaseFrames(made.base)(y))[trainer.COLD_STEPS :]
     got = scores(made.whole, y)
     assert got.shape == expected.shape
     assert expected.std() > 0.01
@@ -118,6 +119,18 @@ def test_another_head_is_put_on_the_same_base(made: Made, tmp_path: Path) -> Non
         without_head(bundled())
     with pytest.raises(OticError, match="takes frames of 9 numbers, the base gives 16"):
         join(base, some_head(9, 0.32), {}, made.whole)
+
+
+def test_a_heads_matrix_is_kept_in_8_bits_and_computed_in_float32(made: Made) -> None:
+    """A quarter of the bytes; the scores move by some hundredths at most."""
+    rng = np.random.default_rng(0)
+    head, frames = made.head, rng.normal(size=(50, TINY.out)).astype(np.float32)
+    rounded = head.in_8_bits()
+    np.testing.assert_allclose(rounded.in_8_bits().w1, rounded.w1, rtol=1e-6)
+    assert 0.0 < np.abs(rounded.scores(frames) - head.scores(frames)).max() < 0.05
+    wide = replace(head, w1=rng.normal(size=(3 * TINY.out, 1000)).astype(np.float32))
+    wide = replace(wide, b1=np.zeros(1000, np.float32), w2=np.zeros((1000, 3), np.float32))
+    assert wide.w1.size < len(head_tflite(wide)) < 1.5 * wide.w1.size + 16_000
 
 
 def test_means_decay_and_begin_with_the_first_frame() -> None:

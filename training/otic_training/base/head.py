@@ -22,7 +22,14 @@ from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier, with_golden_cases
 from otic.model.interface import ModelInterface
 from otic.model.streaming import BASE, HEAD, Segment, StateTensor, StreamParams
-from otic_training.networks.tflite_surgery import cut, find_tensor, graft, tensor_name
+from otic_training.networks.tflite_surgery import (
+    cut,
+    find_tensor,
+    graft,
+    rows_in_8_bits,
+    tensor_name,
+    with_8_bit_matrices,
+)
 
 if TYPE_CHECKING:
     from otic_training.base.export import StepGraph
@@ -96,6 +103,11 @@ class Head:
         z = np.maximum(x @ self.w1 + self.b1, 0.0) @ self.w2 + self.b2
         scores: F32 = (0.5 + 0.5 * np.tanh(0.5 * z)).astype(np.float32)
         return scores
+
+    def in_8_bits(self) -> Head:
+        """Round the hidden layer to what a graph keeps of it, a scale for each hidden number."""
+        steps, scale = rows_in_8_bits(np.ascontiguousarray(self.w1.T))
+        return replace(self, w1=np.ascontiguousarray((steps * scale[:, None]).T))
 
     def save(self, path: Path) -> None:
         """Write the weights as ``.npz``."""
@@ -186,7 +198,8 @@ def head_tflite(head: Head) -> bytes:
     """Make the head's graph: a frame and its memory in, scores and the new memory out.
 
     The memory is float32 [1, n_taus * width + 1]: the decayed means, and 1 once there was a
-    frame. It begins with zeros.
+    frame. It begins with zeros. The hidden layer's weights are kept in 8 bits, see
+    :meth:`Head.in_8_bits`.
     """
     import tensorflow as tf
 
@@ -200,16 +213,19 @@ def head_tflite(head: Head) -> bytes:
     def step(frame: Any, memory: Any) -> dict[str, Any]:
         before, begun = tf.split(memory, [n_taus * width, 1], axis=1)
         means = before + (tf.tile(frame, [1, n_taus]) - before) * (1.0 - begun * keep)
-        x = tf.concat([frame, means], 1)
-        x = (x - np.tile(head.mean, 1 + n_taus)) * np.tile(1.0 / head.sd, 1 + n_taus)
+        # Scaled before they are joined: the converter would put the scale into the matrix, whose
+        # columns would then be of very different sizes.
+        parts = ((frame, 1), (means, n_taus))
+        x = tf.concat(
+            [(a - np.tile(head.mean, n)) * np.tile(1.0 / head.sd, n) for a, n in parts], 1
+        )
         z = tf.nn.relu(x @ head.w1 + head.b1) @ head.w2 + head.b2
         new = tf.concat([means, tf.maximum(begun, 1.0)], 1)
         return {_SCORES: tf.sigmoid(z), _NEW_MEMORY: new}
 
     run = tf.function(step, input_signature=specs).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([run])
-    model: bytes = converter.convert()
-    return model
+    return with_8_bit_matrices(converter.convert(), head.w1.size)
 
 
 def base_bundle(
