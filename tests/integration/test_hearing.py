@@ -157,6 +157,29 @@ def test_a_model_must_know_the_labels(
     assert "has no label dog, rain: give a foreign model groups" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_real_sounds_of_one_fold(
+    esc10: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A bundled model, which was trained on this fold, too: a leak, so it must do well."""
+    model = save_bundle(tmp_path / "tiny-fold5.tflite", load_bundle("esc10-tiny-int8"))
+    assert run(capsys, monkeypatch, esc10.parent, tmp_path / "tiny-fold5.tflite", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out).values()
+    assert found["notes"] == ["a LEAK in events and clips: it was trained on 5"]
+    assert set(found["events"]["0–20 dB"]["by_label"]) == set(model.labels)
+    assert found["events"]["10–20 dB"]["f1"] > 0.5
+    assert (found["clips"]["clips"], found["clips"]["clip_mean"] > 0.9) == (80, True)
+    hours = {kind: rate["hours"] for kind, rate in found["alarms"].items()}
+    assert hours == {
+        "UrbanSound8K fold 2": pytest.approx(0.87, abs=0.02),
+        "alarms/audio": pytest.approx(0.71, abs=0.02),
+    }
+    assert 0.1 < found["unknown_named"] < 1.0
+
+
 def test_models_of_folds_belong_together() -> None:
     found = hearers_of(["a/x-fold1.tflite", "a/x-fold3.tflite", "b/y.tflite", "z"])
     assert [(h.name, sorted(h.paths)) for h in found] == [("x", [1, 3]), ("y", [0]), ("z", [0])]
