@@ -191,6 +191,20 @@ def test_a_run_that_goes_on_gives_the_same_bytes(tiny: Plan, tmp_path: Path) -> 
             np.testing.assert_array_equal(once[name], often[name], err_msg=name)
 
 
+def test_another_run_begins_with_the_mean(tiny: Plan, tmp_path: Path) -> None:
+    run = trained(tiny, tmp_path / "whole.npz", set())
+    run.save_mean(tmp_path / "mean.npz")
+    run.use_mean()
+    other = Trainer(tiny, FakeTrunk())
+    other.load(tmp_path / "mean.npz")
+    for mine, its in zip(run.student.weights, other.student.weights, strict=True):
+        np.testing.assert_allclose(its.numpy(), mine.numpy(), rtol=1e-3, atol=1e-6)
+    mel, frames = some_log_mel(STEPS, TINY.hops, 0)[None], np.zeros((1, STEPS, TINY.out), "f2")
+    np.testing.assert_allclose(
+        other.whole_step(mel, frames), run.whole_step(mel, frames), rtol=0.01
+    )
+
+
 def test_training_learns(tiny: Plan) -> None:
     run = Trainer(tiny, FakeTrunk())
     mel = np.stack([some_log_mel(STEPS, TINY.hops, i) for i in range(4)])

@@ -276,6 +276,18 @@ class Trainer:
             "v": self._v.numpy(),
             "mean": self._mean.numpy(),
         }
+        self._write(path, arrays)
+
+    def save_mean(self, path: Path) -> None:
+        """Write the running mean alone, in half precision, for another run to begin with."""
+        arrays = {
+            "plan": np.array(json.dumps(asdict(self.plan))),
+            "step": np.array(self.step),
+            "weights": self._mean.numpy().astype(np.float16),
+        }
+        self._write(path, arrays)
+
+    def _write(self, path: Path, arrays: dict[str, Any]) -> None:
         arrays |= {f"scale_{name}": a for name, a in self._scales.items()}
         partial = path.with_suffix(".partial")
         with partial.open("wb") as file:
@@ -285,7 +297,7 @@ class Trainer:
         partial.replace(path)
 
     def load(self, path: Path) -> None:
-        """Go on from what :meth:`save` wrote.
+        """Go on from what :meth:`save` wrote, or begin with what :meth:`save_mean` did.
 
         Raises
         ------
@@ -301,9 +313,11 @@ class Trainer:
             named = json.loads(str(saved["plan"]))["shape"]
             raise DatasetError(f"'{path}' is of the shape '{named}', not '{self.plan.shape}'")
         self.step = int(saved["step"])
-        self._assign(tf.constant(saved["weights"]))
-        for variable, name in ((self._m, "m"), (self._v, "v"), (self._mean, "mean")):
-            variable.assign(saved[name])
+        weights = _f32(saved["weights"])
+        self._assign(tf.constant(weights))
+        self._mean.assign(saved.get("mean", weights))
+        for variable, name in ((self._m, "m"), (self._v, "v")):
+            variable.assign(saved.get(name, np.zeros_like(weights)))
         self._scales = {k[6:]: saved[k] for k in saved if k.startswith("scale_")}
 
 
