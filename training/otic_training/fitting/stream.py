@@ -48,7 +48,7 @@ class StreamRecipe:
         Where no negatives set thresholds.
     """
 
-    scenes: int = 5000
+    scenes: int = 10_000
     steps: int = 31
     early_steps: int = 2
     fit: Fit = field(default_factory=Fit)
