@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from otic.config.secrets import read_secret
 from otic.errors import ParameterError
@@ -172,9 +173,39 @@ def test_a_notice_is_posted_as_json(hook: Hook) -> None:
     assert json.loads(body) == NOTICE.to_dict()
     assert headers["content-type"] == "application/json"
     assert headers["user-agent"].startswith("otic/")
-    assert headers["x-otic-id"] == "3f2a-17/off"
-    assert "x-otic-signature" not in headers
+    assert headers["webhook-id"] == "3f2a-17/off"
+    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60.0
+    assert "webhook-signature" not in headers
     assert no_thread_is_left()
+
+
+SECRETS = [
+    ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+    ("whsec_c2NobMO8c3NlbA", b"schl\xc3\xbcssel"),  # its padding was not copied
+    ("schlüssel", "schlüssel".encode()),
+]
+
+
+@pytest.mark.parametrize(("secret", "key"), SECRETS)
+def test_another_library_verifies_the_signature(hook: Hook, secret: str, key: str | bytes) -> None:
+    receiver(hook.url, secret=secret).deliver(NOTICE)
+    [(_, headers, body)] = hook.requests
+    assert Webhook(key).verify(body, headers) == NOTICE.to_dict()
+    for strange in (Webhook(b"another"), Webhook("whsec_" + "A" * 32)):
+        with pytest.raises(WebhookVerificationError):
+            strange.verify(body, headers)
+    for changed in ({"webhook-id": "3f2a-17/on"}, {"webhook-timestamp": str(int(time.time()) + 1)}):
+        with pytest.raises(WebhookVerificationError):
+            Webhook(key).verify(body, headers | changed)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(key).verify(body + b" ", headers)
+
+
+@pytest.mark.parametrize("secret", ["whsec_", "whsec_über", "whsec_a b"])
+def test_a_secret_that_was_not_copied_whole(secret: str) -> None:
+    with pytest.raises(ParameterError, match="what follows is not base64: copy it whole") as caught:
+        receiver("http://127.0.0.1:9/", secret=secret)
+    assert secret[6:] not in str(caught.value) or secret == "whsec_"
 
 
 def test_the_signature_verifies_as_the_documentation_says(hook: Hook) -> None:
@@ -182,17 +213,23 @@ def test_the_signature_verifies_as_the_documentation_says(hook: Hook) -> None:
     [code] = [c for c in python_examples() if "def verify" in c]
     exec(compile(code, "docs/receivers.md", "exec"), example)
     verify = example["verify"]
-    receiver(hook.url, secret="schlüssel").deliver(NOTICE)
-    [(_, headers, body)] = hook.requests
-    stamp, signature = headers["x-otic-timestamp"], headers["x-otic-signature"]
-    secret = "schlüssel".encode()
-    assert verify(secret, stamp, signature, body)
-    assert not verify(b"another", stamp, signature, body)
-    assert not verify(secret, stamp, signature, body + b" ")
-    assert not verify(secret, str(int(stamp) + 1), signature, body)
-    assert not verify(secret, stamp, "", body)
-    assert not verify(secret, "soon", signature, body)
-    assert not verify(secret, stamp, signature, body, now=time.time() + 3600.0)
+    for secret, _ in SECRETS:
+        hook.requests.clear()
+        receiver(hook.url, secret=secret).deliver(NOTICE)
+        [(_, headers, body)] = hook.requests
+        stamp, signature = headers["webhook-timestamp"], headers["webhook-signature"]
+        assert verify(secret, headers, body)
+        assert verify(secret, headers | {"webhook-signature": f"v1,eA== {signature}"}, body)
+        assert not verify("another", headers, body)
+        assert not verify(secret, headers, body + b" ")
+        for changed in (
+            {"webhook-timestamp": str(int(stamp) + 1)},
+            {"webhook-timestamp": "soon"},
+            {"webhook-signature": ""},
+            {"webhook-id": "3f2a-17/on"},
+        ):
+            assert not verify(secret, headers | changed, body)
+        assert not verify(secret, headers, body, now=time.time() + 3600.0)
 
 
 def test_the_documented_server_takes_what_otic_sends(monkeypatch: pytest.MonkeyPatch) -> None:

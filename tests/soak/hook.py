@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import http.server
@@ -89,6 +90,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _is_signed(handler: http.server.BaseHTTPRequestHandler, body: bytes) -> bool:
-    signed = handler.headers.get("X-Otic-Timestamp", "").encode() + b"." + body
-    wanted = "sha256=" + hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
-    return hmac.compare_digest(handler.headers.get("X-Otic-Signature", ""), wanted)
+    stamp = [handler.headers.get(f"webhook-{name}", "") for name in ("id", "timestamp")]
+    digest = hmac.new(SECRET.encode(), f"{'.'.join(stamp)}.".encode() + body, hashlib.sha256)
+    wanted = "v1," + base64.b64encode(digest.digest()).decode()
+    return hmac.compare_digest(handler.headers.get("webhook-signature", ""), wanted)

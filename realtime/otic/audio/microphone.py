@@ -289,7 +289,8 @@ class Microphone:
         if unusable > _GARBAGE_SHARE * samples and not self._garbage:
             self._garbage = True
             _log.warning(
-                f"{self.name}: {unusable} of {samples} samples are NaN, infinite or far too large: "
+                f"{self.name}: this is not audio: {unusable} of {samples} samples are NaN, "
+                "infinite or far too large: "
                 "they are counted as lost: unplug it and plug it in again, or try another driver"
             )
 

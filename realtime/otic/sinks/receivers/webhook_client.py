@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import email.utils
 import hashlib
@@ -30,6 +32,7 @@ _MAX_RETRY_AFTER_SECONDS = 300.0
 # Wrong address or secret: someone will correct that, and no event may be lost until then.
 _TO_BE_CORRECTED = {401, 403, 404, 405, 407}
 _TRY_LATER = {408, 425, 429}
+_ENCODED = "whsec_"
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
 
@@ -55,8 +58,7 @@ class WebhookReceiver:
         self._url = url.geturl()
         # All that messages show of the address: its path and query may hold a token.
         self._where = f"{url.scheme}://{url.netloc}"
-        secret = read_secret(settings.secret, settings.secret_file, "webhook.secret")
-        self._secret = secret.encode("utf-8", "surrogateescape")
+        self._key = _key(read_secret(settings.secret, settings.secret_file, "webhook.secret"))
         self._timeout = settings.timeout_seconds
         self._tls = _tls(settings.ca_file) if url.scheme == "https" else None
         self._not_before = 0.0  # time.monotonic()
@@ -100,14 +102,13 @@ class WebhookReceiver:
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"otic/{__version__}",
-            "X-Otic-Id": quote(notification.id, safe="/:", errors="replace"),
+            "webhook-id": quote(notification.id, safe="/:", errors="replace").replace(".", "%2E"),
+            "webhook-timestamp": str(int(time.time())),
         }
-        if self._secret:
-            timestamp = str(int(time.time()))
-            signed = timestamp.encode() + b"." + body
-            digest = hmac.new(self._secret, signed, hashlib.sha256).hexdigest()
-            headers["X-Otic-Timestamp"] = timestamp
-            headers["X-Otic-Signature"] = f"sha256={digest}"
+        if self._key:
+            signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+            digest = hmac.new(self._key, signed, hashlib.sha256).digest()
+            headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
         return urllib.request.Request(self._url, data=body, headers=headers, method="POST")
 
     def _judge(self, status: int, retry_after: str | None, notification: Notification) -> None:
@@ -266,3 +267,22 @@ def _retry_after(value: str | None) -> float:
     except (ValueError, TypeError, OverflowError):
         return 0.0
     return min(max(0.0, seconds), _MAX_RETRY_AFTER_SECONDS)
+
+
+def _key(secret: str) -> bytes:
+    """Return the key of a secret: of ``whsec_…`` what it encodes, else the text itself.
+
+    The source is https://www.standardwebhooks.com, whose headers these are.
+    """
+    text = secret.removeprefix(_ENCODED)
+    if text == secret:
+        return secret.encode("utf-8", "surrogateescape")
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not key:
+        raise ParameterError(
+            f"webhook.secret begins with {_ENCODED}, and what follows is not base64: copy it whole"
+        )
+    return key
