@@ -22,6 +22,7 @@ from otic.sinks.text import event_text
 from otic.streaming.control import Control, Stop, stop_on_signals
 from otic.streaming.monitor import Monitor
 from otic.streaming.runner import Runner
+from otic.system.clock import clock
 from otic.system.log import as_message, held_messages, print_lines
 from otic.system.sd_notify import Notifier
 from otic.types import Event, Sink, Source, StreamStatus
@@ -299,7 +300,7 @@ def _latest_events(source: Source, monitor: Monitor) -> list[str]:
     finished = [e for e in now.events if isinstance(e, Event) and e.state == "off"]
     skipped = f", {now.skipped_samples} skipped in pauses" if now.skipped_samples else ""
     return [
-        f"{printable(source.name)}: {now.seconds:.2f} s, {now.lost_samples} samples lost{skipped}, "
-        "latest events:",
+        f"{printable(source.name)}: {clock(now.seconds, 2)}, "
+        f"{now.lost_samples} samples lost{skipped}, latest events:",
         *(event_text(event) for event in finished),
     ]

@@ -75,6 +75,14 @@ class Gap:
 Item = Scores | Event | Gap
 
 
+def label_text(label: str) -> str:
+    """Return a label as people read it: ``crackling fire`` for ``crackling_fire``.
+
+    For what is shown only: files, topics and options have the label itself.
+    """
+    return label.replace("_", " ").strip() or label
+
+
 MAX_AMPLITUDE = 1e6
 """120 dB above full scale: no audio, but a file that is damaged or not scaled."""
 

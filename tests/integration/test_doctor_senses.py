@@ -87,6 +87,17 @@ def test_devices() -> None:
     assert unplugged.result == FAIL
 
 
+@pytest.mark.parametrize(("present", "result"), [(False, WARN), (True, FAIL)])
+def test_a_missing_microphone_that_nobody_asked_for_is_a_warning(
+    present: bool, result: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_audio, "list_devices", lambda: [{}] * present)
+    unheard = doctor_audio.level_check(None, None, no_device, required=False)
+    sane(unheard)
+    assert unheard.result == result  # one that is there and can't be opened is a fault
+    assert doctor_audio.portaudio_check(list, required=False).result == WARN
+
+
 def test_permissions(tmp_path: Path) -> None:
     def check(usable: bool, groups: str) -> Finding:
         found = doctor_audio.permissions_check(board(tmp_path), lambda _: usable, groups)

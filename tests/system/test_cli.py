@@ -354,7 +354,7 @@ def test_without_a_terminal_events_are_plain_lines_on_stderr() -> None:
     lines = done.stderr.decode().splitlines()
     assert lines[0].startswith(f"demo: {DEFAULT_MODEL}")
     assert any("rain on" in line for line in lines)
-    assert lines[-1] == "end after 44.00 s, 0 samples lost"
+    assert lines[-1] == "end after 0:44.00, 0 samples lost"
 
 
 def test_the_demo_names_what_it_synthesises_and_what_it_heard() -> None:
@@ -363,6 +363,8 @@ def test_the_demo_names_what_it_synthesises_and_what_it_heard() -> None:
     assert len(lines) == 8
     right = sum("✓" in line for line in lines)
     assert right == 6, done.stdout.decode()
+    assert any("crackling fire" in line for line in lines)
+    assert "_" not in done.stdout.decode()
     assert lines[-1] == f"{right} of 6 sounds were recognised"
 
 
@@ -395,6 +397,9 @@ def test_models_and_inspect() -> None:
     plain = otic("inspect", "esc10-mfcc-mlp").stdout.decode()
     for word in ("hop_length", "on_thresholds", "confusion", bundled().sha256):
         assert word in plain
+    matrix = plain[plain.index("confusion") :].splitlines()[1:11]
+    assert [line.split()[0] for line in matrix] == list(bundled().labels)
+    assert all(len(line.split()) == 11 for line in matrix)
 
 
 def test_train_without_its_extra(tmp_path: Path) -> None:

@@ -114,10 +114,10 @@ def test_each_key_does_what_it_says(
     press("-")
     wait_for(lambda: shows("choose a class first"))
     press("jj")
-    wait_for(lambda: shows("›clock_tick"))
+    wait_for(lambda: shows("›clock tick"))
     press("k\x1b[B")
     press("+")
-    wait_for(lambda: shows("clock_tick: threshold 0.45"))
+    wait_for(lambda: shows("clock tick: threshold 0.45"))
 
     press("?")
     wait_for(lambda: shows("save the last ten seconds"))

@@ -115,7 +115,7 @@ def test_files_of_one_name_and_the_tables_at_the_end(recording: Path, tmp_path: 
     lines = done.stderr.decode().splitlines()
     labels = lines[lines.index(next(line for line in lines if line.startswith("label "))) + 1 : -3]
     assert sum(int(line.split()[1]) for line in labels) == n_events
-    assert lines[-3].split() == ["file", "events", "minutes", "of"]
+    assert lines[-3].split() == ["file", "events", "time", "of"]
     for line, name in zip(lines[-2:], ("a/x.wav", "b/x.wav"), strict=True):
         assert line.split()[:2] == [name, str(n_events // 2)]
         assert line.split()[3] == "0.10"

@@ -9,6 +9,7 @@ from importlib import import_module
 import pytest
 
 from otic.cli.main import COMMANDS, TABLE, load_command, main, overview
+from otic.config.values import DEFAULT_MODEL
 
 WITHOUT_NUMPY = [name for name, c in COMMANDS.items() if c.place.startswith("otic.")]
 
@@ -32,7 +33,7 @@ def test_the_overview_lists_every_command_under_its_group() -> None:
     for group, commands in TABLE.items():
         section = text[text.index(f"\n{group}:") :]
         for command in commands:
-            assert f"\n  {command.name:<9} {command.summary}" in section
+            assert f"\n  {command.name:<11} {command.summary}" in section
 
 
 def test_summaries_are_imperatives_and_fit_a_narrow_terminal() -> None:
@@ -120,3 +121,58 @@ def test_a_mistyped_secret_is_not_repeated(
 ) -> None:
     for command in (["listen"], ["run"], ["replay", "a.wav"]):
         assert "hunter2" not in said(capsys, *command, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["otic", "lis"], "listen"),
+        (["otic", "listen", "--filter-qu"], "--filter-quiet"),
+        (["otic", "replay", "--model", DEFAULT_MODEL[:-1]], DEFAULT_MODEL),
+        (["otic", "inspect", DEFAULT_MODEL[:-1]], DEFAULT_MODEL),
+        (["otic", "replay", "no-such-fi"], ""),  # then the shell completes names of files
+    ],
+)
+def test_bash_completes(words: list[str], expected: str, bash_script: str) -> None:
+    ask = f"COMP_WORDS=({' '.join(words)}) COMP_CWORD={len(words) - 1}; _otic; echo $COMPREPLY"
+    command = ["bash", "-c", f"{bash_script}\n{ask}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == (expected, "")
+
+
+@pytest.fixture(scope="module")
+def bash_script() -> str:
+    command = [sys.executable, "-m", "otic", "completion", "bash"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_zsh_and_fish_get_the_same_words(
+    capsys: pytest.CaptureFixture[str], bash_script: str
+) -> None:
+    assert main(["completion", "zsh"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == bash_script.splitlines()
+    assert main(["completion", "fish"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("complete -c otic -n '__fish_") for line in lines)
+    assert all(any(f"from {name}'" in line for line in lines) for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("command", "common"),
+    [
+        ("listen", ["--device", "--model", "--jsonl"]),
+        ("run", ["--config", "--device", "--model"]),
+        ("replay", ["FILE", "--model", "--speed", "--report"]),
+    ],
+)
+def test_help_shows_what_is_most_used_first(
+    command: str, common: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help"]) == 0
+    _, first, *rest = capsys.readouterr().out.split("\n\n")[1:]
+    lines = first.splitlines()
+    assert lines[0] == "most used:"
+    named = [line.split()[0].rstrip(",") for line in lines[1:] if line[2] != " "]
+    assert named == common
+    assert [part.partition(":")[0] for part in rest if part.startswith("options")] == ["options"]
+    assert not any(f"\n  {option} " in part for part in rest for option in common)

@@ -22,7 +22,6 @@ from otic.dashboard.canvas import (
     Screen,
     cells,
     clean,
-    clock,
     duration,
     fit,
 )
@@ -32,6 +31,7 @@ from otic.dashboard.svg import lines as segments_of
 from otic.dashboard.theme import DEPTHS, NONE, TRUE_COLOUR, Theme
 from otic.dashboard.view_state import ViewState
 from otic.streaming.monitor import judge
+from otic.system.clock import clock
 from otic.types import Lost
 from tests.support.helpers import noise
 from tests.support.session_views import ManyScores, Running, many_labels
@@ -74,13 +74,15 @@ def test_what_it_shows(running: Running) -> None:
     assert text[1].split()[0] == "level"
     assert text[1].rstrip().endswith(" dB")
     rows = {line[2:16].strip(): line[:40] for line in text[12:22]}
-    assert set(rows) == set(running.bundle.labels)  # a row a class, in the model's order
-    assert list(rows) == list(running.bundle.labels)
-    assert "━" in rows["clock_tick"]
-    assert all("│" in row for row in rows.values())  # the threshold
+    # A row a class, in the model's order.
+    assert list(rows) == [label.replace("_", " ") for label in running.bundle.labels]
+    assert "━" in rows["clock tick"]
+    assert all(set("┼╋╉") & set(row) for row in rows.values())  # the threshold
+    assert "│" not in "".join(rows.values())  # which would cut a bar in two
+    assert text[11][:40].split() == ["scores", "─" * 18, "score", "15", "s"]
     events = [line[42:] for line in text[12:16]]
-    assert events[0].split()[:3] == ["●", "0:09.1", "clock_tick"]
-    assert events[0].split()[4:6] == ["s", "…"]
+    assert events[0].split()[:4] == ["●", "0:09.1", "clock", "tick"]
+    assert events[0].split()[5:7] == ["s", "…"]
     assert events[2].split() == ["0:02.8", "rain", "3.2", "s", "0.95"]
     assert "all well" in text[-2]
     assert "q quit" in text[-1]

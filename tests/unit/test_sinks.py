@@ -163,10 +163,10 @@ def test_plain_text() -> None:
     write(TextSink(stream))
     first, on, off, gap, last = stream.getvalue().splitlines()
     assert first == "straße.wav: m, a score every 0.25 s"
-    assert on.split() == ["1.25", "s", "…", "dog", "on,", "score", "0.91"]
-    assert off.split() == ["1.25", "s", "…", "4.50", "s", "dog", "off,", "peak", "0.97"]
+    assert on.split() == ["0:01.25", "…", "dog", "on,", "score", "0.91"]
+    assert off.split() == ["0:01.25", "…", "0:04.50", "dog", "off,", "peak", "0.97"]
     assert "4410 samples lost" in gap
-    assert last == "end after 30.00 s, 0 samples lost"
+    assert last == "end after 0:30.00, 0 samples lost"
 
 
 def test_plain_text_of_several_streams() -> None:

@@ -26,6 +26,9 @@ class Parser(argparse.ArgumentParser):
     ``--mqtt-password-file``.
     """
 
+    common: tuple[str, ...] = ()
+    """Names of the options that ``--help`` shows first."""
+
     add_more: Callable[[], None] | None = None
     """Adds options that take time to find, where one is unknown."""
 
@@ -48,6 +51,23 @@ class Parser(argparse.ArgumentParser):
     def print_help(self, file: Any = None) -> None:
         print(self.format_help(), end="", file=file)  # argparse's own hides a full disk
 
+    def format_help(self) -> str:
+        """Format as argparse does, but with the common options first."""
+        if not self.common:
+            return super().format_help()
+        by_name = {name: a for a in self._actions for name in (a.dest, *a.option_strings)}
+        first = [by_name[name] for name in self.common]
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        groups = [(group.title, group._group_actions) for group in self._action_groups]
+        for title, actions in [("most used", first), *groups[2:], *groups[:2]]:
+            formatter.start_section(title)
+            formatter.add_arguments([a for a in actions if actions is first or a not in first])
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
@@ -61,7 +81,7 @@ class Parser(argparse.ArgumentParser):
         if option is not None:
             # Its value is not repeated: it may be a secret whose option is mistyped.
             name = option.partition("=")[0]
-            self.error(f"unknown option '{name}'{did_you_mean(name, self._shown_options())}")
+            self.error(f"unknown option '{name}'{did_you_mean(name, self.shown_options())}")
         if unknown:
             self.error(f"unexpected argument '{unknown[0]}'")
         return found, unknown
@@ -70,7 +90,7 @@ class Parser(argparse.ArgumentParser):
         """Tell of the first option that is nearly known: it may be meant for a missing one."""
         names = [word.partition("=")[0] for word in self._words if word.startswith("--")]
         for name in names:
-            near = did_you_mean(name, self._shown_options())
+            near = did_you_mean(name, self.shown_options())
             if near and name not in self._option_string_actions:
                 return f", but '{name}' is unknown{near}"
         return ""
@@ -84,7 +104,8 @@ class Parser(argparse.ArgumentParser):
                 f"{', '.join(known)}",
             )
 
-    def _shown_options(self) -> list[str]:
+    def shown_options(self) -> list[str]:
+        """List the options that ``--help`` shows."""
         actions = (a for a in self._actions if a.help != argparse.SUPPRESS)
         return [option for action in actions for option in action.option_strings]
 

@@ -74,7 +74,10 @@ class _FinishedEvents:
 
 def _table(plan: list[PlannedSound], events: list[Event]) -> list[str]:
     """Each synthesised sound beside the events during it."""
-    lines = [f"{'synthesised':<30} recognised"]
+    from otic.system.clock import clock
+    from otic.types import label_text
+
+    lines = [f"{'synthesised':<33} recognised"]
     right = 0
     for sound in plan:
         found = sorted(
@@ -83,9 +86,9 @@ def _table(plan: list[PlannedSound], events: list[Event]) -> list[str]:
         names = [e.label for overlap, e in found if overlap > 0.0]
         ok = names[:1] == [sound.label]
         right += ok
-        span = f"{sound.onset_seconds:4.1f} … {sound.offset_seconds:4.1f} s"
-        listed = ", ".join(dict.fromkeys(names)) or "nothing"
-        lines.append(f"{span}  {sound.label:<15} {'✓' if ok else '✗'} {listed}")
+        span = f"{clock(sound.onset_seconds)} … {clock(sound.offset_seconds)}"
+        listed = ", ".join(map(label_text, dict.fromkeys(names))) or "nothing"
+        lines.append(f"{span}  {label_text(sound.label):<15} {'✓' if ok else '✗'} {listed}")
     lines.append(f"{right} of {len(plan)} sounds were recognised")
     return lines
 

@@ -50,23 +50,24 @@ _LIVE_SETTINGS = frozenset({"model", "log", "block", "jsonl.path", "web.listen"}
 
 def add_live_options(parser: Parser) -> None:
     """Add the options that ``demo``, ``listen``, ``run`` and ``replay`` share."""
-    parser.add_argument(
+    group = parser.add_argument_group("model and output")
+    group.add_argument(
         "--model",
         default=DEFAULT_MODEL,
         metavar="NAME|PATH",
         help=f"bundled model or .tflite file (default {DEFAULT_MODEL})",
     )
-    parser.add_argument(
+    group.add_argument(
         "--jsonl",
         "--jsonl-path",
         dest="jsonl_path",
         metavar="PATH|-",
         help="write scores and events as JSON lines; - is standard output",
     )
-    parser.add_argument(
+    group.add_argument(
         "--no-dashboard", action="store_true", help="print plain lines (implied without a terminal)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--web",
         "--web-listen",
         dest="web_listen",
@@ -74,7 +75,7 @@ def add_live_options(parser: Parser) -> None:
         help="serve a page with live scores, spectrogram and events (needs the extra web); "
         "without HOST, for this machine only",
     )
-    parser.add_argument(
+    group.add_argument(
         "--log",
         type=log_set,
         default=frozenset(LOG_DEFAULT),
@@ -82,7 +83,7 @@ def add_live_options(parser: Parser) -> None:
         help="what the JSON lines contain (default: both); add unknown for sounds that stand out "
         "but get no label",
     )
-    parser.add_argument(
+    group.add_argument(
         "--block",
         type=block,
         metavar="N",
@@ -104,26 +105,27 @@ def add_speed_option(parser: Parser) -> None:
 
 
 def _add_microphone_options(parser: Parser) -> None:
-    parser.add_argument(
+    group = parser.add_argument_group("microphones")
+    group.add_argument(
         "--device",
         action="append",
         metavar="NAME|INDEX|ID",
         help="input device (default: the system's); repeat it for several microphones",
     )
-    parser.add_argument(
+    group.add_argument(
         "--input-name",
         action="append",
         metavar="NAME",
         help="name of the microphone in the log; once for each --device",
     )
-    parser.add_argument(
+    group.add_argument(
         "--channel",
         action="append",
         type=whole,
         metavar="N",
         help="use channel N, counted from 1; once for all, or once for each --device",
     )
-    parser.add_argument(
+    group.add_argument(
         "--duration", type=positive, metavar="SECONDS", help="stop after this much audio"
     )
     parser.set_defaults(speed=1.0)
@@ -141,6 +143,7 @@ def _add_setting_options(parser: Parser, already: frozenset[str]) -> None:
 def add_listen_options(parser: Parser) -> None:
     """Add the options of ``otic listen``."""
     parser.usage = "otic listen [OPTION]…"  # argparse would list them all
+    parser.common = ("--device", "--model", "--jsonl")
     parser.epilog = "example: otic listen --device USB --jsonl events.jsonl --log events"
     add_live_options(parser)
     _add_microphone_options(parser)
@@ -158,6 +161,7 @@ def listen(args: argparse.Namespace) -> int:
 def add_run_options(parser: Parser) -> None:
     """Add the options of ``otic run``."""
     parser.usage = "otic run [--config FILE] [OPTION]…"
+    parser.common = ("--config", "--device", "--model")
     parser.epilog = "example: otic run --config /etc/otic.toml"
     add_live_options(parser)
     parser.add_argument(
@@ -206,6 +210,7 @@ def _listen(args: argparse.Namespace, settings: Settings, permanent: bool, wait:
 def add_replay_options(parser: Parser) -> None:
     """Add the options of ``otic replay``."""
     parser.usage = "otic replay FILE… [OPTION]…"
+    parser.common = ("files", "--model", "--speed", "--report")
     parser.epilog = "example: otic replay street.wav --speed max --jsonl -"
     add_live_options(parser)
     parser.add_argument(
@@ -376,9 +381,13 @@ def _flags(args: argparse.Namespace) -> Settings:
 
 def with_thresholds(bundle: Bundle, texts: Sequence[str]) -> Bundle:
     """Put thresholds, ``LABEL=X`` each, in place of the model's own."""
+    from otic.types import label_text
+
     decision = bundle.decision
+    shown = {label_text(label): label for label in bundle.labels}
     for word in (each for text in texts for each in threshold_words(text)):
         label, _, value = word.rpartition("=")
+        label = shown.get(label, label)
         if label and label not in bundle.labels:
             raise ConfigurationError(
                 f"thresholds: model '{bundle.name}' has no label '{label}'"

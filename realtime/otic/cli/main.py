@@ -59,6 +59,11 @@ TABLE: dict[str, tuple[Command, ...]] = {
         ),
         Command("bench", "otic.cli.bench:bench", "Measure speed and memory"),
         Command("warmup", "otic.cli.verify:warmup", "Compile the kernels ahead of time"),
+        Command(
+            "completion",
+            "otic.cli.completion:completion",
+            "Print what completes commands and options in a shell",
+        ),
     ),
     "Models": (
         Command("models", "otic.cli.models:models", "List the bundled models"),
@@ -154,7 +159,7 @@ def overview() -> str:
     """The text of ``otic --help``: the table, by group."""
     lines = [_USAGE, "", _PURPOSE]
     for group, commands in TABLE.items():
-        lines += ["", f"{group}:", *(f"  {each.name:<9} {each.summary}" for each in commands)]
+        lines += ["", f"{group}:", *(f"  {each.name:<11} {each.summary}" for each in commands)]
     options = (("-h, --help", "show this text and exit"), ("--version", "print otic's version"))
     lines += ["", "Options:", *(f"  {flags:<11} {text}" for flags, text in options)]
     return "\n".join([*lines, "", _HINT])

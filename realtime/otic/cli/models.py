@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from otic.cli.arguments import MODEL_HELP, Parser, add_json_option
@@ -95,19 +96,24 @@ def inspect(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(values, indent=2, ensure_ascii=False))
     else:
-        _print_tree(values)
+        _print_tree(values, values["labels"])
     return 0
 
 
-def _print_tree(values: dict[str, Any], indent: int = 0) -> None:
+def _print_tree(values: dict[str, Any], labels: Sequence[str], indent: int = 0) -> None:
     for key, value in values.items():
         if isinstance(value, dict):
             print(f"{'':{indent}}{key}")
-            _print_tree(value, indent + 2)
+            _print_tree(value, labels, indent + 2)
         elif isinstance(value, list) and value and isinstance(value[0], list):
             print(f"{'':{indent}}{key}")
-            for row in value:
-                print(f"{'':{indent + 2}}{' '.join(f'{cell!s:>4}' for cell in row)}")
+            # A square table counts labels: a row is what it was, a column what the model said.
+            square = all(len(row) == len(value) == len(labels) for row in value)
+            names = [f"{label}  " for label in labels] if square else [""] * len(value)
+            width = max(map(len, names))
+            for name, row in zip(names, value, strict=True):
+                cells = " ".join(f"{cell!s:>4}" for cell in row)
+                print(f"{'':{indent + 2}}{name:<{width}}{cells}")
         else:
             text = ", ".join(map(_item_text, value)) if isinstance(value, list) else value
             print(f"{'':{indent}}{key:{max(1, 24 - indent)}} {text}")

@@ -61,17 +61,6 @@ def cells(text: str) -> int:
     return len(text) if text.isascii() else cell_len(text)
 
 
-def clock(seconds: float, decimals: int = 1) -> str:
-    """Format seconds of a stream as ``0:12.3`` or ``1:02:03.4``; truncated, as clocks do."""
-    scale = 10**decimals
-    tenths = int(max(0.0, seconds) * scale + 1e-6)
-    whole, part = divmod(tenths, scale)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-    return f"{text}.{part:0{decimals}d}" if decimals else text
-
-
 def wall_clock(when: datetime) -> str:
     """Format a time of day in the local time zone."""
     return f"{when.astimezone():%H:%M:%S}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
-from otic.dashboard.canvas import clock
 from otic.dashboard.view_state import ViewState, chosen_event, events_until
 from otic.errors import OticError
 from otic.streaming.control import HIGHEST_THRESHOLD, LOWEST_THRESHOLD
 from otic.streaming.recent import PICTURE_SECONDS, RecentEvent
 from otic.streaming.session_view import SessionView, StreamView
+from otic.system.clock import clock
+from otic.types import label_text
 
 _NAMED = {
     b"\x1b[A": "up",
@@ -191,7 +192,8 @@ class KeyBindings:
         value = min(max(value, LOWEST_THRESHOLD), HIGHEST_THRESHOLD)
         control.set_threshold(label, value)
         self._view_state.show_message(
-            f"{label}: threshold {value:.2f}" + (", never on" if value == HIGHEST_THRESHOLD else "")
+            f"{label_text(label)}: threshold {value:.2f}"
+            + (", never on" if value == HIGHEST_THRESHOLD else "")
         )
 
     def _choose_event(self, step: int) -> None:
@@ -216,5 +218,5 @@ class KeyBindings:
         sign = "✓" if verdict == "right" else "✗"
         kept = f", sound in {mark.clip}" if mark.clip else ""
         self._view_state.show_message(
-            f"{sign} {verdict}: {event.label} at {clock(event.onset)}{kept}"
+            f"{sign} {verdict}: {label_text(event.label)} at {clock(event.onset)}{kept}"
         )

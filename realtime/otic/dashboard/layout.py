@@ -107,16 +107,16 @@ def _body(body: Rect, n_labels: int) -> dict[str, Rect]:
 
 
 def _side_by_side(body: Rect, n_labels: int) -> dict[str, Rect]:
-    """Put spectrogram and waveform on the left, scores and events on the right."""
+    """Put the spectrogram on the left; scores, events and waveform on the right."""
     right_width = min(max(round(body.width * 0.4), 44), 84)
     left, right = _columns(body, body.width - right_width - _GUTTER)
-    wave = min(max(body.height // 6, 4), 9)
     scores = min(n_labels + _RULE, max(6, round(body.height * 0.5)))
+    events = body.height - scores - min(max((body.height - scores) // 2, 4), 12)
     return {
-        "picture": left.rows(0, body.height - wave),
-        "wave": left.rows(body.height - wave),
+        "picture": left,
         "scores": right.rows(0, scores),
-        "events": right.rows(scores),
+        "events": right.rows(scores, events),
+        "wave": right.rows(scores + events),
     }
 
 

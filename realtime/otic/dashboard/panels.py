@@ -15,7 +15,6 @@ from otic.dashboard.canvas import (
     Rect,
     Run,
     cells,
-    clock,
     decibels,
     duration,
     fit,
@@ -25,13 +24,15 @@ from otic.dashboard.canvas import (
 from otic.dashboard.view_state import HISTORY_SECONDS, FrameData, ViewState
 from otic.streaming.monitor import ALARM, OK, RECENT_SECONDS, Health
 from otic.streaming.recent import RecentEvent
-from otic.types import StreamStatus
+from otic.system.clock import clock
+from otic.types import StreamStatus, label_text
 
 _SPARKS = " ▁▂▃▄▅▆▇█"
 _MOST_SPARKS = 30
+_SCORE_WIDTH, _THRESHOLD_WIDTH = 5, 6
+_CROSSED = {"━": "╋", "╸": "╉", "─": "┼"}
 _NEVER = 1.0
-_TIME_WIDTH = 8
-_FIGURES_WIDTH = 13  # an event's length and peak
+_PEAK_WIDTH = 6
 
 Verdict = Callable[[RecentEvent], str | None]
 _CLOCK_WIDTH = 10
@@ -70,12 +71,17 @@ def draw_scores(
 ) -> None:
     """Draw a row for each class: name, bar with threshold, score, and the last seconds."""
     labels = data.bundle.labels
+    names = {i: label_text(labels[i]) for i in rows}
+    widths = _score_widths(area.width, max(map(cells, names.values()), default=1))
     if headings:
-        more = len(labels) - len(rows)
-        right: list[Run] = [(f"top {len(rows)} of {len(labels)}", "dim")] if more else []
+        right = _headings(widths)
+        if len(labels) > len(rows):
+            top: Run = (f"top {len(rows)} of {len(labels)}", "dim")
+            both = [top, ("   ", ""), *right]
+            room = area.width - cells("scores ─── ")
+            right = both if sum(cells(text) for text, _ in both) <= room else [top]
         canvas.rule(area, "scores", right)
         area = area.rows(1)
-    widths = _score_widths(area.width, max((cells(labels[i]) for i in rows), default=1))
     sparks = _sparks(data.times, data.history, rows, widths.spark, data.seconds)
     for row, index in enumerate(rows[: area.height]):
         label, score = labels[index], float(data.scores[index])
@@ -84,18 +90,18 @@ def draw_scores(
         at = area.row + row
         name_style = "on" if on else "chosen" if label == chosen else ""
         mark = "›" if label == chosen else " "
-        name = (fit(label, widths.name), name_style)
+        name = (fit(names[index], widths.name), name_style)
         canvas.text(at, area.column, widths.name + 2, (mark, "key"), name, (" ", ""))
         column = area.column + widths.name + 2
         canvas.text(at, column, widths.bar, *bar(score, threshold, widths.bar, on))
         column += widths.bar
-        canvas.text(at, column, 5, (f" {score:.2f}", "on" if on else ""))
-        column += 5
+        canvas.text(at, column, _SCORE_WIDTH, (f" {score:.2f}", "on" if on else ""))
+        column += _SCORE_WIDTH
         if widths.threshold:
             changed = threshold != data.bundle.decision.on_thresholds[index]
             text = "never" if threshold >= _NEVER else f" {threshold:.2f}"
-            canvas.text(at, column, 6, (text, "changed" if changed else "dim"))
-            column += 6
+            canvas.text(at, column, _THRESHOLD_WIDTH, (text, "changed" if changed else "dim"))
+            column += _THRESHOLD_WIDTH
         if widths.spark:
             canvas.text(at, column, widths.spark + 1, (" ", ""), *_spark_runs(sparks[row], on))
     canvas.blank(area, len(rows))
@@ -105,8 +111,8 @@ class _Widths:
     """The column widths of a row of scores."""
 
     def __init__(self, width: int, longest_name: int) -> None:
-        self.threshold = 6 if width >= 42 else 0
-        left = width - 2 - 5 - self.threshold
+        self.threshold = _THRESHOLD_WIDTH if width >= 42 else 0
+        left = width - 2 - _SCORE_WIDTH - self.threshold
         self.name = max(1, min(longest_name, left * 6 // 10))
         left -= self.name
         self.spark = min(_MOST_SPARKS, left * 2 // 5) if left >= 12 else 0
@@ -116,6 +122,16 @@ class _Widths:
 @lru_cache(maxsize=64)
 def _score_widths(width: int, longest_name: int) -> _Widths:
     return _Widths(width, longest_name)
+
+
+def _headings(widths: _Widths) -> list[Run]:
+    """Return the words above scores, thresholds and histories, each as wide as its column."""
+    threshold = fit(" on at", widths.threshold) if widths.threshold else ""
+    last = f"{HISTORY_SECONDS:.0f} s"
+    if widths.spark > len(last) + 5:
+        last = f"last {last}"
+    history = f" {fit(last, widths.spark)}" if widths.spark else ""
+    return [(fit("score", _SCORE_WIDTH) + threshold + history, "dim")]
 
 
 def bar(share: float, threshold: float, width: int, on: bool) -> list[Run]:
@@ -132,13 +148,13 @@ def bar(share: float, threshold: float, width: int, on: bool) -> list[Run]:
 
 
 def _with_mark(line: list[Run], at: int) -> list[Run]:
-    """Replace one cell of the runs by the threshold's mark."""
+    """Put the threshold's mark across one cell of the runs, whose line goes on through it."""
     runs: list[Run] = []
     column = 0
     for text, style in line:
         if column <= at < column + len(text):
             before, behind = text[: at - column], text[at - column + 1 :]
-            runs += [(before, style), ("│", "mark"), (behind, style)]
+            runs += [(before, style), (_CROSSED[text[at - column]], "mark"), (behind, style)]
         else:
             runs.append((text, style))
         column += len(text)
@@ -192,48 +208,46 @@ def draw_events(
     newest = list(reversed(data.events))
     first = next((i for i, h in enumerate(newest) if h.number == chosen), 0)
     newest = newest[max(0, first - area.height + 1) :][: area.height]
-    for row, event in enumerate(newest):
+    times = [_when(event, data.live) for event in newest]
+    lengths = ["" if event.lost else _length(event, data) for event in newest]
+    time_width, length_width = (
+        max(map(cells, times), default=0),
+        max(map(cells, lengths), default=0),
+    )
+    for row, (event, when, length) in enumerate(zip(newest, times, lengths, strict=True)):
         at = area.row + row
+        when = fit_right(when, time_width)
         if event.lost:
-            canvas.text(at, area.column, area.width, *_gap_runs(event, data))
-        else:
-            _draw_event(canvas, at, area, event, data, verdict(event), event.number == chosen)
+            canvas.text(at, area.column, area.width, *_gap_runs(event, when))
+            continue
+        on = event.offset is None
+        said = {"right": ("✓", "ok"), "wrong": ("✗", "bad")}.get(verdict(event) or "")
+        left = max(1, area.width - length_width - _PEAK_WIDTH - 1)
+        canvas.text(
+            at,
+            area.column,
+            left,
+            ("›" if event.number == chosen else " ", "key"),
+            said or (("●", "on") if on else (" ", "")),
+            (f" {when}  ", "dim"),
+            (fit(label_text(event.label), max(1, left - time_width - 5)), "on" if on else ""),
+        )
+        figures = f" {fit_right(length, length_width)}", "on" if on else "dim"
+        peak = f"  {event.peak:.2f}", "on" if on else ""
+        canvas.text(at, area.column + left, area.width - left, figures, peak)
     if not newest and area.height:
         canvas.text(area.row, area.column, area.width, ("none yet", "dim"))
     canvas.blank(area, max(1, len(newest)))
 
 
-def _draw_event(
-    canvas: Canvas,
-    at: int,
-    area: Rect,
-    event: RecentEvent,
-    data: FrameData,
-    verdict: str | None,
-    chosen: bool,
-) -> None:
-    on = event.offset is None
-    text_shown = {"right": ("✓", "ok"), "wrong": ("✗", "bad")}.get(verdict or "")
-    marks = [("›" if chosen else " ", "key"), text_shown or (("●", "on") if on else (" ", ""))]
-    when = fit_right(_when(event, data.live), _TIME_WIDTH)
-    left = area.width - _FIGURES_WIDTH
-    label_width = max(1, left - 2 - 1 - _TIME_WIDTH - 2)
-    label = (fit(event.label, label_width), "on" if on else "")
-    canvas.text(at, area.column, left, *marks, (f" {when}  ", "dim"), label)
+def _length(event: RecentEvent, data: FrameData) -> str:
     lasted = (data.seconds if event.offset is None else event.offset) - event.onset
     # Whole seconds while the event goes on: tenths would flicker.
-    text = f"{int(lasted)} s …" if on else duration(lasted)
-    canvas.text(
-        at,
-        area.column + left,
-        _FIGURES_WIDTH,
-        (fit_right(text, _FIGURES_WIDTH - 6), "on" if on else "dim"),
-        (f"  {event.peak:.2f}", "on" if on else ""),
-    )
+    return f"{int(lasted)} s …" if event.offset is None else duration(lasted)
 
 
-def _gap_runs(gap: RecentEvent, data: FrameData) -> list[Run]:
-    when = f"   {fit_right(_when(gap, data.live), _TIME_WIDTH)}  "
+def _gap_runs(gap: RecentEvent, when: str) -> list[Run]:
+    when = f"   {when}  "
     seconds = (gap.offset or gap.onset) - gap.onset
     if gap.paused:
         return [(when, "dim"), (f"paused for {duration(seconds)}", "warning")]
@@ -325,7 +339,7 @@ def draw_sources(
             (level, ""),
         )
         column = area.column + 2 + name_width + len(level)
-        active = ", ".join(sorted(now.active))
+        active = ", ".join(map(label_text, sorted(now.active)))
         runs: list[Run] = [(active, "on")] if active else [("-", "dim")]
         if health.level != OK:
             style = _LEVEL_STYLES.get(health.level, "warning")
@@ -370,7 +384,9 @@ def draw_health(canvas: Canvas, area: Rect, health: Health, figures: str) -> Non
 
 
 def figures(now: StreamStatus) -> str:
-    """Return what the classification costs, as text."""
+    """Return what the classification costs, as text; empty before there was one."""
+    if not now.n_scores:
+        return ""
     return (
         f"queue {now.queue_fill:4.0%}   {min(now.real_time_factor, 9999.0):4.0f} × real time   "
         f"inference {now.inference_p50_ms:.2f} ms, p99 {now.inference_p99_ms:.2f} ms"

@@ -8,12 +8,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.dashboard.canvas import Canvas, Rect, clock, duration, fit_right
+from otic.dashboard.canvas import Canvas, Rect, duration, fit_right
 from otic.dashboard.theme import NOTHING, Theme
 from otic.dashboard.view_state import FrameData
 from otic.features.params import FeatureParams
 from otic.features.spectrogram import frequency_ticks
 from otic.streaming.recent import RecentEvent, StreamMemory
+from otic.system.clock import clock
+from otic.types import label_text
 
 _AXIS_WIDTH = 5
 _LEAST_SECONDS = 8.0  # the spectrogram spans at least this
@@ -184,7 +186,7 @@ class WavePanel:
             self._make(data.memory, event.onset, end, area.width, area.height - 1)
         level = f"peak {20.0 * math.log10(self._peak):.0f} dB" if self._peak > 0.0 else ""
         when = f"{clock(event.onset)} + {duration(end - event.onset)}"
-        right = [(event.label, "name"), (f"  {when}", "dim")]
+        right = [(label_text(event.label), "name"), (f"  {when}", "dim")]
         if level and area.width >= 60:
             right.append((f"  {level}", "dim"))
         canvas.rule(area, title, right)

@@ -101,7 +101,7 @@ ASCII = str.maketrans(
     {
         **dict.fromkeys("─╺", "-"),
         **dict.fromkeys("━╸", "="),
-        **dict.fromkeys("│┃╵┤", "|"),
+        **dict.fromkeys("│┃╵┤┼╋╉", "|"),
         **dict(zip("▁▂▃▄▅▆▇█", "_.,-=+*#", strict=True)),
         **dict(zip("░▒▓", ".:+", strict=True)),
         **dict.fromkeys((chr(code) for code in range(0x2801, 0x2900)), "#"),

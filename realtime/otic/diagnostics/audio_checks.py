@@ -85,8 +85,13 @@ def record(wanted: str | None, channel: int | None = None) -> Recording:
     return Recording(name, rate, np.concatenate([np.zeros(0, np.float32), *blocks]), lost)
 
 
-def portaudio_check(devices: Callable[[], Devices] = list_devices) -> Finding:
-    """Check that PortAudio is installed and has inputs; lists them with their rates."""
+def portaudio_check(
+    devices: Callable[[], Devices] = list_devices, required: bool = True
+) -> Finding:
+    """Check that PortAudio is installed and has inputs; lists them with their rates.
+
+    Where none is ``required``, one that is missing is a warning.
+    """
     from otic.errors import DeviceError
 
     name = "input devices"
@@ -104,7 +109,7 @@ def portaudio_check(devices: Callable[[], Devices] = list_devices) -> Finding:
     if not found:
         return Finding(
             name,
-            FAIL,
+            FAIL if required else WARN,
             "none",
             (
                 "plug in a microphone; 'arecord -l' shows what the kernel sees",
@@ -175,8 +180,9 @@ def level_check(
     wanted: str | None,
     channel: int | None = None,
     listen: Callable[[str | None, int | None], Recording] = record,
+    required: bool = True,
 ) -> Finding:
-    """Check the level of three seconds from the microphone."""
+    """Check the level of three seconds from the microphone; see :func:`portaudio_check`."""
     from otic.errors import DeviceError
 
     name = f"level of {wanted}" if wanted else "level"
@@ -184,7 +190,17 @@ def level_check(
         return judge(name, listen(wanted, channel))
     except DeviceError as error:
         found, remedies = split_message(error)
-        return Finding(name, FAIL, found, remedies or ("'otic devices' lists the inputs",))
+        result = WARN if not required and _no_inputs() else FAIL
+        return Finding(name, result, found, remedies or ("'otic devices' lists the inputs",))
+
+
+def _no_inputs() -> bool:
+    from otic.errors import DeviceError
+
+    try:
+        return not list_devices()
+    except DeviceError:  # PortAudio is missing, or can't start
+        return False
 
 
 def judge(name: str, recording: Recording) -> Finding:

@@ -98,21 +98,23 @@ def _guarded(check: Check) -> Finding:
 def _audio_checks(settings: Settings | None, board: Board, device: str | None) -> list[Check]:
     from otic.diagnostics import audio_checks as audio
 
+    asked_for = settings is not None and settings.inputs != Settings().inputs
+    required = device is not None or asked_for
     checks = [
         Check("permissions", lambda: audio.permissions_check(board)),
         Check("sound server", lambda: audio.sound_server_check(board)),
-        Check("input devices", audio.portaudio_check, 30.0),
+        Check("input devices", lambda: audio.portaudio_check(required=required), 30.0),
     ]
     inputs: list[tuple[str | None, int | None]] = [(device, None)]
     if device is None and settings is not None:
         inputs = [(each.device, each.channel) for each in settings.inputs]
-    return checks + [_level_check(*each) for each in inputs]
+    return checks + [_level_check(*each, required) for each in inputs]
 
 
-def _level_check(device: str | None, channel: int | None) -> Check:
+def _level_check(device: str | None, channel: int | None, required: bool) -> Check:
     from otic.diagnostics.audio_checks import level_check
 
-    return Check("level", lambda: level_check(device, channel), _LEVEL_SECONDS)
+    return Check("level", lambda: level_check(device, channel, required=required), _LEVEL_SECONDS)
 
 
 def read_settings(path: str | None, board: Board) -> tuple[Settings | None, Finding | None]:

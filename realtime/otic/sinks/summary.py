@@ -1,4 +1,4 @@
-"""The tables at the end of ``otic replay``: events and their minutes, by label and by file."""
+"""The tables at the end of ``otic replay``: events and their time, by label and by file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from otic.errors import printable
-from otic.types import Event, Item, StreamEnd, StreamStart
+from otic.system.clock import clock
+from otic.types import Event, Item, StreamEnd, StreamStart, label_text
 
 MOST_FILES = 40
 """Files that are listed; of more, those with the most events."""
@@ -16,9 +17,9 @@ _Span = tuple[float, float]
 
 
 class ReplaySummary:
-    """A sink that counts the finished events of each label and each file, and their minutes.
+    """A sink that counts the finished events of each label and each file, and their time.
 
-    Events of several labels may overlap: a file's minutes are those with any event.
+    Events of several labels may overlap: a file's time is that with any event.
     """
 
     def __init__(self) -> None:
@@ -45,14 +46,14 @@ class ReplaySummary:
         if not self._lengths:
             return []
         labels = sorted(self._labels.items(), key=lambda item: (-len(item[1]), item[0]))
-        rows: list[Row] = [("label", "events", "minutes", "")]
-        rows += [(name, *_figures(len(each), sum(each)), "") for name, each in labels]
+        rows: list[Row] = [("label", "events", "time", "")]
+        rows += [(label_text(name), *_figures(len(each), sum(each)), "") for name, each in labels]
         if not labels:
-            rows += [("no events", "0", "0.00", "")]
+            rows += [("no events", *_figures(0, 0.0), "")]
         files = sorted(self._lengths, key=lambda name: -len(self._files[name]))[:MOST_FILES]
-        rows += [("file", "events", "minutes", "of")]
+        rows += [("file", "events", "time", "of")]
         rows += [
-            (name, *_figures(len(spans), _covered(spans)), f"{self._lengths[name] / 60:.2f}")
+            (name, *_figures(len(spans), _covered(spans)), clock(self._lengths[name]))
             for name, spans in ((name, self._files[name]) for name in sorted(files))
         ]
         lines = aligned(rows)
@@ -62,7 +63,7 @@ class ReplaySummary:
 
 
 def _figures(n_events: int, seconds: float) -> tuple[str, str]:
-    return str(n_events), f"{seconds / 60:.2f}"
+    return str(n_events), clock(seconds)
 
 
 def _covered(spans: Sequence[_Span]) -> float:

@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import TextIO
 
 from otic.errors import printable
-from otic.types import Event, Gap, Item, StreamEnd, StreamStart
+from otic.system.clock import clock
+from otic.types import Event, Gap, Item, StreamEnd, StreamStart, label_text
 
 
 class TextSink:
@@ -34,10 +35,10 @@ class TextSink:
             self._say(stream, event_text(item))
         elif isinstance(item, Gap):
             goes_on = item.sample + item.lost
-            self._say(stream, f"{'':>18}  {item.lost} samples lost before sample {goes_on}")
+            self._say(stream, f"{'':>24}  {item.lost} samples lost before sample {goes_on}")
 
     def end(self, stream: StreamStart, end: StreamEnd) -> None:
-        self._say(stream, f"end after {end.seconds:.2f} s, {end.lost} samples lost")
+        self._say(stream, f"end after {clock(end.seconds, 2)}, {end.lost} samples lost")
 
     def close(self) -> None:
         pass
@@ -69,6 +70,7 @@ def _takes_more(stream: TextIO) -> bool:
 
 def event_text(event: Event) -> str:
     """An event on one line, as the text log and the dashboard show it."""
-    if event.state == "on":
-        return f"{event.onset:8.2f} s …          {event.label} on, score {event.score:.2f}"
-    return f"{event.onset:8.2f} s … {event.offset:7.2f} s  {event.label} off, peak {event.peak:.2f}"
+    label, onset = label_text(event.label), clock(event.onset, 2)
+    if event.offset is None:
+        return f"{onset:>11} … {'':11}  {label} on, score {event.score:.2f}"
+    return f"{onset:>11} … {clock(event.offset, 2):>11}  {label} off, peak {event.peak:.2f}"

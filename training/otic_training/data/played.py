@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from otic_training.data.making import F32, SR, Take, render_with
-from otic_training.data.synthetic import machine
 
 Rng = np.random.Generator
 Key = Callable[[int], int]
@@ -65,6 +64,8 @@ def played(program: str, font: Path, seed: int, number: int, rng: Rng) -> Take:
 
 def built(seed: int, number: int, rng: Rng) -> Take:
     """Plan a clip of a machine, which needs no program."""
+    from otic_training.data.synthetic import machine  # scipy, which --help does not wait for
+
     y, what = machine(SR, rng.uniform(5.0, 20.0), rng)
     recording = f"machine-{seed}-{number}"
     return Take(f"{number:05d}-{what}", what, recording, "otic", "otic", "CC0-1.0", "",

@@ -16,6 +16,7 @@ from typing import Any
 
 from otic import __version__
 from otic.audio.sources import STATES
+from otic.types import label_text
 
 ONLINE, OFFLINE = "online", "offline"
 ON, OFF = "ON", "OFF"
@@ -183,5 +184,5 @@ def _diagnostics(prefix: str) -> dict[str, dict[str, Any]]:
 
 
 def _readable(label: str) -> str:
-    words = label.replace("_", " ").strip() or label
+    words = label_text(label)
     return words[:1].upper() + words[1:]
