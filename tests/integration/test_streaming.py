@@ -11,11 +11,20 @@ import numpy as np
 import pytest
 import soundfile
 
-from otic import load_bundle
+from otic import load_bundle, save_bundle
+from otic.cli.main import main
 from otic_training.data.dataset import DatasetError
 from otic_training.data.sound_tables import sounds_of
 from tests.conftest import ROOT
-from tests.support.helpers import F32, noise, of_type, one_line, otic, write_dataset
+from tests.support.helpers import (
+    F32,
+    noise,
+    of_type,
+    one_line,
+    otic,
+    streaming_bundle,
+    write_dataset,
+)
 
 pytestmark = pytest.mark.xdist_group("streaming")  # its fixtures take half a minute each time
 
@@ -235,6 +244,21 @@ def test_tune_writes_thresholds_that_keep_the_room_quiet(here: Path) -> None:
     )
     assert of_type(log.stdout, "event") == []
     assert "data:image/png" in (here / "tuned" / "index.html").read_text()
+
+
+def test_tune_takes_a_model_with_a_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = streaming_bundle()
+    save_bundle(tmp_path / "s.tflite", bundle)
+    soundfile.write(tmp_path / "room.wav", noise(70 * bundle.features.sr), bundle.features.sr)
+    words = ["tune", str(tmp_path / "s.tflite"), "--background", str(tmp_path / "room.wav")]
+    assert main([*words, "--out", str(tmp_path / "tuned.tflite"), "--json"]) == 0
+    outcome = json.loads(capsys.readouterr().out)
+    tuned = load_bundle(tmp_path / "tuned.tflite")
+    assert tuned.stream == bundle.stream
+    assert tuned.decision.on_thresholds == tuple(outcome["chosen"]["thresholds"].values())
+    assert outcome["chosen"]["false_alarms"] == 0
 
 
 def test_tune_without_labelled_sounds_says_what_it_does_not_know(here: Path) -> None:

@@ -27,6 +27,7 @@ from otic.model.archive import GOLDEN, JSON, LABELS, attach, detach
 from otic.model.bundle import bundle_bytes, bundled_names, parse_bundle
 from otic.model.classifier import with_golden_cases
 from otic.model.streaming import StateTensor, StreamParams
+from otic.model.tensors import ModelInput, ModelState
 from otic.sinks.jsonl import JsonlSink
 from otic.streaming.control import Stop
 from otic.types import Gap, Item, Scores
@@ -235,6 +236,30 @@ def test_state_tensors_that_do_not_match_are_one_line(
     save_bundle(tmp_path / "s.tflite", bundle)
     assert main(["inspect", str(tmp_path / "s.tflite")]) == 1
     assert words in one_line(capfd.readouterr().err.encode())
+
+
+def detail(index: int, dtype: type = np.float32, shape: tuple[int, ...] = (1, 3)) -> dict[str, Any]:
+    """What the runtime says of a tensor."""
+    return {
+        "index": index,
+        "name": f"t{index}",
+        "dtype": dtype,
+        "shape": np.array(shape),
+        "quantization": (0.5, 3) if dtype is np.int8 else (0.0, 0),
+    }
+
+
+def test_the_type_and_the_number_of_states_must_match() -> None:
+    frames = detail(0, shape=(1, 7, 24))
+    with pytest.raises(BundleError) as raised:
+        ModelState(BUNDLE, 0, [frames, detail(1)], [detail(2), detail(3, np.int8)])
+    assert str(raised.value).endswith(
+        "state 0 of the bundle does not match: the model takes float32 [1, 3], but gives "
+        "int8 [1, 3] in steps of 0.5 from 3"
+    )
+    with pytest.raises(BundleError) as raised:
+        ModelInput(BUNDLE, [frames, detail(1), detail(2)])
+    assert "one input is needed beside 1 of the bundle's states, it has" in str(raised.value)
 
 
 @pytest.mark.parametrize(
