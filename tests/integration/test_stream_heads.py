@@ -17,12 +17,11 @@ from otic.errors import OticError
 from otic.model.streaming import BASE, HEAD
 from otic.types import Scores
 from otic_training.base import distil, features, student, to_bundle, trainer
-from otic_training.base.export import StepGraph
+from otic_training.base.export import StepGraph, base_bundle
 from otic_training.base.head import (
     BaseFrames,
     Fit,
     Head,
-    base_bundle,
     fit_head,
     head_tflite,
     join,
@@ -96,7 +95,7 @@ def test_the_bundle_is_proven_and_says_what_its_parts_are(made: Made, tmp_path: 
     for proof in verify_bundle(read, noise(5 * 22_050)):
         assert proof.passed, proof
     assert read.stream is not None
-    assert [state.part for state in read.stream.states] == [BASE, HEAD]
+    assert [state.part for state in read.stream.states] == [BASE, HEAD, HEAD]
     assert list(read.stream.parts) == [BASE, HEAD]
     first = features.FIRST_MIDDLE - TINY.delay_hops * features.HOP_SECONDS
     assert read.stream.delay_seconds == pytest.approx(

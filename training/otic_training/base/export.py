@@ -13,13 +13,21 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from otic.model.bundle import Bundle
+from otic.model.interface import ModelInterface
+from otic.model.streaming import BASE, Segment, StateTensor, StreamParams
+from otic_training.base import features
+from otic_training.base.head import frame_labels, never, tensor_indices, tensor_shapes
 from otic_training.base.student import OVERLAP, Memory, Student
+from otic_training.base.trainer import COLD_STEPS
+from otic_training.networks.tflite_surgery import tensor_name
 
 F32 = NDArray[np.float32]
 Tensor = Any
 
 MEL, STATE, FRAME, NEW_STATE = "mel", "state", "frame", "new_state"
 """Names of inputs and outputs in the graph's signature."""
+_SEGMENT_GAP = 8  # zeros in a row that end a segment of an initial state
 
 
 class StepGraph(tf.Module):  # type: ignore[misc]
@@ -95,3 +103,61 @@ class StepGraph(tf.Module):  # type: ignore[misc]
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
     return tf.concat([tf.reshape(t, [1, -1]) for t in tensors], 1)
+
+
+def base_bundle(
+    graph: StepGraph, model: bytes, name: str, licence: str, provenance: dict[str, Any]
+) -> Bundle:
+    """Make a bundle of a base alone: its frames are served as labels that never start an event.
+
+    Parameters
+    ----------
+    graph : StepGraph
+        What the model was converted from: its sizes, delay and initial state are taken.
+    model : bytes
+        A TFLite graph of one step, in float32 or int8.
+    name, licence : str
+    provenance : dict
+        Training of the base; with ``weights="int8"`` for a model of 8-bit steps.
+    """
+    shape, initial = graph.student.shape, graph.initial_state
+    p = features.params(graph.n_hops)
+    middle = features.FIRST_MIDDLE - shape.delay_hops * features.HOP_SECONDS
+    ins, outs = tensor_shapes(model)
+    state = next(i for i, sizes in enumerate(ins) if sizes[-1] == initial.size)
+    new = next(i for i, sizes in enumerate(outs) if sizes[-1] == initial.size)
+    width, tensor = outs[1 - new][-1], tensor_name(model, tensor_indices(model)[1][1 - new])
+    return Bundle(
+        name=name,
+        labels=frame_labels(width),
+        features=p,
+        inference_hop_frames=shape.hops,
+        decision=never(width),
+        accuracy={"protocol": "frames of a base, no scores"},
+        license=licence,
+        provenance=provenance,
+        model=model,
+        interface=ModelInterface(
+            scale=(1.0 / features.SPREAD_DB,),
+            offset=(-features.LEVEL_DB / features.SPREAD_DB,),
+            output=1 - new,
+        ),
+        stream=StreamParams(
+            warm_up_steps=COLD_STEPS,
+            delay_seconds=round(p.window_seconds - middle, 6),
+            states=(StateTensor(state, new, BASE, segments(initial)),),
+            parts={BASE: {"name": name, "tensor": tensor, "width": width}},
+        ),
+    )
+
+
+def segments(initial: F32) -> tuple[Segment, ...]:
+    """Describe an initial state by what is not 0 in it."""
+    flat = initial.ravel()
+    places = np.flatnonzero(flat)
+    if not len(places):
+        return ()
+    runs = np.split(places, np.flatnonzero(np.diff(places) > _SEGMENT_GAP) + 1)
+    return tuple(
+        (int(run[0]), tuple(flat[run[0] : run[-1] + 1].astype(float).tolist())) for run in runs
+    )

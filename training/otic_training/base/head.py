@@ -7,10 +7,10 @@ of their own in float32, beside the base's: 8-bit steps would stall a slow mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +20,9 @@ from otic.errors import OticError
 from otic.features.frame_ring import FrameRing
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier, with_golden_cases
-from otic.model.interface import ModelInterface
-from otic.model.streaming import BASE, HEAD, Segment, StateTensor, StreamParams
-from otic_training.networks.tflite_surgery import (
-    cut,
-    find_tensor,
-    graft,
-    rows_in_8_bits,
-    tensor_name,
-    with_8_bit_matrices,
-)
-
-if TYPE_CHECKING:
-    from otic_training.base.export import StepGraph
+from otic.model.streaming import BASE, HEAD, StateTensor
+from otic_training.base.head_graph import head_tflite
+from otic_training.networks.tflite_surgery import chained, cut, find_tensor, graft, rows_in_8_bits
 
 F32 = NDArray[np.float32]
 
@@ -40,8 +30,6 @@ TAU_SECONDS = (1.0, 4.0)
 """After these times a frame weighs 1/e in the decayed means."""
 HIDDEN = 128
 _LEAST_SD = 0.02  # about a step of an int8 frame: numbers that are nearly dead stay quiet
-_FRAME, _MEMORY, _SCORES, _NEW_MEMORY = "frame", "memory", "scores", "new_memory"
-_SEGMENT_GAP = 8  # zeros in a row that end a segment of an initial state
 
 
 @dataclass(frozen=True)
@@ -154,127 +142,103 @@ def fit_head(
     step_seconds : float
     how : Fit
     """
-    import tensorflow as tf
+    mean, sd, keep = *spread(frames), keep_of(step_seconds)
 
+    def inputs(chosen: NDArray[np.int64]) -> F32:
+        return with_means((frames[chosen].astype(np.float32) - mean) / sd, keep)
+
+    return Head(mean, sd, *fit_layers(inputs, labels, weights, how), keep=keep)
+
+
+def spread(frames: NDArray[np.floating]) -> tuple[F32, F32]:
+    """Compute mean and spread of each number of a frame, of up to 2000 scenes."""
     some = frames[:2000].astype(np.float32)
-    mean, sd = some.mean((0, 1)), some.std((0, 1)) + np.float32(_LEAST_SD)
-    keep, rng = keep_of(step_seconds), np.random.default_rng(how.seed)
-    tf.keras.utils.set_random_seed(how.seed)
-    width, n_labels = frames.shape[-1] * (1 + len(keep)), labels.shape[-1]
-    start = rng.standard_normal((width, how.hidden)) * np.sqrt(2.0 / width)
-    variables = [
-        tf.Variable(a.astype(np.float32))
+    return some.mean((0, 1)), some.std((0, 1)) + np.float32(_LEAST_SD)
+
+
+def fit_layers(
+    inputs: Callable[[NDArray[np.int64]], F32], labels: F32, weights: F32, how: Fit
+) -> tuple[F32, F32, F32, F32]:
+    """Fit the two layers of a head.
+
+    Parameters
+    ----------
+    inputs : callable
+        Numbers of scenes, int64 [n] -> what the first layer takes, float32 [n, steps, n_in].
+    labels, weights : float32 [n_scenes, steps, n_labels]
+    how : Fit
+
+    Returns
+    -------
+    w1, b1, w2, b2 : float32
+        As a :class:`Head` has them.
+    """
+    rng, n_labels = np.random.default_rng(how.seed), labels.shape[-1]
+    n_in = inputs(np.arange(1)).shape[-1]
+    layers = [
+        a.astype(np.float32)
         for a in (
-            start,
+            rng.standard_normal((n_in, how.hidden)) * np.sqrt(2.0 / n_in),
             np.zeros(how.hidden),
             rng.standard_normal((how.hidden, n_labels)) * 0.01,
             np.full(n_labels, -3.0),
         )
     ]
-    adam = tf.keras.optimizers.AdamW(how.rate, weight_decay=how.decay)
-
-    @tf.function  # type: ignore[untyped-decorator]
-    def learn(x: Any, y: Any, w: Any) -> None:
-        w1, b1, w2, b2 = variables
-        with tf.GradientTape() as tape:
-            h = tf.nn.relu(tf.nn.dropout(x, how.drop) @ w1 + b1)
-            z = tf.nn.dropout(h, how.drop) @ w2 + b2
-            loss = tf.nn.sigmoid_cross_entropy_with_logits(y, z) * w
-            loss = tf.reduce_sum(loss) / (tf.reduce_sum(w) + 1e-6)
-        adam.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-
-    order = np.concatenate([rng.permutation(len(frames)) for _ in range(how.epochs)])
+    adam = _AdamW(layers, how.decay)
+    order = np.concatenate([rng.permutation(len(labels)) for _ in range(how.epochs)])
     steps = np.array_split(order, max(1, len(order) // how.batch))
     for number, chosen in enumerate(steps):
         fallen = 0.5 + 0.5 * np.cos(np.pi * number / len(steps))
-        adam.learning_rate.assign(how.rate * max(0.02, fallen))
-        x = with_means((frames[chosen].astype(np.float32) - mean) / sd, keep)
-        learn(*(tf.constant(a.astype(np.float32)) for a in (x, labels[chosen], weights[chosen])))
-    w1, b1, w2, b2 = (v.numpy() for v in variables)
-    return Head(mean, sd, w1, b1, w2, b2, keep)
+        y, w = (a[chosen].reshape(-1, n_labels) for a in (labels, weights))
+        slopes = _slopes(layers, inputs(chosen).reshape(-1, n_in), y, w, how.drop, rng)
+        adam.step(slopes, how.rate * max(0.02, fallen))
+    w1, b1, w2, b2 = layers
+    return w1, b1, w2, b2
 
 
-def head_tflite(head: Head) -> bytes:
-    """Make the head's graph: a frame and its memory in, scores and the new memory out.
-
-    The memory is float32 [1, n_taus * width + 1]: the decayed means, and 1 once there was a
-    frame. It begins with zeros. The hidden layer's weights are kept in 8 bits, see
-    :meth:`Head.in_8_bits`.
-    """
-    import tensorflow as tf
-
-    width, n_taus = head.width, len(head.keep)
-    keep = np.repeat(head.keep, width)[None]
-    specs = (
-        tf.TensorSpec([1, width], name=_FRAME),
-        tf.TensorSpec([1, n_taus * width + 1], name=_MEMORY),
-    )
-
-    def step(frame: Any, memory: Any) -> dict[str, Any]:
-        before, begun = tf.split(memory, [n_taus * width, 1], axis=1)
-        means = before + (tf.tile(frame, [1, n_taus]) - before) * (1.0 - begun * keep)
-        # Scaled before they are joined: the converter would put the scale into the matrix, whose
-        # columns would then be of very different sizes.
-        parts = ((frame, 1), (means, n_taus))
-        x = tf.concat(
-            [(a - np.tile(head.mean, n)) * np.tile(1.0 / head.sd, n) for a, n in parts], 1
-        )
-        z = tf.nn.relu(x @ head.w1 + head.b1) @ head.w2 + head.b2
-        new = tf.concat([means, tf.maximum(begun, 1.0)], 1)
-        return {_SCORES: tf.sigmoid(z), _NEW_MEMORY: new}
-
-    run = tf.function(step, input_signature=specs).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([run])
-    return with_8_bit_matrices(converter.convert(), head.w1.size)
+def _slopes(
+    layers: list[F32], x: F32, y: F32, w: F32, drop: float, rng: np.random.Generator
+) -> list[F32]:
+    """Compute how the weighted mean cross-entropy of rows grows with each weight."""
+    w1, b1, w2, b2 = layers
+    x = x * _dropped(x.shape, drop, rng)
+    left = _dropped((len(x), len(b1)), drop, rng)
+    h = np.maximum(x @ w1 + b1, 0.0)
+    left *= h > 0.0
+    h *= left
+    z = h @ w2 + b2
+    dz = (0.5 + 0.5 * np.tanh(0.5 * z) - y) * w / np.float32(w.sum() + 1e-6)
+    dh = (dz @ w2.T) * left
+    return [x.T @ dh, dh.sum(0), h.T @ dz, dz.sum(0)]
 
 
-def base_bundle(
-    graph: StepGraph, model: bytes, name: str, licence: str, provenance: dict[str, Any]
-) -> Bundle:
-    """Make a bundle of a base alone: its frames are served as labels that never start an event.
+def _dropped(shape: tuple[int, ...], drop: float, rng: np.random.Generator) -> F32:
+    """Draw 0 for this share of numbers, and for the others what keeps the mean."""
+    if not drop:
+        return np.ones(shape, np.float32)
+    bytes_ = rng.integers(0, 256, shape, np.uint8)
+    limit = round(256 * drop)
+    return (bytes_ >= limit).astype(np.float32) * np.float32(256 / (256 - limit))
 
-    Parameters
-    ----------
-    graph : StepGraph
-        What the model was converted from: its sizes, delay and initial state are taken.
-    model : bytes
-        A TFLite graph of one step, in float32 or int8.
-    name, licence : str
-    provenance : dict
-        Training of the base; with ``weights="int8"`` for a model of 8-bit steps.
-    """
-    from otic_training.base import features
-    from otic_training.base.trainer import COLD_STEPS
 
-    shape, initial = graph.student.shape, graph.initial_state
-    p = features.params(graph.n_hops)
-    middle = features.FIRST_MIDDLE - shape.delay_hops * features.HOP_SECONDS
-    ins, outs = _shapes(model)
-    state = next(i for i, sizes in enumerate(ins) if sizes[-1] == initial.size)
-    new = next(i for i, sizes in enumerate(outs) if sizes[-1] == initial.size)
-    width, tensor = outs[1 - new][-1], tensor_name(model, _indices(model)[1][1 - new])
-    return Bundle(
-        name=name,
-        labels=_frame_labels(width),
-        features=p,
-        inference_hop_frames=shape.hops,
-        decision=_never(width),
-        accuracy={"protocol": "frames of a base, no scores"},
-        license=licence,
-        provenance=provenance,
-        model=model,
-        interface=ModelInterface(
-            scale=(1.0 / features.SPREAD_DB,),
-            offset=(-features.LEVEL_DB / features.SPREAD_DB,),
-            output=1 - new,
-        ),
-        stream=StreamParams(
-            warm_up_steps=COLD_STEPS,
-            delay_seconds=round(p.window_seconds - middle, 6),
-            states=(StateTensor(state, new, BASE, segments(initial)),),
-            parts={BASE: {"name": name, "tensor": tensor, "width": width}},
-        ),
-    )
+class _AdamW:
+    """Steps downhill with moments and decay (Loshchilov and Hutter, ICLR 2019), in place."""
+
+    def __init__(self, weights: list[F32], decay: float) -> None:
+        self._weights, self._decay, self._steps = weights, np.float32(decay), 0
+        self._mean = [np.zeros_like(w) for w in weights]
+        self._square = [np.zeros_like(w) for w in weights]
+
+    def step(self, slopes: list[F32], rate: float) -> None:
+        self._steps += 1
+        first, second = np.float32(0.9), np.float32(0.999)
+        scale = rate * np.sqrt(1.0 - 0.999**self._steps) / (1.0 - 0.9**self._steps)
+        parts = zip(self._weights, slopes, self._mean, self._square, strict=True)
+        for w, slope, mean, square in parts:
+            mean += (slope - mean) * (1 - first)
+            square += (slope * slope - square) * (1 - second)
+            w -= np.float32(rate) * self._decay * w
+            w -= np.float32(scale) * mean / (np.sqrt(square) + np.float32(1e-7))
 
 
 def without_head(bundle: Bundle) -> Bundle:
@@ -294,7 +258,7 @@ def without_head(bundle: Bundle) -> Bundle:
             f"the base '{bundle.origin or bundle.name}' is no streaming model with a base in it: "
             "name one that 'otic inspect' shows with stream.parts.base"
         )
-    outputs = _indices(bundle.model)[1]
+    outputs = tensor_indices(bundle.model)[1]
     states = [state for state in stream.states if state.part == BASE]
     model = cut(
         bundle.model,
@@ -302,14 +266,14 @@ def without_head(bundle: Bundle) -> Bundle:
         *(outputs[state.output] for state in states),
     )
     heads = {state.input for state in stream.states if state.part != BASE}
-    kept = [number for number in range(len(_indices(bundle.model)[0])) if number not in heads]
+    kept = [number for number in range(len(tensor_indices(bundle.model)[0])) if number not in heads]
     width = int(about["width"])
     return replace(
         bundle,
         name=str(about.get("name", BASE)),
-        labels=_frame_labels(width),
+        labels=frame_labels(width),
         groups={},
-        decision=_never(width),
+        decision=never(width),
         interface=replace(bundle.interface, output=0, activation="none"),
         stream=replace(
             stream,
@@ -332,7 +296,7 @@ def join(
     Parameters
     ----------
     base : Bundle
-        Of :func:`base_bundle` or :func:`without_head`.
+        Of :func:`otic_training.base.export.base_bundle` or :func:`without_head`.
     head : Head
     about : dict
         What is known of the head.
@@ -352,17 +316,12 @@ def join(
         raise OticError(
             f"the head takes frames of {head.width} numbers, the base gives {frame['width']}"
         )
-    graph = head_tflite(head)
-    ins, outs = _shapes(graph)
-    taken = next(i for i, shape in enumerate(ins) if shape[-1] == head.width)
-    new_memory = next(i for i, shape in enumerate(outs) if shape[-1] == ins[1 - taken][-1])
-    outputs = _indices(base.model)[1]
+    inputs, outputs = tensor_indices(base.model)
     tensor = find_tensor(base.model, str(frame["tensor"]))
     kept = [outputs[state.output] for state in base.stream.states]
-    model = graft(base.model, tensor, graph, taken, kept)
-    n_inputs = len(_shapes(base.model)[0])
-    states = [replace(state, output=len(outs) + i) for i, state in enumerate(base.stream.states)]
-    states.append(StateTensor(n_inputs, new_memory, HEAD))
+    model = graft(base.model, tensor, head_tflite(head), 0, kept)
+    states = [replace(state, output=3 + i) for i, state in enumerate(base.stream.states)]
+    states += [StateTensor(len(inputs) + i, 1 + i, HEAD) for i in range(2)]
     delay = base.stream.delay_seconds - early_steps * base.inference_hop_seconds
     parts = {BASE: frame, HEAD: {**about, "hidden": int(head.w1.shape[1])}}
     return with_golden_cases(
@@ -370,7 +329,7 @@ def join(
             bundle,
             features=base.features,
             inference_hop_frames=base.inference_hop_frames,
-            interface=replace(base.interface, output=1 - new_memory),
+            interface=replace(base.interface, output=0),
             stream=replace(
                 base.stream,
                 states=tuple(states),
@@ -382,6 +341,64 @@ def join(
     )
 
 
+def add_head(model: Bundle, head: Head, about: dict[str, Any], bundle: Bundle) -> Bundle:
+    """Put a second head on the base of a model: its scores follow the model's own.
+
+    Parameters
+    ----------
+    model : Bundle
+        Of :func:`join` or of this.
+    head : Head
+        Fitted to decide as early as the model's own head does.
+    about : dict
+        What is known of the head.
+    bundle : Bundle
+        Name, labels, decision, accuracy, licence and provenance of the result.
+
+    Raises
+    ------
+    OticError
+        If head and base do not fit together, or the model computes scores outside its graph.
+    """
+    assert model.stream is not None
+    if model.interface.activation != "none":
+        raise OticError(
+            f"'{model.name}' gives logits, to which no other scores can be added: take another"
+        )
+    inputs, outputs = tensor_indices(model.model)
+    frame = find_tensor(model.model, str(model.stream.parts[BASE]["tensor"]))
+    n_new = 3
+    kept = [outputs[model.interface.output], *(outputs[s.output] for s in model.stream.states)]
+    graph = chained(graft(model.model, frame, head_tflite(head), 0, kept), n_new, 0)
+    # The new scores have left: the new means are output 0, what is begun is 1, all scores are 2.
+    states = [replace(state, output=n_new + i) for i, state in enumerate(model.stream.states)]
+    states += [StateTensor(len(inputs) + i, i, HEAD) for i in range(n_new - 1)]
+    parts = {**model.stream.parts, "taught": about}
+    return with_golden_cases(
+        replace(
+            bundle,
+            interface=replace(model.interface, output=n_new - 1),
+            stream=replace(model.stream, states=tuple(states), parts=parts),
+            model=graph,
+        )
+    )
+
+
+def stream_decision(n_labels: int, delay_seconds: float, on_threshold: float) -> DecisionParams:
+    """Make thresholds and times: an onset lies where the score left the ground."""
+    return DecisionParams(
+        smoothing_scores=1,
+        on_thresholds=(on_threshold,) * n_labels,
+        off_thresholds=(on_threshold / 2,) * n_labels,
+        min_on_seconds=0.0,
+        min_off_seconds=2.0,
+        max_on_seconds=600.0,
+        lag_seconds=round(delay_seconds, 6),
+        onset_ground=0.1,
+        onset_back_seconds=4.0,
+    )
+
+
 class BaseFrames:
     """Frames of recordings, computed step by step as a stream computes them.
 
@@ -390,7 +407,7 @@ class BaseFrames:
     Parameters
     ----------
     base : Bundle
-        Of :func:`base_bundle` or :func:`without_head`.
+        Of :func:`otic_training.base.export.base_bundle` or :func:`without_head`.
     """
 
     def __init__(self, base: Bundle) -> None:
@@ -413,35 +430,25 @@ class BaseFrames:
 
     def __call__(self, y: F32) -> F32:
         """Compute float32 [n] -> float32 [steps, width], from a cold state."""
-        return np.array(list(self._steps(y)), np.float32)
-
-    def _steps(self, y: F32) -> Iterator[F32]:
-        p, hop = self.base.features, self.base.inference_hop_frames
+        p = self.base.features
         ring = FrameRing(p, max(1, 1 + (len(y) - p.n_fft) // p.hop_length))
-        n_frames = ring.push(y)
-        state = self._classifier.cold_state()
-        for first in range(0, n_frames - p.window_frames + 1, hop):
-            window = ring.log_mel[first : first + p.window_frames]
-            yield self._classifier.step(window.ravel(), state)
+        return self.of_log_mel(ring.log_mel[: ring.push(y)])
+
+    def of_log_mel(self, log_mel: F32) -> F32:
+        """Compute float32 [n_frames, n_mels] -> float32 [steps, width], from a cold state."""
+        length, hop = self.base.features.window_frames, self.base.inference_hop_frames
+        state, step = self._classifier.cold_state(), self._classifier.step
+        starts = range(0, len(log_mel) - length + 1, hop)
+        return np.array([step(log_mel[i : i + length].ravel(), state) for i in starts], np.float32)
 
 
-def segments(initial: F32) -> tuple[Segment, ...]:
-    """Describe an initial state by what is not 0 in it."""
-    flat = initial.ravel()
-    places = np.flatnonzero(flat)
-    if not len(places):
-        return ()
-    runs = np.split(places, np.flatnonzero(np.diff(places) > _SEGMENT_GAP) + 1)
-    return tuple(
-        (int(run[0]), tuple(flat[run[0] : run[-1] + 1].astype(float).tolist())) for run in runs
-    )
-
-
-def _frame_labels(width: int) -> tuple[str, ...]:
+def frame_labels(width: int) -> tuple[str, ...]:
+    """Name the numbers of a frame, which a base alone serves as labels."""
     return tuple(f"frame {i}" for i in range(width))
 
 
-def _never(n: int) -> DecisionParams:
+def never(n: int) -> DecisionParams:
+    """Make thresholds of a base alone: no event ever starts."""
     return DecisionParams(
         smoothing_scores=1,
         on_thresholds=(1.0,) * n,
@@ -463,13 +470,13 @@ def _details(model: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return interpreter.get_input_details(), interpreter.get_output_details()
 
 
-def _shapes(model: bytes) -> tuple[list[list[int]], list[list[int]]]:
+def tensor_shapes(model: bytes) -> tuple[list[list[int]], list[list[int]]]:
     """Shapes of inputs and outputs."""
     ins, outs = _details(model)
     return [d["shape"].tolist() for d in ins], [d["shape"].tolist() for d in outs]
 
 
-def _indices(model: bytes) -> tuple[list[int], list[int]]:
+def tensor_indices(model: bytes) -> tuple[list[int], list[int]]:
     """Tensors that are inputs and outputs, by their index in the graph."""
     ins, outs = _details(model)
     return [int(d["index"]) for d in ins], [int(d["index"]) for d in outs]

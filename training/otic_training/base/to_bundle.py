@@ -16,8 +16,7 @@ from otic.model.bundle import Bundle, save_bundle
 from otic.model.classifier import with_golden_cases
 from otic_training.base import features
 from otic_training.base.distil import HEARD
-from otic_training.base.export import StepGraph
-from otic_training.base.head import base_bundle
+from otic_training.base.export import StepGraph, base_bundle
 from otic_training.base.trainer import STEPS, Trainer, saved_plan
 from otic_training.data.scenes import Mixer
 from otic_training.data.sounds import saved_sounds

@@ -15,10 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.detection.thresholds import DecisionParams
 from otic.errors import OticError
 from otic.model.bundle import Bundle, load_bundle, save_bundle
-from otic_training.base.head import BaseFrames, Fit, Head, fit_head, join, without_head
+from otic_training.base.head import (
+    BaseFrames,
+    Fit,
+    Head,
+    fit_head,
+    join,
+    stream_decision,
+    without_head,
+)
 from otic_training.cli.progress import progress, say
 from otic_training.data.cache import Store, fitting_code, key_of
 from otic_training.data.dataset import Clip, Dataset
@@ -54,20 +61,6 @@ class StreamRecipe:
     fit: Fit = field(default_factory=Fit)
     mix: Recipe = field(default_factory=Recipe)
     on_threshold: float = 0.9
-
-    def decision(self, n_labels: int, delay_seconds: float) -> DecisionParams:
-        """Make thresholds and times: an onset lies where the score left the ground."""
-        return DecisionParams(
-            smoothing_scores=1,
-            on_thresholds=(self.on_threshold,) * n_labels,
-            off_thresholds=(self.on_threshold / 2,) * n_labels,
-            min_on_seconds=0.0,
-            min_off_seconds=2.0,
-            max_on_seconds=600.0,
-            lag_seconds=round(delay_seconds, 6),
-            onset_ground=0.1,
-            onset_back_seconds=4.0,
-        )
 
 
 def open_base(path: str | None) -> Bundle:
@@ -204,7 +197,7 @@ def train_stream(
         base,
         name=Path(path).stem,
         labels=labels,
-        decision=recipe.decision(len(labels), delay),
+        decision=stream_decision(len(labels), delay, recipe.on_threshold),
         accuracy={"protocol": "not measured yet"},
         license=license_on(terms, base.name, base.license),
         provenance=provenance,

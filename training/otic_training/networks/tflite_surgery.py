@@ -128,7 +128,7 @@ def cut(model: bytes, *tensors: int) -> bytes:
     behind = [graph.operators[i] for i in _operators_behind(graph, tensors)]
     needed = {*tensors, *(i for operator in behind for i in _ints(operator.inputs))}
     graph.inputs = [i for i in _ints(graph.inputs) if i in needed]
-    return _packed(unpacked)
+    return packed(unpacked)
 
 
 def graft(base: bytes, tensor: int, head: bytes, taken: int = 0, kept: Sequence[int] = ()) -> bytes:
@@ -187,7 +187,34 @@ def graft(base: bytes, tensor: int, head: bytes, taken: int = 0, kept: Sequence[
     graph.operators = [*graph.operators, *scion.operators]
     graph.inputs = [*_ints(graph.inputs), *(place[i] for i in inputs if i != inputs[taken])]
     graph.outputs = [*(place[i] for i in _ints(scion.outputs)), *kept]
-    return _packed(whole)
+    return packed(whole)
+
+
+def chained(model: bytes, first: int, second: int) -> bytes:
+    """Put two of a model's outputs, rows of numbers, one after the other, in the first's place.
+
+    Parameters
+    ----------
+    model : bytes
+    first, second : int
+        Numbers of the outputs; the second is no output any more.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    unpacked = _unpacked(model)
+    graph = _graph(unpacked)
+    outputs = _ints(graph.outputs)
+    parts = [outputs[first], outputs[second]]
+    shape = [1, sum(_ints(graph.tensors[i].shape)[-1] for i in parts)]
+    dtype = graph.tensors[parts[0]].type
+    operator, whole = _operator(unpacked, "CONCATENATION", 1, parts, b"head/all", shape, dtype)
+    operator.builtinOptionsType = schema.BuiltinOptions.ConcatenationOptions
+    operator.builtinOptions = schema.ConcatenationOptionsT()
+    operator.builtinOptions.axis = 1
+    graph.operators = [*graph.operators, operator]
+    outputs[first] = whole
+    graph.outputs = outputs[:second] + outputs[second + 1 :]
+    return packed(unpacked)
 
 
 def _as_type_of(unpacked: Any, tensor: int, wanted: Any) -> int:
@@ -250,7 +277,7 @@ def with_8_bit_matrices(model: bytes, least: int) -> bytes:
         unpacked.buffers[tensor.buffer].data = np.frombuffer(steps.tobytes(), np.uint8)
         before.append(operator)
     graph.operators = [*before, *graph.operators]
-    return _packed(unpacked)
+    return packed(unpacked)
 
 
 def rows_in_8_bits(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -266,16 +293,23 @@ def _dequantized(unpacked: Any, tensor: int, name: bytes) -> tuple[Any, int]:
     """
     from ai_edge_litert import schema_py_generated as schema
 
+    shape = _graph(unpacked).tensors[tensor].shape
+    return _operator(unpacked, "DEQUANTIZE", 2, [tensor], name, shape, schema.TensorType.FLOAT32)
+
+
+def _operator(
+    unpacked: Any, kind: str, version: int, inputs: list[int], name: bytes, shape: Any, dtype: int
+) -> tuple[Any, int]:
+    """Make an operator, and the tensor that it gives; it still has to be put in its place."""
+    from ai_edge_litert import schema_py_generated as schema
+
     graph = _graph(unpacked)
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
-    code.version = 2
-    made = schema.TensorT()
-    made.name, made.shape = name, graph.tensors[tensor].shape
-    made.type = schema.TensorType.FLOAT32
-    operator = schema.OperatorT()
+    code, made, operator = schema.OperatorCodeT(), schema.TensorT(), schema.OperatorT()
+    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
+    code.version = version
+    made.name, made.shape, made.type = name, shape, dtype
     operator.opcodeIndex = len(unpacked.operatorCodes)
-    operator.inputs, operator.outputs = [tensor], [len(graph.tensors)]
+    operator.inputs, operator.outputs = inputs, [len(graph.tensors)]
     unpacked.operatorCodes = [*unpacked.operatorCodes, code]
     graph.tensors = [*graph.tensors, made]
     return operator, len(graph.tensors) - 1
@@ -309,8 +343,8 @@ def _graph(unpacked: Any) -> Any:
     return unpacked.subgraphs[0]
 
 
-def _packed(unpacked: Any) -> bytes:
-    """Pack what the outputs need into a flatbuffer.
+def packed(unpacked: Any) -> bytes:
+    """Pack what the outputs need of a model into a flatbuffer.
 
     Signatures and metadata described the model as it was: they are left out.
     """
