@@ -23,12 +23,12 @@ from otic_training.base.head import (
     Fit,
     Head,
     fit_head,
-    head_tflite,
     join,
     keep_of,
     with_means,
     without_head,
 )
+from otic_training.base.head_graph import head_tflite
 from otic_training.cli import stream as stream_command
 from otic_training.data.dataset import Clip, Dataset
 from otic_training.data.scenes import Mixer, Sound

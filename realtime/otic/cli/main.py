@@ -75,6 +75,9 @@ TABLE: dict[str, tuple[Command, ...]] = {
     ),
     "Training": (
         Command(
+            "teach", "otic_training.cli.teach:teach", "Teach your own sounds from a few clips each"
+        ),
+        Command(
             "download", "otic_training.cli.download:download", "Download a data set and verify it"
         ),
         Command(

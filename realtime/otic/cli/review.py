@@ -70,7 +70,7 @@ def review(args: argparse.Namespace) -> int:
 
 def list_marks(args: argparse.Namespace) -> int:
     """``otic review list``: print the latest mark of each event."""
-    folder = _folder(args.directory)
+    folder = review_folder(args.directory)
     marks = folder.marks()
     recorded = [mark.clip is not None and (folder.audio / mark.clip).is_file() for mark in marks]
     if args.json:
@@ -88,7 +88,7 @@ def export_marks(args: argparse.Namespace) -> int:
     """``otic review export``: write a data set, and print what it holds and what comes next."""
     from otic.review.export import OTHER_FOLDER, export
 
-    folder = _folder(args.directory)
+    folder = review_folder(args.directory)
     exported = export(folder.marks(), folder.audio, Path(args.out), args.min_seconds)
     for why, n in exported.left_out.items():
         _log.warning(f"left out: {n} {why}")
@@ -110,8 +110,14 @@ def export_marks(args: argparse.Namespace) -> int:
     return 0
 
 
-def _folder(directory: str | None) -> ReviewFolder:
-    """The folder that is named, else the one that is set, else the user's."""
+def review_folder(directory: str | None) -> ReviewFolder:
+    """Open the review folder that is named, else the one that is set, else the user's.
+
+    Raises
+    ------
+    SinkError
+        If no event is marked there.
+    """
     from otic.review.folder import MARKS, ReviewFolder, review_path
 
     if directory is None:

@@ -43,15 +43,16 @@ class _Found:
     fold: int  # 0: to be made
 
 
-def read_class_folders(root: Path, group_regex: str | None) -> Dataset:
+def read_class_folders(root: Path, group_regex: str | None, least: int = 2) -> Dataset:
     """Read a folder for each class; no recording is in two of the folds that are made.
 
     Folders ``train``, ``val`` and ``test``, or ``fold1`` and so on, are folds of class folders.
+    With fewer classes than ``least`` it is no data set.
 
     Raises
     ------
     DatasetError
-        If there are fewer than two classes, or the folders or ``recordings.csv`` can't be
+        If there are too few classes, or the folders or ``recordings.csv`` can't be
         understood.
     """
     try:
@@ -72,7 +73,8 @@ def read_class_folders(root: Path, group_regex: str | None) -> Dataset:
             here, lines = _clips_of(folder, root, fold)
             found += here
             (notes if here else vanished).extend(lines)
-    _check_classes(root, folders, {clip.label for clip in found}, vanished)
+    if len({clip.label for clip in found}) < least:
+        raise _too_few_classes(root, folders, found, vanished)
     notes += _misplaced(root, found, splits)
     listed = _listed_recordings(root, group_regex)
     if listed is None:
@@ -174,14 +176,15 @@ def _clips_of(folder: Path, root: Path, fold: int) -> tuple[list[_Found], list[s
     return found, lines
 
 
-def _check_classes(root: Path, folders: list[Path], labels: set[str], vanished: list[str]) -> None:
-    if len(labels) >= 2:
-        return
+def _too_few_classes(
+    root: Path, folders: list[Path], found: list[_Found], vanished: list[str]
+) -> DatasetError:
+    n = len({clip.label for clip in found})
     inner = [folder.name for folder in _folders(folders[0])] if len(folders) == 1 else []
     hint = f"; '{folders[0]}' has the folders {', '.join(inner[:5])}: name that" if inner else ""
     reasons = "".join(f"; {line}" for line in vanished[:3]) if not hint else ""
-    raise DatasetError(
-        f"'{root}' has neither metadata/UrbanSound8K.csv nor meta/esc50.csv, and {len(labels)} "
+    return DatasetError(
+        f"'{root}' has neither metadata/UrbanSound8K.csv nor meta/esc50.csv, and {n} "
         "folders with audio files: give a data set in UrbanSound8K's or ESC-50's layout, or with "
         f"a folder for each of two classes or more{hint}{reasons}"
     )

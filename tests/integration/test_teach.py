@@ -1,0 +1,238 @@
+"""A model of a few clips: folder, scenes, tests, thresholds and bundle, on a base that is tiny."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from otic import Bundle, Pipeline, load_bundle, save_bundle
+from otic.cli.main import main
+from otic.diagnostics.verify import verify_bundle
+from otic.model.interface import ModelInterface
+from otic.model.streaming import BASE, StateTensor, StreamParams
+from otic.types import Event, Scores
+from otic_training.base import features
+from otic_training.base.head import frame_labels, never
+from otic_training.base.head_graph import Graph
+from otic_training.teaching import learn
+from tests.support.helpers import F32, bundled, noise
+
+SR = 22_050
+WIDTH = 28
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base whose frames are levels of groups of bands; its state is one number."""
+    p = features.params(19)
+    groups = np.repeat(np.eye(14, dtype=np.float32), 4, axis=0) / np.float32(4 * 19)
+    groups -= groups.mean(1, keepdims=True)
+    w = np.tile(np.concatenate([groups, -groups], 1), (19, 1))
+    g = Graph()
+    mel, state = g.tensor("mel", 19 * 56), g.tensor("state", 1)
+    one = g.constant("one", np.ones((1, 1)))
+    frame = g.dense(mel, 3 * w, np.zeros(WIDTH, np.float32), relu=True)
+    model = g.packed([mel, state], [frame, g.operator("MAXIMUM", [state, one])])
+    name = f"{g.name_of(frame)}"
+    bundle = Bundle(
+        name="levels",
+        labels=frame_labels(WIDTH),
+        features=p,
+        inference_hop_frames=16,
+        decision=never(WIDTH),
+        accuracy={"protocol": "none"},
+        license="CC0-1.0",
+        provenance={},
+        model=model,
+        interface=ModelInterface(scale=(0.05,), offset=(1.75,), output=0),
+        stream=StreamParams(
+            warm_up_steps=1,
+            delay_seconds=0.25,
+            states=(StateTensor(1, 1, BASE),),
+            parts={BASE: {"name": "levels", "tensor": name, "width": WIDTH}},
+        ),
+    )
+    path = tmp_path_factory.mktemp("base") / "levels.tflite"
+    save_bundle(path, bundle)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _little(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = learn.Plan(scenes=60, quiet=40, folds=3, axes=40)
+    plan = replace(plan, fit=replace(plan.fit, hidden=12, epochs=30, batch=8))
+    monkeypatch.setattr(learn, "Plan", lambda seed=0: replace(plan, seed=seed))
+
+
+def tone(hz: float, seconds: float, seed: int) -> F32:
+    t = np.arange(round(seconds * SR)) / SR
+    y = np.sin(2 * np.pi * hz * t) * np.exp(-3.0 * t) + 0.3 * np.sin(4 * np.pi * hz * t)
+    return (0.3 * y + 0.002 * noise(len(t), seed)).astype(np.float32)
+
+
+def written(folder: Path, hz: float, n: int = 6) -> Path:
+    folder.mkdir(parents=True)
+    for i in range(n):
+        y = tone(hz * 1.02 ** (i - 3), 0.8 + 0.1 * i, i)
+        soundfile.write(folder / f"{i}.wav", y, SR)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("sounds")
+    written(root / "low", 330.0)
+    written(root / "high", 3000.0)
+    return root
+
+
+def teach(*words: object) -> None:
+    assert main(["teach", *map(str, words)]) == 0
+
+
+def scores(bundle: Bundle, y: F32) -> F32:
+    items = Pipeline(bundle).process(y)
+    return np.array([list(i.scores.values()) for i in items if isinstance(i, Scores)], np.float32)
+
+
+def test_two_sounds_are_taught_tested_and_heard(
+    base: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine.tflite"
+    teach("mine", "--from", sounds, "--base", base, "--out", out, "--budget", "50")
+    text = capsys.readouterr().out
+    assert "12 clips, each tested by a head that did not learn from its recording (3 tests)" in text
+    assert f"try it: otic listen --model {out}" in text
+    bundle = load_bundle(out)
+    assert bundle.labels == ("high", "low")
+    for proof in verify_bundle(bundle, noise(5 * SR)):
+        assert proof.passed, proof
+    y = 0.001 * noise(20 * SR, 9)
+    for hz, at in ((330.0, 5), (3000.0, 12)):
+        y[at * SR : at * SR + round(1.1 * SR)] += tone(hz, 1.1, 40)
+    pipe = Pipeline(bundle)
+    events = [i for i in (*pipe.process(y), *pipe.flush()) if isinstance(i, Event)]
+    begun = {e.label: e.onset for e in events if e.state == "on"}
+    assert begun == pytest.approx({"low": 5.0, "high": 12.0}, abs=0.7)
+
+
+def test_the_same_clips_give_the_same_bytes_and_figures_as_json(
+    base: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contents = []
+    for name in "ab":
+        out = tmp_path / name / "mine.tflite"
+        out.parent.mkdir()
+        teach("mine", "--from", sounds, "--base", base, "--out", out, "--json")
+        contents.append(out.read_bytes())
+        values = json.loads(capsys.readouterr().out)
+    assert contents[0] == contents[1]
+    assert {each["label"]: each["clips"] for each in values["labels"]} == {"high": 6, "low": 6}
+    assert all(each["low"] <= each["recall"] <= each["high"] for each in values["labels"])
+
+
+def test_a_sound_is_added_to_a_model_whose_scores_stay(
+    base: Path, sounds: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "one.tflite", tmp_path / "two.tflite"
+    teach("mine", "--from", sounds, "--base", base, "--out", first)
+    bell = written(tmp_path / "bell", 1200.0)
+    teach("bell", "--from", bell, "--into", first, "--out", second)
+    one, two = load_bundle(first), load_bundle(second)
+    assert two.labels == ("high", "low", "bell")
+    assert two.decision.on_thresholds[:2] == one.decision.on_thresholds
+    y = 0.1 * noise(5 * SR)
+    np.testing.assert_array_equal(scores(two, y)[:, :2], scores(one, y))
+    for proof in verify_bundle(two, noise(5 * SR)):
+        assert proof.passed, proof
+    third = tmp_path / "three.tflite"
+    teach("hum", "--from", written(tmp_path / "hum", 90.0), "--into", second, "--out", third)
+    np.testing.assert_array_equal(scores(load_bundle(third), y)[:, :3], scores(two, y))
+
+
+def test_nothing_heavier_than_the_base_install_is_imported(
+    base: Path, sounds: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys\n"
+        "for name in ('tensorflow', 'keras', 'librosa', 'sklearn', 'matplotlib', 'scipy',"
+        " 'pooch', 'tensorboard'):\n"
+        "    sys.modules[name] = None\n"
+        "from otic.cli.main import main\n"
+        "from otic_training.teaching import learn\n"
+        "plan = learn.Plan(scenes=12, quiet=12, folds=3)\n"
+        "learn.Plan = lambda seed: plan\n"
+        f"sys.exit(main(['teach', 'mine', '--from', {str(sounds)!r}, '--base', {str(base)!r},"
+        f" '--out', {str(tmp_path / 'mine.tflite')!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mine.tflite").exists()
+
+
+def test_faults_of_clips_are_named(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "sounds"
+    written(root / "low", 330.0)
+    written(root / "high", 3000.0)
+    soundfile.write(root / "high" / "again.ogg", tone(3000.0 * 1.02**-3, 0.8, 0), SR)
+    soundfile.write(root / "low" / "loud.wav", np.clip(20 * tone(330.0, 1.0, 7), -1, 1), SR)
+    soundfile.write(root / "low" / "empty.wav", np.zeros(SR, np.float32), SR)
+    (root / "_background").mkdir()
+    soundfile.write(root / "_background" / "room.wav", 0.01 * noise(60 * SR, 3), SR)
+    out = tmp_path / "mine.tflite"
+    teach("mine", "--from", root, "--base", base, "--out", out)
+    text = capsys.readouterr().out
+    assert "'high/again.ogg' seems to be 'high/0.wav' again: they count as one recording" in text
+    assert "'low/loud.wav' is clipped" in text
+    assert "low/empty.wav' is silent or shorter than 0.1 s" in text
+    assert "of other sounds, 1.0 min of them yours" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "message"),
+    [
+        ("background", (), "is 'background' a sound to report, or recordings of what is not to be"),
+        ("few", (), "'few' has 2 recordings: 3 at least are needed, 10 are better"),
+        ("", ("--out", "a.onnx"), "must end in .tflite"),
+        ("", ("--base", "esc10-tiny"), "is no streaming model with a base in it"),
+        ("", ("--negatives", "cat"), "--negatives cat: the folders are high, low"),
+    ],
+)
+def test_what_can_not_be_taught(
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: str,
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    root = tmp_path / "sounds"
+    written(root / "low", 330.0, 3)
+    written(root / "high", 3000.0, 3)
+    if change:
+        written(root / change, 600.0, 2)
+    command = ["teach", "mine", "--from", str(root), "--base", str(base)]
+    command += ["--out", str(tmp_path / "mine.tflite"), *words]
+    assert main(command) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "mine.tflite").exists()
+
+
+def test_a_label_that_the_model_has_is_not_added(
+    base: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine.tflite"
+    teach("mine", "--from", sounds, "--base", base, "--out", out)
+    command = ["teach", "more", "--from", str(sounds), "--into", str(out)]
+    assert main([*command, "--out", str(tmp_path / "more.tflite")]) == 1
+    assert "'mine' has a label 'high' already" in capsys.readouterr().err
+    assert bundled().stream is None
