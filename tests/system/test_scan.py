@@ -82,14 +82,24 @@ def test_a_scan_gives_what_a_replay_does(folder: Path, tmp_path: Path) -> None:
         assert next(csv.reader(file))[:4] == ["file", "label", "onset", "offset"]
 
 
-def test_a_scan_goes_on_after_it_was_killed(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "deaths",
+    [
+        [(signal.SIGKILL, 2.0), (signal.SIGTERM, 2.5)],
+        pytest.param([(signal.SIGKILL, 1.0 + i * 0.37) for i in range(10)], marks=pytest.mark.slow),
+    ],
+    ids=["twice", "ten times"],
+)
+def test_a_scan_goes_on_after_it_was_killed(
+    deaths: list[tuple[int, float]], folder: Path, tmp_path: Path
+) -> None:
     many = tmp_path / "in"
     many.mkdir()
     for i in range(60):
         os.link(folder / "a.wav", many / f"{i}.wav")
     command = [sys.executable, "-m", "otic", "scan", str(many), "--out", str(tmp_path / "out")]
     command += ["--model", MODEL, "--jobs", "1"]
-    for signum, seconds in ((signal.SIGKILL, 2.0), (signal.SIGTERM, 2.5)):
+    for signum, seconds in deaths:
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         time.sleep(seconds)
         process.send_signal(signum)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otic import Bundle
@@ -73,6 +75,44 @@ def test_events_are_those_of_a_replay(name: str, tmp_path: Path) -> None:
         (SR, 1, 8.0, 0.0875),
         (16000, 1, 2.5, 0.0),
     ]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Recordings whole, damaged, with gaps, of another rate, too short, and no sound."""
+    folder = tmp_path_factory.mktemp("mixed")
+    broken = sound(3, 2)
+    broken[9000:9700] = np.nan
+    paths = [
+        write(folder / "a.wav", sound(3, 1)),
+        write(folder / "broken.wav", broken),
+        write(folder / "cut.wav", sound(3, 3)),
+        write(folder / "other.flac", sound(2, 4), 16000, "PCM_16"),
+        write(folder / "short.wav", sound(0.05)),
+        folder / "text.wav",
+    ]
+    paths[2].write_bytes(paths[2].read_bytes()[:70_001])
+    paths[-1].write_text("no sound")
+    return paths
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(6)), cuts=st.sets(st.integers(1, 5)))
+def test_any_division_into_tasks_gives_the_same_rows(
+    name: str, order: list[int], cuts: set[int], mixed: list[Path], tmp_path: Path
+) -> None:
+    """Whatever a worker did before leaves no trace, in the windows, the state or the resampler."""
+    bundle = BUNDLES[name]
+    run = open_run(Path(mkdtemp(dir=tmp_path)) / "out", bundle)
+    worker = Worker(Job(bundle, run.path))
+    found = recordings(*mixed)
+    for number, (start, stop) in enumerate(pairwise([0, *sorted(cuts), 6])):
+        worker.run(str(number), [found[i] for i in order[start:stop]])
+    whole = scanned(Path(mkdtemp(dir=tmp_path)) / "out", bundle, *mixed)
+    assert len(whole.parts()) == 1
+    for table in ("events", "files", "errors", "gaps"):
+        assert rows(run, table) == rows(whole, table)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -176,6 +176,9 @@ def scan(args: argparse.Namespace) -> int:
                 for each in engine.results(plan.tasks(survey, jobs), progress.tick):
                     progress.add(each)
             text = progress.text()
+    except KeyboardInterrupt:
+        _log.warning(f"stopped: started again, the scan goes on where '{out}' ends")
+        raise
     finally:
         ledger.close()
     lines, n_errors = summary(run, share.has)

@@ -15,7 +15,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePath
 
 from otic.audio.recording_time import TimeRule
 from otic.errors import RuntimeMissingError
@@ -141,8 +140,9 @@ class Plan:
                 sample.append(found)
             elif (place := chance.randrange(files)) < _SAMPLED:
                 sample[place] = found
-            seconds += about_seconds(found)
-            if about_seconds(found) >= _TASK_SECONDS:
+            about = about_seconds(found)
+            seconds += about
+            if about >= _TASK_SECONDS:
                 largest.append(found)
         if changed and forget and self._ledger is not None:
             self._ledger.forget(changed)
@@ -197,7 +197,7 @@ def recorded_between(
 
 def about_seconds(recording: Recording) -> float:
     """Guess how much audio a file holds, by its size and suffix."""
-    suffix = PurePath(recording.path).suffix.lower()
+    suffix = os.path.splitext(recording.path)[1].lower()  # noqa: PTH122 - of a million files
     return recording.size / _BYTES_A_SECOND.get(suffix, _PLAIN_BYTES_A_SECOND)
 
 
