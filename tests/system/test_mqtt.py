@@ -21,7 +21,7 @@ import pytest
 
 from otic.errors import OticError, RuntimeMissingError, SinkError
 from otic.sinks.delivery.notification import DeliveryError, Notification, Sensor
-from otic.sinks.receivers.homeassistant import Topics, discovery_topic, slug
+from otic.sinks.receivers.homeassistant import Topics, discovery_topic
 from otic.sinks.receivers.mqtt import Section as MqttSection
 from otic.sinks.receivers.mqtt_client import MqttLink
 from otic.sinks.receivers.mqtt_receiver import MqttReceiver
@@ -47,7 +47,7 @@ class Health:
 SENSOR = "porch"
 LABELS = ("dog_bark", "car horn")
 DOG = "otic/porch/mic/dog_bark"
-HORN = f"otic/porch/mic/{slug('car horn')}"
+HORN = "otic/porch/mic/car_horn"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -117,8 +117,11 @@ def test_an_event_arrives_with_what_belongs_to_it(broker: Broker) -> None:
     with Listener(broker.port) as listener, opened(broker.port) as made:
         made.deliver(notification("on"))
         listener.wait_for(f"{DOG}/state", "ON")
+        listener.wait_for("otic/porch/mic/state", "ON")
+        assert listener.wait_for("otic/porch/mic/last") == notification("on").to_json()
         made.deliver(notification("off"))
         listener.wait_for(f"{DOG}/state", "OFF")
+        listener.wait_for("otic/porch/mic/state", "OFF")
         events = [heard for heard in listener.heard if heard.topic == "otic/porch/mic/event"]
         assert [heard.payload for heard in events] == [
             notification("on").to_json(),

@@ -12,18 +12,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import jinja2
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otic.audio.sources import STATES
+from otic.sinks.delivery.notification import Notification
+from otic.sinks.open import page_address
 from otic.sinks.receivers.homeassistant import (
     Topics,
     discovery_payload,
     discovery_topic,
     removal_payload,
+    short_slugs,
     slug,
 )
 
@@ -69,10 +74,11 @@ DEVICE: dict[str, Check] = {
     "serial_number": is_text,
     "suggested_area": is_text,
     "via_device": is_text,
+    "configuration_url": lambda value: value.startswith(("http://", "https://")),
 }
 ORIGIN: dict[str, Check] = {"name": is_named, "sw_version": is_text}
 ENTITY: dict[str, Check] = {
-    "platform": one_of("binary_sensor", "sensor"),
+    "platform": one_of("binary_sensor", "sensor", "event"),
     "unique_id": is_named,
     "name": is_text,
     "state_topic": is_topic,
@@ -102,6 +108,11 @@ SENSOR: dict[str, Check] = {
     "suggested_display_precision": lambda value: isinstance(value, int) and value >= 0,
     "options": lambda value: isinstance(value, list) and value != [],
 }
+EVENT: dict[str, Check] = {
+    **{key: check for key, check in ENTITY.items() if key not in ("expire_after", "force_update")},
+    "device_class": one_of("button", "doorbell", "motion"),
+    "event_types": lambda value: isinstance(value, list) and all(map(is_text, value)),
+}
 ROOT: dict[str, Check] = {
     "device": lambda value: valid(value, DEVICE, required={"identifiers"}),
     "origin": lambda value: valid(value, ORIGIN, required={"name"}),
@@ -130,8 +141,9 @@ def valid(record: Any, schema: dict[str, Check], required: set[str]) -> bool:
 def valid_component(component: dict[str, Any]) -> bool:
     if component.keys() == {"platform"}:
         return ENTITY["platform"](component["platform"])
-    kind = BINARY_SENSOR if component["platform"] == "binary_sensor" else SENSOR
+    kind = {"binary_sensor": BINARY_SENSOR, "sensor": SENSOR, "event": EVENT}[component["platform"]]
     valid(component, kind, required={"platform", "unique_id", "state_topic"})
+    assert ("event_types" in component) == (kind is EVENT)
     if kind is SENSOR:  # validate_sensor_state_and_device_class_config
         is_enum = component.get("device_class") == "enum"
         assert ("options" in component) == is_enum
@@ -153,12 +165,13 @@ def test_a_payload_is_valid_and_complete() -> None:
     payload = discovery_payload(TOPICS, ["mic", "yard"], ["dog_bark", "car horn"])
     check_payload(payload)
     components = payload["components"]
-    assert len(components) == 2 * (2 + 3)
+    assert len(components) == 2 * (2 + 3 + 3)
     dog = components["yard.sound.dog_bark"]
     assert dog == {
         "platform": "binary_sensor",
         "name": "yard: Dog bark",
         "device_class": "sound",
+        "icon": "mdi:dog",
         "state_topic": "otic/porch/yard/dog_bark/state",
         "json_attributes_topic": "otic/porch/yard/dog_bark/attributes",
         "unique_id": "otic_porch.yard.sound.dog_bark",
@@ -176,6 +189,9 @@ def test_with_one_source_names_are_short() -> None:
     components = discovery_payload(TOPICS, ["mic"], ["dog_bark"])["components"]
     assert [each["name"] for each in components.values()] == [
         "Dog bark",
+        "Any sound",
+        "Last sound",
+        "Sound",
         "Level",
         "Lost samples",
         "State",
@@ -185,6 +201,7 @@ def test_with_one_source_names_are_short() -> None:
 def test_unique_ids_do_not_depend_on_what_else_there_is() -> None:
     few = discovery_payload(TOPICS, ["mic"], ["b"])["components"]
     many = discovery_payload(TOPICS, ["a", "mic"], ["a", "b", "c"])["components"]
+    assert few["mic.event"].pop("event_types") == ["b"]
     assert {key: each["unique_id"] for key, each in few.items()}.items() <= {
         key: each["unique_id"] for key, each in many.items()
     }.items()
@@ -216,10 +233,10 @@ names = st.text(min_size=0, max_size=20)
 @example("+", ["+", "#"], ["+", "#", "", "\0", "\ud800"])
 def test_any_names_give_a_valid_payload(sensor: str, sources: list[str], labels: list[str]) -> None:
     sources, labels = list(dict.fromkeys(sources)), list(dict.fromkeys(labels))
-    topics = Topics("home/otic", sensor)
+    topics = Topics("home/otic", sensor, tuple(sources), tuple(labels))
     payload = discovery_payload(topics, sources, labels)
     check_payload(json.loads(json.dumps(payload)))
-    assert len(payload["components"]) == len(sources) * (len(labels) + 3)
+    assert len(payload["components"]) == len(sources) * (len(labels) + 3 + 3 * bool(labels))
     found = discovery_topic("homeassistant", sensor).removeprefix("homeassistant/")
     assert DISCOVERY_TOPIC.fullmatch(found)
     states = {topics.state(source, label) for source in sources for label in labels}
@@ -244,8 +261,98 @@ def test_slugs_of_plain_names_are_the_names_and_others_resemble_them() -> None:
     assert slug("caf\u00e9") != slug("cafe\u0301")
 
 
+@given(st.lists(st.text(max_size=60) | st.sampled_from(["a b", "a_b", "A_b", "a-b"]), unique=True))
+def test_short_slugs_are_safe_and_distinct(some: list[str]) -> None:
+    slugs = short_slugs(some)
+    assert list(slugs) == some
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,57}", each) for each in slugs.values())
+    assert len(set(slugs.values())) == len(some)
+
+
+def test_topics_have_digits_only_where_two_would_be_the_same() -> None:
+    topics = Topics("otic", "porch", ("default input", "mic"), ("car horn", "a b", "a_b"))
+    assert topics.event("default input") == "otic/porch/default_input/event"
+    assert topics.state("mic", "car horn") == "otic/porch/mic/car_horn/state"
+    assert topics.state("mic", "a_b") == "otic/porch/mic/a_b/state"
+    assert topics.state("mic", "a b") == f"otic/porch/mic/{slug('a b')}/state"
+    assert topics.event("another mic") == f"otic/porch/{slug('another mic')}/event"
+
+
+@pytest.mark.parametrize(
+    ("label", "icon"),
+    [
+        ("dog_bark", "mdi:dog"),
+        ("crackling fire", "mdi:fire"),
+        ("Smoke detector, smoke alarm", "mdi:alarm-light"),
+        ("hotdog stand", None),
+        ("Küche", None),
+    ],
+)
+def test_icons(label: str, icon: str | None) -> None:
+    found = discovery_payload(TOPICS, ["mic"], [label])["components"]
+    assert found[f"mic.sound.{slug(label)}"].get("icon") == icon
+
+
+def test_what_is_said_of_all_sounds() -> None:
+    labels = ["dog_bark", "rain"]
+    payload = discovery_payload(TOPICS, ["mic"], labels, "http://porch:8080")
+    check_payload(payload)
+    assert payload["device"]["configuration_url"] == "http://porch:8080"
+    components = payload["components"]
+    assert components["mic.any"]["state_topic"] == "otic/porch/mic/state"
+    assert components["mic.last"]["state_topic"] == "otic/porch/mic/last"
+    assert components["mic.event"]["event_types"] == labels
+    assert components["mic.health.level_dbfs"]["expire_after"] == 60
+    assert not {"mic.any", "mic.last", "mic.event"} & set(
+        discovery_payload(TOPICS, ["mic"], [])["components"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("listen", "page"),
+    [
+        (None, None),
+        ("8080", None),
+        ("localhost:8080", None),
+        ("[::1]:8080", None),
+        ("192.168.1.5:8080", "http://192.168.1.5:8080"),
+        ("0.0.0.0:8080", "http://yard:8080"),
+        ("[::]:8080", "http://yard:8080"),
+        ("[fe80::1]:8080", "http://[fe80::1]:8080"),
+        ("porch.lan:80", "http://porch.lan:80"),
+    ],
+)
+def test_only_a_page_that_others_can_open_is_linked(
+    listen: str | None, page: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "yard")
+    assert page_address(listen) == page
+
+
+def test_the_templates_give_what_home_assistant_reads() -> None:
+    """With jinja2 and its filter to_json, which is json.dumps."""
+    components = discovery_payload(TOPICS, ["mic"], ["dog_bark"])["components"]
+    environment = jinja2.Environment()
+    environment.filters["to_json"] = json.dumps
+
+    def rendered(name: str, notification: Notification) -> str:
+        template = environment.from_string(components[name]["value_template"])
+        return template.render(value_json=json.loads(notification.to_json()))
+
+    on = Notification("1", "on", "porch", "mic", "dog_bark", 1.0, 2.0, "T1", "T2", score=0.9)
+    event = json.loads(rendered("mic.event", on))
+    assert event == {"event_type": "dog_bark", "score": 0.9, "onset_at": "T1"}
+    assert rendered("mic.event", replace(on, state="off")) == ""  # which is ignored
+    assert rendered("mic.last", on) == "dog bark"
+
+
 def test_all_sounds() -> None:
-    assert TOPICS.of_all_sounds == ("otic/porch/+/+/state", "otic/porch/+/+/attributes")
+    assert TOPICS.of_all_sounds == (
+        "otic/porch/+/+/state",
+        "otic/porch/+/+/attributes",
+        "otic/porch/+/state",
+        "otic/porch/+/last",
+    )
 
 
 def test_what_is_no_more_is_removed() -> None:
@@ -259,6 +366,9 @@ def test_what_is_no_more_is_removed() -> None:
         "mic.sound.siren": {"platform": "binary_sensor"},
         "yard.sound.dog_bark": {"platform": "binary_sensor"},
         "yard.sound.siren": {"platform": "binary_sensor"},
+        "yard.any": {"platform": "binary_sensor"},
+        "yard.last": {"platform": "sensor"},
+        "yard.event": {"platform": "event"},
         "yard.health.level_dbfs": {"platform": "sensor"},
         "yard.health.lost_samples": {"platform": "sensor"},
         "yard.health.state": {"platform": "sensor"},

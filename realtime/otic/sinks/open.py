@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import socket
@@ -19,6 +20,7 @@ from otic.sinks.event_filter import EventFilter, open_filters
 from otic.sinks.jsonl import JsonlSink
 from otic.sinks.text import TextSink
 from otic.system.files import state_folder
+from otic.system.network import host_and_port
 from otic.types import Sink, StreamStatus
 
 if TYPE_CHECKING:
@@ -189,7 +191,14 @@ def _outbox(
 
     opened = [
         receivers.module(name).open_receiver(
-            section, Sensor(sensor, tuple(sources), filters[name].labels(bundle.labels), health)
+            section,
+            Sensor(
+                sensor,
+                tuple(sources),
+                filters[name].labels(bundle.labels),
+                health,
+                page_address(settings.web.listen),
+            ),
         )
         for name, section in settings.receivers.items()
     ]
@@ -208,6 +217,22 @@ def _outbox(
     workers = [DeliveryWorker(receiver, queue) for receiver in asked_for]
     asked = {name: filters[name] for name in names}
     return Outbox(sensor, queue, workers, filters=asked, drain_timeout=drain_timeout)
+
+
+def page_address(listen: str | None) -> str | None:
+    """Return the page's address for others on the network; None where they can't open it."""
+    if listen is None:
+        return None
+    host, port = host_and_port(listen, "web.listen")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a name
+        return None if host == "localhost" else f"http://{host}:{port}"
+    if address.is_loopback:
+        return None
+    if address.is_unspecified:
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _metrics(listen: str, health: Health, model: str, outputs: Outputs) -> MetricsServer:

@@ -122,12 +122,15 @@ class Sensor:
         Its inputs, and the sounds of which the receiver may hear.
     status : callable
         The status of each running stream, by its source.
+    page : str or None
+        The address of its page, for others on the network; None where they can't open it.
     """
 
     name: str
     sources: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     status: Callable[[], Mapping[str, StreamStatus]] = dict
+    page: str | None = None
 
     def __post_init__(self) -> None:
         # As notifications have them.

@@ -10,8 +10,10 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from otic import __version__
@@ -23,7 +25,26 @@ ON, OFF = "ON", "OFF"
 BIRTH_TOPIC = "homeassistant/status"
 """The topic where Home Assistant says that it is ``online``, whatever the discovery prefix."""
 
-_PLATFORMS = ("binary_sensor", "sensor")
+HEALTH_SECONDS = 10.0
+_EXPIRE_SECONDS = 6 * HEALTH_SECONDS
+_PLATFORMS = ("binary_sensor", "sensor", "event")
+_ICONS = {
+    "alarm": "alarm-light", "baby": "baby-face-outline", "bird": "bird", "car": "car",
+    "cat": "cat", "chainsaw": "saw-blade", "clock": "clock-outline", "cough": "emoticon-sick",
+    "dog": "dog", "door": "door", "drill": "tools", "engine": "engine", "fire": "fire",
+    "footsteps": "shoe-print", "glass": "glass-fragile", "gun": "pistol",
+    "helicopter": "helicopter", "horn": "bugle", "laugh": "emoticon-happy", "music": "music",
+    "rain": "weather-rainy", "rooster": "bird", "sea": "waves", "siren": "alarm-light",
+    "sneezing": "emoticon-sick",
+    "snor": "sleep", "speech": "account-voice", "thunder": "weather-lightning", "train": "train",
+    "water": "water", "wind": "weather-windy",
+}  # fmt: skip
+"""Icons of Material Design, by what a label contains; Home Assistant has one for the rest."""
+_EVENT_TEMPLATE = (
+    "{% if value_json.state == 'on' %}{{ {'event_type': value_json.label, "
+    "'score': value_json.score, 'onset_at': value_json.onset_at | default(none)} "
+    "| to_json }}{% endif %}"
+)
 _LONGEST_NAME = 48
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _LIKE_A_HASH = re.compile(r"-[0-9a-f]{8}$")
@@ -35,20 +56,53 @@ def slug(name: str) -> str:
     A name of only those, such as ``dog_bark``, stays as it is. Any other is rewritten and
     gets eight digits of its SHA-256: ``Küche`` is ``Kuche-a9ec872e``.
     """
-    ascii_only = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    safe = _UNSAFE.sub("_", ascii_only).strip("_")[:_LONGEST_NAME]
+    safe = _plain(name)
     if safe == name != "" and not _LIKE_A_HASH.search(name):
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{safe or 'name'}-{digest}"
 
 
+def short_slugs(names: Sequence[str]) -> dict[str, str]:
+    """Return a slug for each name: without digits where no other name is rewritten to the same.
+
+    ``car horn`` is ``car_horn``, unless there is ``car_horn``, too: then it is its :func:`slug`.
+    """
+    short = {name: _plain(name) for name in names}
+    taken = Counter(short.values())
+    return {
+        name: each if each and taken[each] == 1 and not _LIKE_A_HASH.search(each) else slug(name)
+        for name, each in short.items()
+    }
+
+
+def _plain(name: str) -> str:
+    """Rewrite a name in letters, digits, ``_`` and ``-``; others may be rewritten to the same."""
+    ascii_only = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return _UNSAFE.sub("_", ascii_only).strip("_")[:_LONGEST_NAME]
+
+
 @dataclass(frozen=True)
 class Topics:
-    """The topics of the installation ``sensor`` below ``base``."""
+    """The topics of the installation ``sensor`` below ``base``.
+
+    Of ``sources`` and ``labels`` that are named here the topics are short.
+    """
 
     base: str
     sensor: str
+    sources: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    @cached_property
+    def source_slugs(self) -> dict[str, str]:
+        """The slug of each source."""
+        return short_slugs(self.sources)
+
+    @cached_property
+    def label_slugs(self) -> dict[str, str]:
+        """The slug of each label."""
+        return short_slugs(self.labels)
 
     @property
     def status(self) -> str:
@@ -63,22 +117,39 @@ class Topics:
         """Level, losses and state of an input, every few seconds."""
         return f"{self._of(source)}/health"
 
+    def any_sound(self, source: str) -> str:
+        """The topic of whether any sound is on, ``ON`` or ``OFF``; retained."""
+        return f"{self._of(source)}/state"
+
+    def last_sound(self, source: str) -> str:
+        """The topic of the latest sound that began, a notification; retained."""
+        return f"{self._of(source)}/last"
+
     def state(self, source: str, label: str) -> str:
         """The topic of whether a sound is on, ``ON`` or ``OFF``; retained."""
-        return f"{self._of(source)}/{slug(label)}/state"
+        return f"{self._of_sound(source, label)}/state"
 
     def attributes(self, source: str, label: str) -> str:
         """The topic of the latest event of a sound; retained."""
-        return f"{self._of(source)}/{slug(label)}/attributes"
+        return f"{self._of_sound(source, label)}/attributes"
 
     @property
-    def of_all_sounds(self) -> tuple[str, str]:
-        """Filters for :meth:`state` and :meth:`attributes` of whatever source and label."""
-        sounds = f"{self.base}/{slug(self.sensor)}/+/+"
-        return f"{sounds}/state", f"{sounds}/attributes"
+    def of_all_sounds(self) -> tuple[str, ...]:
+        """Filters for what is retained of whatever source and label."""
+        sources = f"{self.base}/{slug(self.sensor)}/+"
+        return (
+            f"{sources}/+/state",
+            f"{sources}/+/attributes",
+            f"{sources}/state",
+            f"{sources}/last",
+        )
 
     def _of(self, source: str) -> str:
-        return f"{self.base}/{slug(self.sensor)}/{slug(source)}"
+        name = self.source_slugs.get(source) or slug(source)
+        return f"{self.base}/{slug(self.sensor)}/{name}"
+
+    def _of_sound(self, source: str, label: str) -> str:
+        return f"{self._of(source)}/{self.label_slugs.get(label) or slug(label)}"
 
 
 def discovery_topic(prefix: str, sensor: str) -> str:
@@ -87,12 +158,14 @@ def discovery_topic(prefix: str, sensor: str) -> str:
 
 
 def discovery_payload(
-    topics: Topics, sources: Sequence[str], labels: Sequence[str]
+    topics: Topics, sources: Sequence[str], labels: Sequence[str], page: str | None = None
 ) -> dict[str, Any]:
     """The sensor as a device of Home Assistant.
 
-    Each label of each source is a binary sensor; level, lost samples and state of each
-    source are diagnostic sensors. All are unavailable while the sensor is offline.
+    Each label of each source is a binary sensor; so is any sound. The latest sound is a sensor,
+    and each sound that begins an event. Level, lost samples and state of each source are
+    diagnostic sensors, unknown a minute after their last message. All are unavailable while the
+    sensor is offline. ``page`` is the address of its page.
     """
     components: dict[str, dict[str, Any]] = {}
     for source in sources:
@@ -105,12 +178,20 @@ def discovery_payload(
                 "state_topic": topics.state(source, label),
                 "json_attributes_topic": topics.attributes(source, label),
             }
+            if (icon := _icon(label)) is not None:
+                components[f"{slug(source)}.sound.{slug(label)}"]["icon"] = icon
+        if labels:
+            components |= {
+                f"{slug(source)}.{key}": each
+                for key, each in _of_all(topics, source, labels, prefix).items()
+            }
         for key, of_this_kind in _diagnostics(prefix).items():
             components[f"{slug(source)}.health.{key}"] = {
                 "platform": "sensor",
                 "entity_category": "diagnostic",
                 "state_topic": topics.health(source),
                 "value_template": f"{{{{ value_json.{key} }}}}",
+                "expire_after": int(_EXPIRE_SECONDS),
                 **of_this_kind,
             }
     device_id = f"otic_{slug(topics.sensor)}"
@@ -123,6 +204,7 @@ def discovery_payload(
             "manufacturer": "otic",
             "model": "sound sensor",
             "sw_version": __version__,
+            **({} if page is None else {"configuration_url": page}),
         },
         "origin": {"name": "otic", "sw_version": __version__},
         "availability_topic": topics.status,
@@ -160,6 +242,44 @@ def removal_payload(previous: bytes, current: Mapping[str, Any]) -> dict[str, An
     if not gone:
         return None
     return {**current, "components": {**current["components"], **gone}}
+
+
+def _of_all(
+    topics: Topics, source: str, labels: Sequence[str], prefix: str
+) -> dict[str, dict[str, Any]]:
+    """Describe what is said of all sounds of a source together."""
+    last = topics.last_sound(source)
+    return {
+        "any": {
+            "platform": "binary_sensor",
+            "name": f"{prefix}Any sound",
+            "device_class": "sound",
+            "state_topic": topics.any_sound(source),
+        },
+        "last": {
+            "platform": "sensor",
+            "name": f"{prefix}Last sound",
+            "icon": "mdi:ear-hearing",
+            "state_topic": last,
+            "value_template": "{{ value_json.label | replace('_', ' ') }}",
+            "json_attributes_topic": last,
+        },
+        "event": {
+            "platform": "event",
+            "name": f"{prefix}Sound",
+            "icon": "mdi:waveform",
+            "event_types": list(labels),
+            "state_topic": topics.event(source),
+            "value_template": _EVENT_TEMPLATE,
+        },
+    }
+
+
+def _icon(label: str) -> str | None:
+    """Return the icon of the first word that the label contains; None where there is none."""
+    words = re.split(r"[^a-z]+", label.lower())
+    found = (icon for word in words for part, icon in _ICONS.items() if word.startswith(part))
+    return next((f"mdi:{icon}" for icon in found), None)
 
 
 def _diagnostics(prefix: str) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from otic.errors import SinkError
 from otic.sinks.delivery.notification import DeliveryError, Notification, Sensor
 from otic.sinks.receivers.homeassistant import (
     BIRTH_TOPIC,
+    HEALTH_SECONDS,
     OFF,
     OFFLINE,
     ON,
@@ -24,7 +25,6 @@ from otic.sinks.receivers.homeassistant import (
 from otic.sinks.receivers.mqtt import Section
 from otic.sinks.receivers.mqtt_client import MqttLink, require_paho
 
-HEALTH_SECONDS = 10.0
 _SERVE_SECONDS = 0.05
 _CLOSE_SECONDS = 1.0  # then the broker publishes the last will, which says the same
 _ATTRIBUTES = ("event", "onset_at", "offset_at", "at", "score", "peak", "reason")
@@ -67,14 +67,17 @@ class MqttReceiver:
         require_paho()
         self._settings = settings
         sources, labels = list(sensor.sources), list(sensor.labels)
-        self._topics = Topics(settings.topic, sensor.name)
+        self._topics = Topics(settings.topic, sensor.name, sensor.sources, sensor.labels)
         self._sounds = {(source, label): OFF for source in sources for label in labels}
+        self._sources = sources
         self._kept = {self._topics.state(*sound) for sound in self._sounds}
         self._kept |= {self._topics.attributes(*sound) for sound in self._sounds}
+        self._kept |= {self._topics.any_sound(each) for each in sources}
+        self._kept |= {self._topics.last_sound(each) for each in sources}
         self._status = sensor.status
         self._next_health = 0.0
         self._config_topic = discovery_topic(settings.discovery_prefix, sensor.name)
-        self._config = discovery_payload(self._topics, sources, labels)
+        self._config = discovery_payload(self._topics, sources, labels, sensor.page)
         self._link = MqttLink(settings, f"otic-{slug(sensor.name)}", self._topics.status, OFFLINE)
 
     def open(self) -> None:
@@ -85,6 +88,8 @@ class MqttReceiver:
             self._link.subscribe(topic)
         for (source, label), state in self._sounds.items():
             self._link.publish(self._topics.state(source, label), state, retain=True)
+        for source in self._sources:
+            self._publish_any(source)
         self._publish_discovery()
         self._publish_health()
         self._link.settle(deadline)
@@ -105,6 +110,10 @@ class MqttReceiver:
             # First, so that who is woken by the state finds them.
             self._link.publish(self._topics.attributes(source, label), _json(attributes), True)
             self._link.publish(self._topics.state(source, label), state, True)
+            self._publish_any(source)
+            if notification.state == "on":
+                topic = self._topics.last_sound(source)
+                self._link.publish(topic, notification.to_json(), True)
         self._publish_health_if_due()
         self._link.settle(deadline)
 
@@ -126,6 +135,11 @@ class MqttReceiver:
             pass  # the broker publishes the last will
         finally:
             self._link.drop()
+
+    def _publish_any(self, source: str) -> None:
+        """Publish whether any sound of a source is on."""
+        on = any(state == ON for (of, _), state in self._sounds.items() if of == source)
+        self._link.publish(self._topics.any_sound(source), ON if on else OFF, retain=True)
 
     def _deadline(self) -> float:
         return time.monotonic() + self._settings.timeout_seconds
