@@ -41,12 +41,15 @@ def main() -> int:
         "on the other ten; some minutes",
     )
     parser.add_argument("--negatives", nargs="+", help="for those heads (default: DATA/free)")
+    parser.add_argument(
+        "--budget", type=float, default=10.0, help="of those heads, as otic train's"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args()
     try:
         if a.unknown_heads:
-            named = unknown_heads(a.data, a.unknown_heads, a.negatives, a.processes)
+            named = unknown_heads(a.data, a.unknown_heads, a.negatives, a.budget, a.processes)
             print(f"clips of unknown classes named, by heads without them: {named:.2f}")
         if a.models:
             labels = dataset_of(a.data).labels
@@ -60,7 +63,9 @@ def main() -> int:
     return 0
 
 
-def unknown_heads(data: Path, base: str, negatives: Sequence[str] | None, processes: int) -> float:
+def unknown_heads(
+    data: Path, base: str, negatives: Sequence[str] | None, budget_per_hour: float, processes: int
+) -> float:
     """Fit two heads, each against half of the unknown classes, and test it on the other half.
 
     The base must not have heard those clips: ``otic_training.base.distil --clean``.
@@ -78,7 +83,6 @@ def unknown_heads(data: Path, base: str, negatives: Sequence[str] | None, proces
     load_tensorflow()
 
     from otic_training.data.cache import default_store
-    from otic_training.experiment import BUDGET_PER_HOUR
     from otic_training.fitting.stream import StreamRecipe
     from otic_training.fitting.stream_folds import HeadMaterial, open_bases
 
@@ -96,7 +100,7 @@ def unknown_heads(data: Path, base: str, negatives: Sequence[str] | None, proces
         )
         with tempfile.TemporaryDirectory() as folder:
             model = str(Path(folder) / "head.tflite")
-            part.fit(model, (), 0, BUDGET_PER_HOUR, default_store(), StreamRecipe())
+            part.fit(model, (), 0, budget_per_hour, default_store(), StreamRecipe())
             named += hear_unknown(data, model, clips, dataset.labels, processes)
     return sum(named) / len(named)
 
