@@ -58,3 +58,10 @@ def test_a_label_that_never_rests_is_raised_and_the_others_are_not() -> None:
     assert found[1] > 0.95
     assert found[0] <= alone[0] * 1.2
     assert sum(quiet.alarms(at_thresholds(params, found)).values()) <= 4
+
+
+def test_no_threshold_is_below_the_lowest() -> None:
+    quiet, params = room((0.5, 2.0), 0.2), decision(2, **AT_ONCE)
+    free, held = (thresholds(quiet, params, 20.0, lowest) for lowest in (0.2, 0.6))
+    assert free[0] < 0.6 == held[0]
+    assert held[1] >= 0.6

@@ -52,7 +52,7 @@ class StreamRecipe:
     mix : Recipe
         How scenes are mixed.
     on_threshold : float
-        Where no negatives set thresholds.
+        The lowest that negatives may set, and all where there are none.
     """
 
     scenes: int = 10_000
@@ -204,6 +204,6 @@ def train_stream(
     )
     about = {"data": dataset.name, "early_steps": recipe.early_steps, "fit": asdict(recipe.fit)}
     whole = join(base, head, about, named, recipe.early_steps)
-    whole = within_budget(whole, quiet, budget_per_hour)
+    whole = within_budget(whole, quiet, budget_per_hour, recipe.on_threshold)
     save_bundle(path, whole)
     return load_bundle(Path(path).absolute()), head

@@ -28,7 +28,7 @@ _F64 = NDArray[np.float64]
 BLOCK_SECONDS = 10.0
 _TAIL_SHARE = 0.02
 _FEWEST_PEAKS = 5  # there are at least six blocks
-_LOWEST, _HIGHEST = 0.2, 0.999
+LOWEST, _HIGHEST = 0.2, 0.999
 _GROWTH, _MOST_GROWTHS = 1.3, 20  # of a label's share of the budget
 _STREAM_SECONDS = 600.0
 
@@ -53,7 +53,9 @@ class Room:
         return count
 
 
-def thresholds(room: Room, params: DecisionParams, budget_per_hour: float) -> tuple[float, ...]:
+def thresholds(
+    room: Room, params: DecisionParams, budget_per_hour: float, lowest: float = LOWEST
+) -> tuple[float, ...]:
     """One for each label, such that all together stay within the budget.
 
     Each label gets an equal share of it. An hour of background says nothing directly of
@@ -62,8 +64,9 @@ def thresholds(room: Room, params: DecisionParams, budget_per_hour: float) -> tu
     S. Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001,
     chapter 4, with shape 0), how steeply being known only as well as so many peaks tell.
     What the background itself says comes first: all shares grow as long as the budget has
-    room for one alarm more than are found in it, and while there are more than the budget
-    allows, the threshold of the label with most of them is raised.
+    room for one alarm more than are found in it, then those of single labels, the highest
+    threshold first; and while there are more than the budget allows, the threshold of the
+    label with most of them is raised.
 
     Parameters
     ----------
@@ -71,30 +74,37 @@ def thresholds(room: Room, params: DecisionParams, budget_per_hour: float) -> tu
     params : DecisionParams
         Smoothing and durations.
     budget_per_hour : float
+    lowest : float
+        What no threshold is below: an hour of background may lack what a label is taken for.
 
     Returns
     -------
     tuple of float
-        From 0.2 to 0.999; 1 for a label that can't be had within the budget.
+        From ``lowest`` to 0.999; 1 for a label that can't be had within the budget.
     """
     labels = room.predictions[0].labels
     peaks = np.concatenate([_block_peaks(h, params.smoothing_scores) for h in room.predictions])
     allowed = budget_per_hour * room.hours
 
-    def of_share(share: float) -> list[float]:
-        return [_threshold(peaks[:, i], room.hours, share) for i in range(len(labels))]
+    def of_shares(shares: _F64) -> list[float]:
+        return [
+            _threshold(peaks[:, i], room.hours, share, lowest) for i, share in enumerate(shares)
+        ]
 
     def alarms(values: list[float]) -> list[int]:
         count = room.alarms(at_thresholds(params, values))
         return [count[label] for label in labels]
 
-    share = budget_per_hour / len(labels)
-    found = of_share(share)
-    for _ in range(_MOST_GROWTHS):
-        grown = of_share(share * _GROWTH)
-        if sum(alarms(grown)) + 1 > allowed:
-            break
-        share, found = share * _GROWTH, grown
+    shares = np.full(len(labels), budget_per_hour / len(labels))
+    found = of_shares(shares)
+    one_by_one = [np.arange(len(labels)) == i for i in np.argsort(found)[::-1]]
+    for growing in (np.full(len(labels), True), *one_by_one):
+        for _ in range(_MOST_GROWTHS):
+            grown = np.where(growing, shares * _GROWTH, shares)
+            values = of_shares(grown)
+            if values == found or sum(alarms(values)) + 1 > allowed:
+                break
+            shares, found = grown, values
     while sum(count := alarms(found)) > allowed:
         loudest = int(np.argmax(count))
         raised = _probability(_log_odds(np.array(found[loudest])) + 0.25)
@@ -102,7 +112,9 @@ def thresholds(room: Room, params: DecisionParams, budget_per_hour: float) -> tu
     return tuple(float(np.ceil(value * 1e4) / 1e4) for value in found)
 
 
-def within_budget(bundle: Bundle, clips: Sequence[Clip], per_hour: float) -> Bundle:
+def within_budget(
+    bundle: Bundle, clips: Sequence[Clip], per_hour: float, lowest: float = LOWEST
+) -> Bundle:
     """Give a bundle thresholds with which so few alarms an hour are found in clips without labels.
 
     Clips are put one after the other, in streams of ten minutes, since many are shorter than a
@@ -114,7 +126,7 @@ def within_budget(bundle: Bundle, clips: Sequence[Clip], per_hour: float) -> Bun
     if not room.predictions:
         say("no negative is left to set thresholds on: they are the preset's")
         return bundle
-    params = at_thresholds(bundle.decision, thresholds(room, bundle.decision, per_hour))
+    params = at_thresholds(bundle.decision, thresholds(room, bundle.decision, per_hour, lowest))
     budget = {
         "budget_per_hour": per_hour,
         "hours": round(room.hours, 4),
@@ -140,7 +152,7 @@ def _listen(bundle: Bundle, clips: Sequence[Clip]) -> Room:
     return Room(tuple(predictions for predictions in found if len(predictions.scores)))
 
 
-def _threshold(peaks: _F64, hours: float, rate: float) -> float:
+def _threshold(peaks: _F64, hours: float, rate: float, lowest: float) -> float:
     """Threshold that the tail of a label's peaks crosses ``rate`` times an hour."""
     n = max(_FEWEST_PEAKS, round(_TAIL_SHARE * len(peaks)))
     begins, *tail = np.sort(_log_odds(peaks))[-n - 1 :]
@@ -148,7 +160,7 @@ def _threshold(peaks: _F64, hours: float, rate: float) -> float:
     # An exponential tail whose scale is not known: the predictive distribution is a Pareto's.
     odds = max(len(tail) / hours / rate, 1.0) ** (1.0 / len(tail)) - 1.0
     value = float(_probability(np.array(begins + excess * odds)))
-    return 1.0 if value > _HIGHEST else max(value, _LOWEST)
+    return 1.0 if value > _HIGHEST else max(value, lowest)
 
 
 def _block_peaks(predictions: Predictions, smoothing: int) -> _F64:
