@@ -37,7 +37,7 @@ def report(items: list[Item]) -> None:
 
 
 async def main(path: str | None = None) -> None:
-    bundle = load_bundle("esc10-logmel-cnn")
+    bundle = load_bundle("esc10-stream")
     sr = bundle.features.sr
     y = load_audio(path, sr) if path else synthesise(sr)[0]
     pcm = (np.clip(y, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()

@@ -34,7 +34,7 @@ def report(items: list[Item]) -> list[Item]:
 
 
 def main(path: str | None = None) -> None:
-    bundle = load_bundle("esc10-logmel-cnn")
+    bundle = load_bundle("esc10-stream")
     sr = bundle.features.sr
     y = load_audio(path, sr) if path else synthesise(sr)[0]
 

@@ -12,7 +12,7 @@ from otic.audio.soundscape import synthesise
 
 
 def main(path: str | None = None) -> None:
-    bundle = load_bundle("esc10-logmel-cnn")  # or the path of a model file
+    bundle = load_bundle("esc10-stream")  # or the path of a model file
     sr = bundle.features.sr
     y = load_audio(path, sr) if path else synthesise(sr)[0]  # float32 [n], mono, at sr
 

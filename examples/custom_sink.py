@@ -41,7 +41,7 @@ class Tally:
 
 
 def main(path: str | None = None) -> None:
-    bundle = load_bundle("esc10-logmel-cnn")
+    bundle = load_bundle("esc10-stream")
     sr = bundle.features.sr
     source: Source = (
         FileSource(path, sr, BLOCK)

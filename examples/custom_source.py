@@ -48,7 +48,7 @@ class Radio:
 
 
 def main(path: str | None = None) -> None:
-    bundle = load_bundle("esc10-logmel-cnn")
+    bundle = load_bundle("esc10-stream")
     sr = bundle.features.sr
     source = Radio(load_audio(path, sr) if path else synthesise(sr)[0])
     log = JsonlSink("-", frozenset({"events"}))  # events and gaps, to standard output

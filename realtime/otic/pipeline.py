@@ -125,7 +125,7 @@ class Pipeline:
     --------
     >>> from otic.model.bundle import load_bundle
     >>> from otic.audio.soundscape import synthesise
-    >>> pipe = Pipeline(load_bundle("esc10-logmel-cnn"))
+    >>> pipe = Pipeline(load_bundle("esc10-stream"))
     >>> y, plan = synthesise(pipe.bundle.features.sr)
     >>> [(e.label, e.state) for e in pipe.process(y[:150_000]) if isinstance(e, Event)]
     [('rain', 'on')]

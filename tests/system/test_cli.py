@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from otic import __version__, save_bundle
+from otic import __version__, load_bundle, save_bundle
 from otic.config.values import DEFAULT_MODEL
 from otic.model.bundle import bundled_names
 from tests.support.helpers import bundled, noise, of_type, one_line, otic, records
 from tests.unit.test_bundle import write_raw
 
 SR = 22050
-WINDOW = 49664  # of the default model
+WINDOW = load_bundle(DEFAULT_MODEL).window_samples
 
 
 def wav(
@@ -120,7 +120,7 @@ def test_not_finite_samples_are_a_gap_and_the_stream_goes_on(tmp_path: Path) -> 
     times = [s["sample"] for s in of_type(done.stdout, "scores")]
     assert times[0] == WINDOW
     after = [t for t in times if t > SR * 3]
-    assert after[0] == SR * 3 + 51 + WINDOW  # the window started anew
+    assert after[0] == SR * 3 + 51 + WINDOW  # the model began afresh
     assert of_type(done.stdout, "end")[0] == {
         "type": "end",
         "samples": SR * 6,
@@ -387,7 +387,7 @@ def test_models_and_inspect() -> None:
         assert word in text
     (default,) = (line for line in text.splitlines()[1:-1] if line.startswith("*"))
     assert DEFAULT_MODEL in default
-    assert "non-commercial use only" in default
+    assert "Apache-2.0" in default
     assert len(text.splitlines()) == len(bundled_names()) + 2  # with a heading and a hint
     assert max(map(len, text.splitlines())) < 100
     values = json.loads(otic("inspect", "esc10-mfcc-mlp", "--json").stdout)

@@ -55,10 +55,10 @@ def synthesise(sr: int, seed: int = 0) -> tuple[NDArray[np.float32], list[Planne
     y = np.zeros(pause + len(_SOUNDS) * (n + pause))
     plan = []
     at = pause
-    for label, make in _SOUNDS:
+    for label, make, level in _SOUNDS:
         sound = make(n, sr, rng)
         fade = np.minimum(1.0, np.minimum(np.arange(n), np.arange(n)[::-1]) / (0.02 * sr))
-        y[at : at + n] = sound / np.abs(sound).max() * fade * 0.5
+        y[at : at + n] = sound / np.abs(sound).max() * fade * level
         plan.append(PlannedSound(label, at / sr, (at + n) / sr))
         at += n + pause
     y += 10 ** (_ROOM_DBFS / 20) * rng.standard_normal(len(y))
@@ -73,19 +73,37 @@ def _shaped_noise(n: int, sr: int, rng: _Rng, gain: Callable[[NDArray[Any]], NDA
 
 
 def _clock_tick(n: int, sr: int, rng: _Rng) -> _F64:
-    """Two short damped resonances a second apart by a half: tick, tock."""
+    """Damped resonances, twice a second: tick, tock; each strikes twice, 20 ms apart."""
     y = np.zeros(n)
-    t = np.arange(int(0.03 * sr)) / sr
-    for i, at in enumerate(range(int(0.2 * sr), n - len(t), sr // 2)):
-        pitch = 3200.0 if i % 2 else 2700.0
-        click = np.sin(2 * np.pi * pitch * t) + 0.6 * np.sin(2 * np.pi * 2.31 * pitch * t)
-        y[at : at + len(t)] += (click + 0.5 * rng.standard_normal(len(t))) * np.exp(-t / 0.004)
+    t = np.arange(int(0.08 * sr)) / sr
+    for i, at in enumerate(range(int(0.2 * sr), n - len(t) - int(0.02 * sr), sr // 2)):
+        pitch = 2000.0 if i % 2 else 2500.0
+        click = rng.standard_normal(len(t)) * np.exp(-t / 0.0015)
+        for partial, sustain in ((1.0, 1.0), (1.53, 0.8), (2.31, 0.6), (3.1, 0.4)):
+            ring = np.sin(2 * np.pi * pitch * partial * t + rng.uniform(0.0, 2 * np.pi))
+            click += ring * np.exp(-t / (0.01 * sustain))
+        for start, loudness in ((at, 1.0), (at + int(0.02 * sr), 0.5)):
+            y[start : start + len(t)] += loudness * click
+    return y
+
+
+def _bursts(n: int, sr: int, rng: _Rng, rate: float, decay: float) -> _F64:
+    """Short bursts of noise at random times, ``rate`` a second; now and then a loud one."""
+    y = np.zeros(n)
+    t = np.arange(int(0.02 * sr)) / sr
+    for at in np.cumsum(rng.exponential(sr / rate, int(1.5 * rate * n / sr))).astype(int):
+        if at + len(t) <= n:
+            loudness = 10.0 ** -rng.exponential(0.5)
+            y[at : at + len(t)] += loudness * np.exp(-t / decay) * rng.standard_normal(len(t))
     return y
 
 
 def _rain(n: int, sr: int, rng: _Rng) -> _F64:
-    """Steady bright noise."""
-    return _shaped_noise(n, sr, rng, lambda f: np.sqrt(f / (f + 500.0)) / (1 + (f / 9000.0) ** 2))
+    """Steady bright noise, and drops."""
+    steady = _shaped_noise(n, sr, rng, lambda f: np.sqrt(f / (f + 500.0)) / (1 + (f / 9000.0) ** 2))
+    drops = _bursts(n, sr, rng, 300.0, 0.004)
+    y: _F64 = steady / steady.std() + drops / drops.std()
+    return y
 
 
 def _sea_waves(n: int, sr: int, rng: _Rng) -> _F64:
@@ -100,55 +118,50 @@ def _sea_waves(n: int, sr: int, rng: _Rng) -> _F64:
 
 def _crackling_fire(n: int, sr: int, rng: _Rng) -> _F64:
     """Short cracks, now and then a loud one, over a dull roar."""
-    y = np.zeros(n)
-    length = int(0.018 * sr)
-    decay = np.exp(-np.arange(length) / (0.003 * sr))
-    for at in np.cumsum(rng.exponential(sr / 20.0, n // (sr // 60))).astype(int):
-        if at + length <= n:
-            loudness = 10.0 ** -rng.exponential(0.5)
-            y[at : at + length] += loudness * decay * rng.standard_normal(length)
     roar = _shaped_noise(n, sr, rng, lambda f: 1.0 / (1.0 + (f / 200.0) ** 1.2))
-    burning: _F64 = y + 0.03 * roar / roar.std()
-    return burning
+    y: _F64 = _bursts(n, sr, rng, 20.0, 0.003) + 0.03 * roar / roar.std()
+    return y
 
 
-def _chainsaw(n: int, sr: int, rng: _Rng) -> _F64:
-    """A two-stroke engine: a buzz of many harmonics that revs up and down, and noise."""
+def _helicopter(n: int, sr: int, rng: _Rng) -> _F64:
+    """Blades: dull noise that beats 23 times a second; the hum of the engine, and wind."""
     t = np.arange(n) / sr
-    rev = 0.5 - 0.5 * np.cos(2 * np.pi * t / 1.7)
-    phase = np.cumsum(100.0 + 70.0 * rev) / sr
-    buzz = np.zeros(n)
-    for harmonic in range(1, 60):
-        buzz += np.cos(2 * np.pi * harmonic * phase) / harmonic**0.3
-    noise = _shaped_noise(n, sr, rng, lambda f: 1.0 / (1.0 + (f / 3000.0) ** 1.5))
-    y: _F64 = (buzz / buzz.std() + 0.3 * noise / noise.std()) * (0.2 + rev)
+    beat = np.exp(-(23.4 * t % 1.0) / 0.43) + 0.08
+    air = _shaped_noise(n, sr, rng, lambda f: (f / (f + 10.0)) ** 2 / (1.0 + (f / 460.0) ** 1.8))
+    hum = np.zeros(n)
+    for harmonic in range(1, 12):
+        hum += np.sin(2 * np.pi * 182.0 * harmonic * t + harmonic**2) / harmonic
+    wind = _shaped_noise(n, sr, rng, lambda f: 1.0 / (1.0 + (f / 2500.0) ** 1.5))
+    blades = air / air.std() * beat / beat.std()
+    y: _F64 = blades + 0.2 * hum / hum.std() + 0.2 * wind / wind.std()
     return y
 
 
 def _crying_baby(n: int, sr: int, rng: _Rng) -> _F64:
     """Wails: a voice of many harmonics around 450 Hz that rises and falls, with breaths."""
     t = np.arange(n) / sr
-    beat = (t % 1.1) / 1.1
-    envelope = np.where(beat < 0.75, np.sin(np.pi * np.minimum(beat / 0.75, 1.0)) ** 0.5, 0.0)
-    pitch = 400.0 + 120.0 * np.sin(np.pi * beat / 0.75) + 12.0 * np.sin(2 * np.pi * 6.0 * t)
+    beat = (t % 0.97) / 0.97
+    envelope = np.where(beat < 0.76, np.sin(np.pi * np.minimum(beat / 0.76, 1.0)) ** 0.5, 0.0)
+    pitch = 390.0 + 112.0 * np.sin(np.pi * beat / 0.76) + 5.0 * np.sin(2 * np.pi * 6.0 * t)
     phase = np.cumsum(pitch) / sr
     voice = np.zeros(n)
-    for harmonic in range(1, 16):
-        frequency = harmonic * 460.0
+    for harmonic in range(1, 20):
+        frequency = harmonic * 450.0
         formant = sum(np.exp(-(((frequency - c) / w) ** 2)) for c, w in _FORMANTS)
         voice += (0.08 + formant) * np.sin(2 * np.pi * harmonic * phase)
     breath = _shaped_noise(n, sr, rng, lambda f: f / (f + 1000.0))
-    y: _F64 = (voice + 0.02 * breath) * envelope
+    y: _F64 = (voice + 0.05 * breath) * envelope
     return y
 
 
-_FORMANTS = ((1100.0, 500.0), (2800.0, 700.0), (4200.0, 800.0))
+_FORMANTS = ((1300.0, 500.0), (3300.0, 700.0), (5000.0, 800.0))
 
-_SOUNDS: tuple[tuple[str, Callable[[int, int, _Rng], _F64]], ...] = (
-    ("rain", _rain),
-    ("clock_tick", _clock_tick),
-    ("crackling_fire", _crackling_fire),
-    ("crying_baby", _crying_baby),
-    ("chainsaw", _chainsaw),
-    ("sea_waves", _sea_waves),
+_SOUNDS: tuple[tuple[str, Callable[[int, int, _Rng], _F64], float], ...] = (
+    ("rain", _rain, 0.5),
+    ("clock_tick", _clock_tick, 0.15),
+    ("crackling_fire", _crackling_fire, 0.5),
+    ("crying_baby", _crying_baby, 0.05),
+    ("helicopter", _helicopter, 0.2),
+    ("sea_waves", _sea_waves, 0.5),
 )
+"""Label, sound, and its highest sample."""

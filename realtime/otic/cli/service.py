@@ -39,7 +39,7 @@ _SOME_CONFIG = """\
 # mqtt.password_file; see LoadCredential= in 'systemctl cat {name}'.
 
 #name = "hall"                 # default: this machine's name
-#model = "esc10-logmel-cnn"    # 'otic models' lists them
+#model = "esc10-stream"        # 'otic models' lists them
 
 #[[inputs]]
 #device = "USB"                # index, name, part of a name, or id: see 'otic devices'

@@ -10,7 +10,7 @@ from typing import Any
 
 from otic.errors import ParameterError
 
-DEFAULT_MODEL = "esc10-logmel-cnn"
+DEFAULT_MODEL = "esc10-stream"
 LOG_DEFAULT = ("scores", "events")
 LOG_CHOICES = (*LOG_DEFAULT, "unknown")
 MAX_BLOCK = 2**20  # samples per read

@@ -52,6 +52,7 @@ MAX_CHARACTERS = 200
 _SAME_LABELS = f"take '{DEFAULT_MODEL}', which names the same sounds"
 _STREET = "train one on UrbanSound8K with 'otic train', as docs/training.md shows"
 _RETIRED = {
+    "esc10-logmel-cnn": _SAME_LABELS,
     "esc10-logmel-cnn-int8": _SAME_LABELS,
     "esc10-tiny": _SAME_LABELS,
     "esc10-tiny-int8": _SAME_LABELS,

@@ -3,8 +3,8 @@
 A scan's folder holds ``scan.json`` and a folder for each model, its thresholds and channel::
 
     OUT/scan.json
-    OUT/esc10-logmel-cnn-0a1b2c3d/run.json
-    OUT/esc10-logmel-cnn-0a1b2c3d/parts/5e6f…/files.csv, events.csv, errors.csv, gaps.csv
+    OUT/esc10-stream-0a1b2c3d/run.json
+    OUT/esc10-stream-0a1b2c3d/parts/5e6f…/files.csv, events.csv, errors.csv, gaps.csv
 
 A part is made in ``writing/`` and renamed when all of it is on the disk: what is below
 ``parts/`` is whole. The name of a part comes from the recordings in it and what they hold.

@@ -23,7 +23,7 @@ BUDGETS = (60.0, 20.0, 6.0, 2.0, 1.0, 0.5, 0.125, 1.0 / 24.0)
 def add_tune_options(parser: Parser) -> None:
     """Add the options of ``otic tune``."""
     parser.epilog = (
-        "example: otic tune esc10-logmel-cnn --background room.wav --budget 0.125 --out room.tflite"
+        "example: otic tune esc10-stream --background room.wav --budget 0.125 --out room.tflite"
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
