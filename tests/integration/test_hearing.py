@@ -165,7 +165,7 @@ def test_real_sounds_of_one_fold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A bundled model, which was trained on this fold, too: a leak, so it must do well."""
-    model = save_bundle(tmp_path / "tiny-fold5.tflite", load_bundle("esc10-tiny-int8"))
+    model = save_bundle(tmp_path / "tiny-fold5.tflite", load_bundle("esc10-mfcc-mlp-int8"))
     assert run(capsys, monkeypatch, esc10.parent, tmp_path / "tiny-fold5.tflite", "--json") == 0
     (found,) = json.loads(capsys.readouterr().out).values()
     assert found["notes"] == ["a LEAK in events and clips: it was trained on 5"]

@@ -203,7 +203,7 @@ def test_faults_of_clips_are_named(
         ("background", (), "is 'background' a sound to report, or recordings of what is not to be"),
         ("few", (), "'few' has 2 recordings: 3 at least are needed, 10 are better"),
         ("", ("--out", "a.onnx"), "must end in .tflite"),
-        ("", ("--base", "esc10-tiny"), "is no streaming model with a base in it"),
+        ("", ("--base", "esc10-mfcc-mlp"), "is no streaming model with a base in it"),
         ("", ("--negatives", "cat"), "--negatives cat: the folders are high, low"),
     ],
 )

@@ -79,11 +79,11 @@ def test_the_command_passes_and_says_how_closely() -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.decode().splitlines()
     assert lines[0] == f"{DEFAULT.name} on a synthetic soundscape, 44.0 s"
-    names = ["streaming = batch", "block sizes", "replay", "golden cases"]
+    names = ["streaming = batch", "state", "block sizes", "replay", "golden cases"]
     assert [line[6:24].strip() for line in lines[1:]] == names
     assert all(line.startswith("ok ") for line in lines[1:])
     assert "(limit 5e-04; 20 times that for log-mel frames)" in lines[1]
-    assert "3 sounds" in lines[4]
+    assert "3 sounds" in lines[5]
 
 
 def test_on_a_recording_and_as_json(tmp_path: Path) -> None:
