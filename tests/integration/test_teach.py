@@ -22,7 +22,7 @@ from otic_training.base import features
 from otic_training.base.head import frame_labels, never
 from otic_training.base.head_graph import Graph
 from otic_training.teaching import learn
-from tests.support.helpers import F32, bundled, noise
+from tests.support.helpers import F32, noise
 
 SR = 22_050
 WIDTH = 28
@@ -201,7 +201,7 @@ def test_faults_of_clips_are_named(
     ("change", "words", "message"),
     [
         ("background", (), "is 'background' a sound to report, or recordings of what is not to be"),
-        ("few", (), "'few' has 2 recordings: 3 at least are needed, 10 are better"),
+        ("few", (), "'few' has 1 recording: 2 at least are needed, 10 are better"),
         ("", ("--out", "a.onnx"), "must end in .tflite"),
         ("", ("--base", "esc10-mfcc-mlp"), "is no streaming model with a base in it"),
         ("", ("--negatives", "cat"), "--negatives cat: the folders are high, low"),
@@ -219,7 +219,7 @@ def test_what_can_not_be_taught(
     written(root / "low", 330.0, 3)
     written(root / "high", 3000.0, 3)
     if change:
-        written(root / change, 600.0, 2)
+        written(root / change, 600.0, 1 if change == "few" else 2)
     command = ["teach", "mine", "--from", str(root), "--base", str(base)]
     command += ["--out", str(tmp_path / "mine.tflite"), *words]
     assert main(command) == 1
@@ -235,4 +235,3 @@ def test_a_label_that_the_model_has_is_not_added(
     command = ["teach", "more", "--from", str(sounds), "--into", str(out)]
     assert main([*command, "--out", str(tmp_path / "more.tflite")]) == 1
     assert "'mine' has a label 'high' already" in capsys.readouterr().err
-    assert bundled().stream is None

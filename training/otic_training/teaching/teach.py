@@ -34,7 +34,7 @@ from otic_training.teaching.sketches import Sketch, load_sketches
 
 BUDGET_PER_HOUR = 10.0
 """False alarms an hour of other sounds, one after the other: a home has far fewer of them."""
-FEWEST = 3
+FEWEST = 2
 """Recordings of a sound that are needed at least."""
 _NEVER_ON = 0.9
 _ROOM_SECONDS = 10.0
@@ -218,7 +218,7 @@ def _check_enough(sounds: Sequence[Sound], folds: Sequence[int], labels: Sequenc
         n = len({f for s, f in zip(sounds, folds, strict=True) if s.clip.label == label})
         if n < FEWEST:
             raise OticError(
-                f"'{label}' has {n} recordings: {FEWEST} at least are needed, 10 are better"
+                f"'{label}' has {n} recording: {FEWEST} at least are needed, 10 are better"
             )
 
 
