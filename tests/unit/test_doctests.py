@@ -28,6 +28,7 @@ MODULES = (
     "otic.audio.arrivals",
     "otic.audio.ring_buffer",
     "otic.audio.soundscape",
+    "otic.sinks.event_filter",
 )
 
 
