@@ -29,7 +29,7 @@ def test_a_hop(figures: Any) -> None:
     for row in figures["push"]:
         call = row["call_us"]
         assert 0.0 < call["p50"] <= call["p99"] <= call["p999"] <= call["max"]
-        assert row["deadline_us"] == pytest.approx(row["hops_a_call"] * 512 / 22050 * 1e6, abs=0.1)
+        assert row["deadline_us"] == pytest.approx(row["hops_a_call"] * 441 / 22050 * 1e6, abs=0.1)
         assert row["hop_us"] < row["deadline_us"] / 100
     one, _, many = figures["push"]
     assert many["hop_us"] < one["hop_us"]  # the cost of a call is shared

@@ -65,7 +65,7 @@ def test_each_key_does_what_it_says(
     recordings: list[str], tmp_path: Path, terminals: list[Terminal]
 ) -> None:
     terminal = Terminal(
-        *["replay", *recordings, "--together"],
+        *["replay", *recordings, "--together", "--thresholds", "clock_tick=0.4"],
         env=environment(tmp_path),
         cwd=tmp_path,
     )

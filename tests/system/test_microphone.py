@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import soundfile
 
+from otic.types import label_text
 from otic_training.data.layouts import load_dataset
 from tests.soak.replugging import replug
 from tests.support import debian, stalls, virtual_microphone
@@ -61,7 +62,7 @@ def test_five_real_clips_are_heard(microphone: dict[str, str], esc10: Path, tmp_
         events = [r for r in records(so_far(log))[n_lines:] if r["type"] == "event"]
         heard_in_log.append(longest(events))
         rows = [line for screen in terminal.screens(n_frames) for line in screen]
-        seen.append(any("●" in r and f" {label} " in r for r in rows))
+        seen.append(any("●" in r and f" {label_text(label)} " in r for r in rows))
         time.sleep(2.5)  # the window empties
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.finish() == 0
