@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from otic import load_bundle, save_bundle
+from otic.config.values import DEFAULT_MODEL
 from otic_training import hearing
 from otic_training.data.city import event_streams, one_after_the_other
 from otic_training.data.dataset import DatasetError
@@ -164,9 +165,9 @@ def test_real_sounds_of_one_fold(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A bundled model, which was trained on this fold, too: a leak, so it must do well."""
-    model = save_bundle(tmp_path / "tiny-fold5.tflite", load_bundle("esc10-mfcc-mlp-int8"))
-    assert run(capsys, monkeypatch, esc10.parent, tmp_path / "tiny-fold5.tflite", "--json") == 0
+    """The default model, which was trained on this fold, too: a leak, so it must do well."""
+    model = save_bundle(tmp_path / "all-fold5.tflite", load_bundle(DEFAULT_MODEL))
+    assert run(capsys, monkeypatch, esc10.parent, tmp_path / "all-fold5.tflite", "--json") == 0
     (found,) = json.loads(capsys.readouterr().out).values()
     assert found["notes"] == ["a LEAK in events and clips: it was trained on 5"]
     assert set(found["events"]["0–20 dB"]["by_label"]) == set(model.labels)
@@ -177,7 +178,7 @@ def test_real_sounds_of_one_fold(
         "UrbanSound8K fold 2": pytest.approx(0.87, abs=0.02),
         "alarms/audio": pytest.approx(0.71, abs=0.02),
     }
-    assert 0.1 < found["unknown_named"] < 1.0
+    assert 0.0 < found["unknown_named"] < 0.5
 
 
 def test_models_of_folds_belong_together() -> None:
