@@ -213,7 +213,7 @@ def test_training_learns(tiny: Plan) -> None:
     run.measure(teacher_mel, frames.astype("f2"))
     run.step = tiny.block_steps
     errors = [run.whole_step(mel, frames)[0] for _ in range(14)]
-    assert errors[-1] < 0.9 * errors[0]
+    assert errors[-1] < 0.95 * errors[0]
 
 
 def test_a_state_of_another_shape_is_named(tiny: Plan, tmp_path: Path) -> None:
