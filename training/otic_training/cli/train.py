@@ -217,9 +217,9 @@ def _test_folds(text: str | None, dataset: Dataset) -> list[int]:
 
 def _command(args: argparse.Namespace) -> str:
     """Repeat the command line, with placeholders for the places of data and models."""
-    command, *words = sys.argv[1:]
+    words = sys.argv[1:]
     for option in {"--negatives", "--other"} & set(words):
         at = words.index(option) + 1
         words[at : at + len(args.negatives)] = ["NEGATIVES"]
     places = {args.dataset: "DATASET", args.teacher: "TEACHER", **dict.fromkeys(args.base, "BASE")}
-    return shlex.join(["otic", command, *(places.get(word, word) for word in words)])
+    return shlex.join(["otic", *(places.get(word, word) for word in words)])
