@@ -315,7 +315,7 @@ def test_events_of_a_replay_go_where_they_should(tmp_path: Path, esc10: Path) ->
     script = tmp_path / "told.sh"
     script.write_text(f'#!/bin/sh\necho "$OTIC_STATE $OTIC_LABEL" >> {tmp_path}/told.txt\n')
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    clip = min((esc10 / "audio").glob("1-*"))
+    clip = min((esc10 / "audio").glob("1-*-10.ogg"))
     done = otic(
         *("replay", clip, "--speed", "max", "--no-dashboard", "--csv-path", tmp_path / "e.csv"),
         *("--sqlite-path", tmp_path / "e.db", "--clips-directory", tmp_path / "clips"),

@@ -83,7 +83,7 @@ def test_what_it_shows(running: Running) -> None:
     events = [line[42:] for line in text[12:16]]
     assert events[0].split()[:4] == ["●", "0:09.1", "clock", "tick"]
     assert events[0].split()[5:7] == ["s", "…"]
-    assert events[2].split() == ["0:02.8", "rain", "3.2", "s", "0.95"]
+    assert events[2].split() == ["0:02.8", "rain", "3.2", "s", "0.88"]
     assert "all well" in text[-2]
     assert "q quit" in text[-1]
     assert text[-1].rstrip().endswith("? help")
@@ -210,7 +210,7 @@ def test_frozen_it_shows_what_was(running: Running) -> None:
     assert text[0].rstrip().endswith("0:05.0")
     events = [line[42:].split() for line in text[12:16]]
     assert events[0][:3] == ["●", "0:02.8", "rain"]  # it was on then
-    assert not events[1]
+    assert not events[2]
     rows = {line[2:16].strip(): line for line in text[12:22]}
     assert "━━" in rows["rain"]
     assert text[10].rstrip().endswith("0:05.0")
