@@ -89,7 +89,7 @@ def test_fold_models_and_a_model_without_folds_side_by_side(
     assert mine["clips"]["clips"] == 4
     assert mine["unknown_named"] in (0.0, 0.5, 1.0)
     hours = {kind: round(3600 * rate["hours"]) for kind, rate in mine["alarms"].items()}
-    # A siren of 160 s is more than half a stream, a dog is none of it; 8 s and twice 2 s in doubt.
+    # The 160 s of siren count, the dog does not; 8 s and 2 s on either side of them are in doubt.
     assert hours == {"UrbanSound8K fold 2": 160, "alarms/audio": 48, "fetch.sh, animal": 9}
     assert run(capsys, monkeypatch, data, "esc10-mfcc-mlp-int8") == 0
     out = capsys.readouterr().out

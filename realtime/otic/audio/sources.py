@@ -97,7 +97,7 @@ class FileSource(Unbuffered):
         self.recording = None if file is not None else _identity(path)
         """The same each time that the file is read; None for what has no path."""
         self.recorded: str | None = None
-        """When it began, ISO 8601 with its offset from UTC; whoever knows sets it."""
+        """Start of the recording, ISO 8601 with its offset from UTC; None while it is unknown."""
         self._sr, self._block, self._channel = sr, block, channel
         self._seconds = 0.0  # read so far
         self._decoder: Decoder | None = None

@@ -105,6 +105,6 @@ def _recordings(path: Path) -> Iterator[ExportedFile]:
     if len(runs) != 1:
         raise UsageError(
             f"'{path}' holds {len(runs)} results: name the folder of one: "
-            f"{', '.join(str(run.path) for run in runs) or 'there is none yet'}"
+            f"{', '.join(str(run.path) for run in runs) or 'no scan has written here yet'}"
         )
     return of_scan(runs[0])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from otic.scan.run import Plan
 
 FORMATS = ("csv", "parquet")
-"""As :data:`otic.scan.tables.FORMATS`, which loads numpy."""
+"""Names of :data:`otic.scan.tables.FORMATS`, repeated because that module loads numpy."""
 
 _log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ def run_with_scores(
     Raises
     ------
     SinkError
-        If there are none.
+        If ``out`` holds no scores of this model.
     """
     for run in find_runs(out):
         facts = run.model_sha256, run.channel, run.time
@@ -43,7 +43,7 @@ def run_with_scores(
 
 
 def decide_again(source: Run, target: Run, ledger: Ledger) -> int:
-    """Decide the events of all parts with scores anew; what is done already stays.
+    """Decide events again from kept scores; recordings that were decided already are left alone.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def _decide_part(
         if ledger.has(file):
             continue
         if file not in files:
-            raise SinkError(f"'{folder}' is damaged: its scores are of a file that it lacks")
+            raise SinkError(f"'{folder}' is damaged: it has scores of a file that it does not list")
         started = files[file][_STARTED]
         events = decide(
             source.labels,

@@ -114,7 +114,7 @@ def _damage(part: Path) -> Iterator[None]:
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         raise SinkError(
             f"'{part}' is damaged ({error}): remove that folder and scan again; "
-            "its recordings are classified anew"
+            "its recordings will be classified again"
         ) from error
 
 

@@ -25,7 +25,7 @@ from otic.features.spectrogram import palette, png
 from otic.scan.export import ExportedEvent, ExportedFile
 
 MOST_EVENTS, MOST_FILES = 30, 20
-"""Of a label, the events with the highest peaks; of all, the recordings with most events."""
+"""Events shown for each label, highest peak first; recordings shown, most events first."""
 
 _MOST_DAYS = 3660
 _DARKEST = 40  # of 255: an hour with a single event is seen

@@ -10,6 +10,7 @@ import random
 import signal
 import threading
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -201,7 +202,7 @@ def about_seconds(recording: Recording) -> float:
     return recording.size / _BYTES_A_SECOND.get(suffix, _PLAIN_BYTES_A_SECOND)
 
 
-class Engine:
+class Engine(ABC):
     """Runs tasks somewhere; what it runs them on is left to :meth:`_run`.
 
     A task whose process died is a suspect: its recordings are run again, each alone, and one
@@ -254,11 +255,11 @@ class Engine:
             suspects = []
             yield from self._run(waiting, self._count, on_tick, suspects)
 
+    @abstractmethod
     def _run(
         self, tasks: Iterator[Task], count: int, on_tick: Callable[[], None], suspects: list[Task]
     ) -> Iterator[Done]:
         """Run tasks on ``count`` workers; add those whose process died to ``suspects``."""
-        raise NotImplementedError
 
     def _unique(self) -> str:
         self._number += 1

@@ -201,7 +201,7 @@ class Worker:
 
 
 def commit_problems(job: Job, unique: str, problems: Sequence[Problem]) -> None:
-    """Leave a part with problems that may pass: a scan that starts again tries anew."""
+    """Write a part of problems that may be temporary: the next scan tries those files again."""
     part = Part(job.run, unique, job.kind, job.bundle.labels if job.scores else None)
     for problem in problems:
         row = shown_path(problem.path), problem.reason

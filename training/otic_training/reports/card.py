@@ -111,7 +111,7 @@ Confusion matrix over all folds (rows: true, columns: predicted, counts of clips
 |---|---|
 {_rows(p.to_dict())}
 
-Events: mean of the last {decision.smoothing_scores} scores; on from {on} for at least
+Events: {_smoothed(decision)}; on from {on} for at least
 {decision.min_on_seconds} s, off below {off} for at least {decision.min_off_seconds} s;
 onsets are dated {_onsets(decision)}, offsets back by {decision.lag_seconds} s.{_budget(origin)}
 {_by_label(bundle)}
@@ -218,12 +218,17 @@ def _calibration(bundle: Bundle) -> str:
     )
 
 
+def _smoothed(decision: DecisionParams) -> str:
+    n = decision.smoothing_scores
+    return f"mean of the last {n} scores" if n > 1 else "each score by itself"
+
+
 def _none(name: str, negatives: str | None) -> str:
     if name == STREAM:
-        against = f", among {negatives} as sounds that are none of these" if negatives else ""
+        against = f", and on {negatives} that hold none of them" if negatives else ""
         return (
-            f"It was trained on scenes, sounds over backgrounds{against}.\nEach label has a score "
-            "by itself. Sounds unlike all may still be given to a label."
+            f"It was trained on mixed scenes that hold these sounds{against}.\nEach label has a "
+            "score of its own. A sound that is none of them may still be taken for one."
         )
     if not preset(name).none_share:
         return (

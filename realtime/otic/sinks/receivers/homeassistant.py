@@ -276,7 +276,7 @@ def _of_all(
 
 
 def _icon(label: str) -> str | None:
-    """Return the icon of the first word that the label contains; None where there is none."""
+    """Return the icon of the first known word in the label, or None."""
     words = re.split(r"[^a-z]+", label.lower())
     found = (icon for word in words for part, icon in _ICONS.items() if word.startswith(part))
     return next((f"mdi:{icon}" for icon in found), None)
