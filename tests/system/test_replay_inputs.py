@@ -134,9 +134,9 @@ def test_exit_codes_of_standard_input() -> None:
     done = piped(noise(3 * SR).astype("<f4").tobytes())
     assert done.returncode == 2
     assert "raw PCM has no header: give --rate HZ" in one_line(done.stderr)
-    done = piped(b"\0\0\0\x20ftypM4A " + bytes(5000))
+    done = piped(b"wvpk" + bytes(5000))
     assert done.returncode == 1
-    assert "MP4 (AAC or ALAC) is not read: convert it" in one_line(done.stderr)
+    assert "WavPack is not read: convert it" in one_line(done.stderr)
     done = piped(b"")
     assert done.returncode == 1
     assert "standard input holds no audio" in one_line(done.stderr)

@@ -397,8 +397,7 @@ def flac_of(bits: int) -> bytes:
         (ogg_page(b"\x80theora" + bytes(35)), "Ogg with video"),
         (flac_of(12), "FLAC of 12 bits a sample"),
         (flac_of(20), "FLAC of 20 bits a sample"),
-        (b"\0\0\0\x20ftypM4A " + bytes(100), "MP4 (AAC or ALAC)"),
-        (b"\x1aE\xdf\xa3" + bytes(100), "Matroska or WebM"),
+        (bytes.fromhex("3026b2758e66cf11") + bytes(100), "Windows Media (WMA)"),
         (b"wvpk" + bytes(100), "WavPack"),
     ],
 )

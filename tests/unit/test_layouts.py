@@ -339,14 +339,14 @@ def test_a_recording_that_a_split_tears_is_told(tmp_path: Path) -> None:
             "has test, train, which are parts of a split, beside more: put a '_' before",
         ),
         (["data/a/1.wav", "data/b/1.wav"], "data' has the folders a, b: name that"),
-        (["a/1.m4a", "b/1.m4a"], "the class 'a' is left out: .m4a can't be read"),
+        (["a/1.wma", "b/1.wma"], "the class 'a' is left out: .wma can't be read"),
     ],
 )
 def test_folders_that_can_not_be_told_apart(tmp_path: Path, files: list[str], words: str) -> None:
     for name in files:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch() if path.suffix == ".m4a" else write(path)
+        path.touch() if path.suffix == ".wma" else write(path)
     with pytest.raises(DatasetError) as caught:
         load_dataset(str(tmp_path))
     assert words in str(caught.value)
@@ -386,7 +386,7 @@ def test_what_systems_and_editors_hide_is_no_clip(tmp_path: Path, name: str) -> 
     assert sorted(negatives) == ["1.wav", "2.wav", "3.wav", "4.wav"]
 
 
-@pytest.mark.parametrize("suffix", [".m4a", ".M4A", ".aac", ".wma", ".webm", ".mp4", ".amr"])
+@pytest.mark.parametrize("suffix", [".wma", ".WMA", ".amr", ".wv"])
 def test_a_class_of_files_that_can_not_be_read_does_not_vanish(tmp_path: Path, suffix: str) -> None:
     root = class_folders(tmp_path / "set", {"dog": ["1.wav", "2.wav"], "cat": ["3.wav", "4.wav"]})
     (root / "bird").mkdir()
@@ -395,7 +395,7 @@ def test_a_class_of_files_that_can_not_be_read_does_not_vanish(tmp_path: Path, s
     dataset = load_dataset(str(root))
     assert dataset.warnings[0] == (
         f"the class 'bird' is left out: {suffix.lower()} can't be read; convert them, for example "
-        "with ffmpeg -i clip.m4a clip.wav"
+        "with ffmpeg -i clip.wma clip.wav"
     )
     (root / "cat" / f"5{suffix}").touch()
     (note,) = load_dataset(str(root)).notes

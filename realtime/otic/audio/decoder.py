@@ -108,10 +108,10 @@ class Decoder:
             rest = np.flatnonzero(np.isnan(block[:, 0]))
             return block[: rest[0] if len(rest) else len(block)], error
 
-    def ran_into(self, following: Decoder | None) -> bool:
+    def ran_into(self, following: object) -> bool:
         """Tell whether it failed only where the next part begins: its own length is unknown."""
         return (
-            following is not None
+            isinstance(following, Decoder)
             and self.promised is None
             and following._part.start <= self._part.reached
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 AUDIO_SUFFIXES = (
     *(".wav", ".wave", ".bwf", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2"),
     *(".aif", ".aiff", ".aifc", ".caf", ".w64", ".rf64", ".au"),
+    *(".m4a", ".m4b", ".mp4", ".mov", ".3gp", ".aac", ".webm", ".mka", ".mkv"),  # through ffmpeg
 )
 """How the names of files end that are read, in lower case."""
 

@@ -22,7 +22,7 @@ def load_audio(path: str | os.PathLike[str], sr: int) -> NDArray[np.float32]:
     Parameters
     ----------
     path : str or path
-        Any format that libsndfile reads, any rate, any channels.
+        Any format that libsndfile or an installed ffmpeg reads, any rate, any channels.
     sr : int
         The rate wanted, in Hz: ``bundle.features.sr``.
 

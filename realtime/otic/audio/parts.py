@@ -30,8 +30,9 @@ _OGG_KINDS = {
     b"\x80theora": "Ogg with video",
     b"fishead\0": "Ogg with several streams",
 }
+_DEMUXERS = {"MP4": "mov", "Matroska or WebM": "matroska", "AAC": "aac"}  # ffmpeg's names
 _OTHER_KINDS = (
-    (4, b"ftyp", "MP4 (AAC or ALAC)"),
+    (4, b"ftyp", "MP4"),
     (0, b"\x1aE\xdf\xa3", "Matroska or WebM"),
     (0, bytes.fromhex("3026b2758e66cf11"), "Windows Media (WMA)"),
     (0, b"MAC ", "Monkey's Audio"),
@@ -76,6 +77,11 @@ class Contents:
     said_seconds: float | None = None
     skipped: int = 0
 
+    @property
+    def demuxer(self) -> str:
+        """Name of the ffmpeg demuxer that reads the file; empty where libsndfile does."""
+        return _DEMUXERS.get(self.kind, "")
+
 
 def contents(data: FileBytes) -> Contents:
     """Look at the first bytes, and at all where the kind needs that."""
@@ -100,7 +106,9 @@ def contents(data: FileBytes) -> Contents:
 
 
 def refusal(shown: str, kind: str, reason: str) -> str:
-    """What to say of a file that libsndfile does not read, and what to type."""
+    """What to say of a file that is not read, and what to type."""
+    if kind in _DEMUXERS:
+        return f"can't read '{shown}', which looks like {kind}: {reason}"
     if reason == RAW:
         return f"can't read '{shown}': {RAW}; pipe it in with - and --rate"
     convert = f"ffmpeg -i {shlex.quote(shown)} {shlex.quote(PurePath(shown).stem + '.wav')}"
@@ -110,6 +118,14 @@ def refusal(shown: str, kind: str, reason: str) -> str:
     return (
         f"can't read '{shown}' as audio{of_kind} ({reason}): WAV, FLAC, Ogg and MP3 files are "
         f"read, for others try: {convert}"
+    )
+
+
+def needs_ffmpeg(shown: str, kind: str) -> str:
+    """What to say of a file where ffmpeg is not installed."""
+    return (
+        f"can't read '{shown}': {kind} is read through ffmpeg, which is not installed: install it; "
+        f"{', '.join(_READ[:-1])} and {_READ[-1]} are read without it"
     )
 
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from otic.audio.chunks import NO_DAMAGE_SECONDS
 from otic.audio.converter import Converter
 from otic.audio.decoder import Decoder, UnreadableError
+from otic.audio.ffmpeg import FfmpegDecoder, NoFfmpegError
 from otic.audio.file_bytes import FileBytes
-from otic.audio.parts import contents, refusal
+from otic.audio.parts import contents, needs_ffmpeg, refusal
 from otic.errors import SourceError, printable
 from otic.types import MAX_AMPLITUDE, Chunk, SourceHealth
 
@@ -61,7 +62,7 @@ class ArraySource(Unbuffered):
 
 
 class FileSource(Unbuffered):
-    """An audio file in any format that libsndfile reads, to the end of its bytes.
+    """An audio file in any format that libsndfile or an installed ffmpeg reads, to its end.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ class FileSource(Unbuffered):
         """Start of the recording, ISO 8601 with its offset from UTC; None while it is unknown."""
         self._sr, self._block, self._channel = sr, block, channel
         self._seconds = 0.0  # read so far
-        self._decoder: Decoder | None = None
+        self._decoder: Decoder | FfmpegDecoder | None = None
         try:
             self._file = file or Path(path).open("rb", buffering=0)  # noqa: SIM115
             try:
@@ -121,7 +122,7 @@ class FileSource(Unbuffered):
         except SourceError as error:
             raise SourceError(f"'{self._shown}': {error}") from error
 
-    def _converter_for(self, decoder: Decoder) -> Converter:
+    def _converter_for(self, decoder: Decoder | FfmpegDecoder) -> Converter:
         if decoder.channels > MAX_CHANNELS:
             raise SourceError(
                 f"it has {decoder.channels} channels, the limit is {MAX_CHANNELS}: "
@@ -139,10 +140,16 @@ class FileSource(Unbuffered):
             part = next(self._contents.parts, None)
             if part is None:
                 return
+            kind, demuxer = self._contents.kind, self._contents.demuxer
             try:
-                self._decoder = Decoder(self._file, self._path, part)
+                if demuxer:
+                    self._decoder = FfmpegDecoder(self._file, demuxer)
+                else:
+                    self._decoder = Decoder(self._file, self._path, part)
             except UnreadableError as error:
-                raise SourceError(refusal(self._shown, self._contents.kind, str(error))) from error
+                raise SourceError(refusal(self._shown, kind, str(error))) from error
+            except NoFfmpegError as error:
+                raise SourceError(needs_ffmpeg(self._shown, kind)) from error
             if self._decoder.promised != 0:
                 return
 

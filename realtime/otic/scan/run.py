@@ -36,7 +36,7 @@ _MOST_DEATHS = 20  # in a row
 AHEAD = 2  # tasks a worker that are handed out
 TICK_SECONDS = 0.5
 _BYTES_A_SECOND = {".mp3": 16e3, ".mp2": 24e3, ".ogg": 14e3, ".oga": 14e3, ".opus": 8e3}
-_BYTES_A_SECOND |= {".flac": 60e3}
+_BYTES_A_SECOND |= {".flac": 60e3, ".m4a": 16e3, ".m4b": 8e3, ".aac": 16e3, ".webm": 12e3}
 _PLAIN_BYTES_A_SECOND = 96e3  # 48 kHz, mono, 16 bits
 
 Found = Recording | Problem

@@ -91,7 +91,7 @@ def key_of(*parts: object) -> str:
 def feature_code() -> bytes:
     """Stand for the code that computes features and takes windows, and its libraries."""
     live = Path(otic.__file__).parent
-    names = ("chunks", "converter", "decoder", "file_bytes", "mpeg", "parts", "sources")
+    names = ("chunks", "converter", "decoder", "ffmpeg", "file_bytes", "mpeg", "parts", "sources")
     files = [live / "types.py", *(live / "audio" / f"{name}.py" for name in names)]
     files.append(Path(__file__).with_name("windows.py"))
     files += sorted((live / "features").glob("**/*.py"))

@@ -25,8 +25,8 @@ _RECORDINGS, _RECORDINGS_COLUMNS = "recordings.csv", ("filename", "recording")
 _NO_CLASS = "_"  # so begin the names of folders that are none
 _BY_RECORDING, _BY_FILE = "folds made by recording", "folds made by file"
 _UNREADABLE = {
-    *(".m4a", ".m4b", ".aac", ".mp4", ".mov", ".3gp", ".amr", ".wma", ".asf", ".webm", ".mkv"),
-    *(".mka", ".ape", ".wv", ".ac3", ".spx", ".mp2", ".ra", ".ram", ".dsf", ".mpc", ".tta"),
+    *(".amr", ".wma", ".asf", ".ape", ".wv", ".ac3", ".spx", ".ra", ".ram", ".dsf", ".mpc"),
+    ".tta",
 }
 _SPLITS = {
     **dict.fromkeys(("train", "training"), 1),
@@ -167,7 +167,7 @@ def _clips_of(folder: Path, root: Path, fold: int) -> tuple[list[_Found], list[s
         inside = "" if not found else f" of '{place}'"
         lines.append(
             f"{what} left out{inside}: {', '.join(sorted(unreadable))} can't be read; convert "
-            "them, for example with ffmpeg -i clip.m4a clip.wav"
+            "them, for example with ffmpeg -i clip.wma clip.wav"
         )
     if broken:
         lines.append(f"{broken} links in '{place}' lead to no file: they are left out")

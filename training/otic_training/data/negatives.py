@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import soundfile
 
+from otic.audio.loading import load_audio
+from otic.errors import SourceError
 from otic.model.bundle import NOT_STATED
 from otic_training.cli.progress import say
 from otic_training.data.class_folders import listed_recording
@@ -27,6 +30,7 @@ DOUBT = 0.3
 QUIET_SECONDS = 600.0
 """The least of negatives from which thresholds are set."""
 
+_LOW_RATE = 8000  # Hz, to measure a length
 _FREESOUND = re.compile(r"fs(\d+)")
 _NON_COMMERCIAL = "model: non-commercial use only; "
 _MEANS_NON_COMMERCIAL = re.compile(r"[Nn]on-?[Cc]ommercial|\bNC\b|Sampling\+")  # "CC BY-NC 4.0"
@@ -122,8 +126,12 @@ def _seconds(path: Path) -> float:
     """Read a file's length; 0 where it can't be read, which is said when it is used."""
     try:
         return float(soundfile.info(path).duration)
-    except (OSError, soundfile.LibsndfileError):
-        return 0.0
+    except soundfile.LibsndfileError:  # its header says nothing, or ffmpeg reads it
+        with suppress(SourceError):
+            return len(load_audio(path, _LOW_RATE)) / _LOW_RATE
+    except OSError:
+        pass
+    return 0.0
 
 
 def negatives_text(clips: Sequence[Clip]) -> str | None:
