@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -252,6 +253,7 @@ def test_folders_are_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "in/twice").symlink_to("../elsewhere")
     (tmp_path / "in/a/loop").symlink_to("../../in")
     (tmp_path / "in/broken.wav").symlink_to("nowhere.wav")
+    (tmp_path / "in/itself").symlink_to("itself")
     os.mkfifo(tmp_path / "in/pipe.wav")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -265,9 +267,21 @@ def test_folders_are_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "gone.wav": "No such file or director",
         "in/a/loop": "it leads back into a fol",
         "in/broken.wav": "No such file or director",
+        "in/itself": "Too many levels of symbo",
         "in/pipe.wav": "it is no file",
         "no*.wav": "no file matches this pat",
     }
+
+
+def test_a_folder_of_many_files_takes_memory_for_their_names(tmp_path: Path) -> None:
+    for i in range(3000):
+        (tmp_path / f"20240101_{i:06}.wav").touch()
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in find([str(tmp_path)])) == 3000
+        assert tracemalloc.get_traced_memory()[1] < 3000 * 150
+    finally:
+        tracemalloc.stop()
 
 
 def write_stub(path: Path) -> None:

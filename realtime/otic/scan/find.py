@@ -43,7 +43,8 @@ def find(names: Sequence[str]) -> Iterator[Recording | Problem]:
 
     A folder means all audio files below it that are not hidden; links to folders are followed,
     and no folder is entered twice. A file that is named is taken whatever it is called. Memory
-    is taken for the names of one folder at a time, and for the folders entered.
+    is taken for the names of one folder at a time, for the folders entered, and for what
+    patterns match.
 
     Parameters
     ----------
@@ -54,15 +55,16 @@ def find(names: Sequence[str]) -> Iterator[Recording | Problem]:
     ------
     Recording or Problem
     """
-    roots: dict[str, None] = {}
+    roots: set[str] = set()
     for name in names:
-        matches = [name]
-        if glob.has_magic(name) and not os.path.lexists(name):
-            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - of any path
-            if not matches:
-                yield Problem(name, "no file matches this pattern")
-        for match in matches:
-            roots[os.path.realpath(match)] = None
+        if not glob.has_magic(name) or os.path.lexists(name):
+            roots.add(os.path.realpath(name))
+            continue
+        match = None
+        for match in glob.iglob(name, recursive=True):  # noqa: PTH207 - of any path
+            roots.add(os.path.realpath(match))
+        if match is None:
+            yield Problem(name, "no file matches this pattern")
     entered: set[tuple[int, int]] = set()
     for root in sorted(roots):
         if any(above in roots for above in _folders_above(root)):
@@ -96,25 +98,42 @@ def _walk(
         if identity in entered:
             continue
         entered.add(identity)
-        folders = []
         try:
-            with os.scandir(folder) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
+            files, folders = _names(folder)
         except OSError as error:
             yield Problem(folder, _reason(error))
             continue
-        inside = above | {identity}
-        for entry in listed:
+        inside, below = above | {identity}, []
+        for name in [*files, *folders]:
+            path = os.path.join(folder, name)  # noqa: PTH118 - of a million files
+            try:
+                found = os.stat(path)  # noqa: PTH116
+            except OSError as error:
+                yield Problem(path, _reason(error))
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                below.append((path, _identity(found), inside))
+            else:
+                yield _as_found(path, found)
+        waiting += reversed(below)
+
+
+def _names(folder: str) -> tuple[list[str], list[str]]:
+    """Give the names of the audio files and of the folders in a folder, each sorted."""
+    files, folders = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
             if is_hidden_name(entry.name):
                 continue
             try:
-                if entry.is_dir():
-                    folders.append((entry.path, _identity(entry.stat()), inside))
-                elif os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES:  # noqa: PTH122
-                    yield _as_found(entry.path, entry.stat())
-            except OSError as error:
-                yield Problem(entry.path, _reason(error))
-        waiting += reversed(folders)
+                is_folder = entry.is_dir()
+            except OSError:  # as a link to itself: whoever opens it is told why
+                is_folder = True
+            if is_folder:
+                folders.append(entry.name)
+            elif os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES:  # noqa: PTH122
+                files.append(entry.name)
+    return sorted(files), sorted(folders)
 
 
 def _as_found(path: str, state: os.stat_result) -> Recording | Problem:
