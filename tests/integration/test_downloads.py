@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import io
+import json
 import random
 import re
 import socket
@@ -21,8 +23,13 @@ import pytest
 
 from otic import OticError
 from otic.cli.main import main
+from otic.model.archive import attach
+from otic.model.bundle import load_bundle
 from otic_training.cli.download import download
 from otic_training.data.download import MIRROR, ORIGINALS, Original, content_hash
+from otic_training.data.yamnet import PUBLISHED, download_yamnet
+from otic_training.networks.base_model import Base
+from otic_training.networks.presets import YAMNET, YAMNET_HOP_FRAMES
 
 NAMES = [f"{fold}-{10 * fold + label}-A-{label}.wav" for fold in (1, 2) for label in (0, 1)]
 HEADER = "filename,fold,target,category,esc10,src_file,take\n"
@@ -399,3 +406,91 @@ def test_what_training_refuses_is_said_and_kept(
     assert fetch("esc50", tmp_path) == 0
     assert "as published, but training refuses them" in capsys.readouterr().err
     assert left(tmp_path) == ["ESC-50-master"]
+
+
+# YAMNet
+
+
+def test_a_model_that_is_another_is_refused_and_not_kept(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MIRROR, f"http://127.0.0.1:{server.server_port}/mirror/")
+    with refused("yamnet.tflite answers 404 Not Found: try again later, or set OTIC_DOWNLOAD_URL"):
+        fetch("yamnet", tmp_path)
+    for content in (b"x", bytes(PUBLISHED.size), bytes(PUBLISHED.size + 10)):
+        server.files["/mirror/yamnet.tflite"] = content
+        with refused(
+            f"gave {min(len(content), PUBLISHED.size + 1)} bytes with the SHA-256 .* and "
+        ):
+            fetch("yamnet", tmp_path)
+    server.files["/mirror/yamnet.tflite"] = bytes(PUBLISHED.size)
+    server.break_after = 1000
+    with refused("nothing is kept|can't download"):
+        fetch("yamnet", tmp_path)
+    server.shutdown()
+    server.server_close()
+    with refused("can't download .*: nothing listens on this port: check the network and run the"):
+        fetch("yamnet", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_yamnet_has_a_name_when_it_is_downloaded(
+    tmp_path: Path,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    esc10: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The file is Google's with its labels in a zip behind it, as MediaPipe publishes it."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    barks = [str(path) for path in sorted((esc10 / "audio").glob("*-0.*"))[:3]]
+    assert len(barks) == 3
+    log = str(tmp_path / "log.jsonl")
+    replay = [
+        "replay",
+        *barks,
+        "--model",
+        "yamnet",
+        "--speed",
+        "max",
+        "--jsonl",
+        log,
+        "--log",
+        "events",
+    ]
+    assert main(replay) == 1
+    assert "model 'yamnet' is not here yet: run 'otic download yamnet'" in capsys.readouterr().err
+    model = (esc10.parent / "yamnet" / "yamnet.tflite").read_bytes()
+    with (esc10.parent / "yamnet" / "yamnet_class_map.csv").open() as file:
+        labels = [row["display_name"] for row in csv.DictReader(file)]
+    content = attach(model, {"yamnet_label_list.txt": "\n".join(labels)})
+    server.files["/yamnet.tflite"] = content
+    known = replace(
+        PUBLISHED,
+        url=f"http://127.0.0.1:{server.server_port}/yamnet.tflite",
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    path = download_yamnet(None, known)
+    assert path == tmp_path / "otic" / "models" / "yamnet.tflite"
+    assert download_yamnet(None, known) == path
+    assert len(server.ranges) == 1  # the second time it is there already
+    bundle = load_bundle("yamnet")
+    assert bundle.labels == tuple(labels)
+    assert bundle.model == content
+    thresholds = dict(zip(bundle.labels, bundle.decision.on_thresholds, strict=True))
+    assert thresholds["Silence"] == thresholds["Inside, small room"] == 1.0
+    assert set(thresholds.values()) == {thresholds["Dog"], 1.0}
+    assert main(replay) == 0
+    events = [json.loads(line) for line in Path(log).read_text().splitlines()]
+    on = [event["label"] for event in events if event.get("state") == "on"]
+    assert on.count("Dog") >= 3
+    assert not {"Silence", "Inside, small room"} & set(on)
+    capsys.readouterr()
+    assert main(["models"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["yamnet", "521"] in [row[:2] for row in rows]
+    base = Base("yamnet")
+    assert (base.features, base.inference_hop_frames) == (YAMNET, YAMNET_HOP_FRAMES)
+    with refused("is there, but of another file: move it away and run the same command again"):
+        download_yamnet(None, replace(known, sha256="0" * 64))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LEAST_COLUMNS, _MOST_COLUMNS = 20, 400
 _LEAST_ROWS, _MOST_ROWS = 5, 200
 
-MODEL_HELP = "a bundled name or a .tflite file"
+MODEL_HELP = "a name that 'otic models' lists, or a .tflite file"
 
 
 class Parser(argparse.ArgumentParser):

@@ -36,15 +36,15 @@ def add_completion_options(parser: Parser) -> None:
 
 def completion(args: argparse.Namespace) -> int:
     """Print the script; it has what this version knows, so an update needs a new one."""
-    from otic.model.bundle import bundled_names
+    from otic.model.bundle import known_names
 
     options = {name: _options(command) for name, command in COMMANDS.items()}
     if args.shell == "fish":
-        print(_fish(options, bundled_names()), end="")
+        print(_fish(options, known_names()), end="")
         return 0
     cases = (f'            {name}) words="{" ".join(each)}";;' for name, each in options.items())
     script = _BASH.format(
-        commands=" ".join(options), models=" ".join(bundled_names()), cases="\n".join(cases)
+        commands=" ".join(options), models=" ".join(known_names()), cases="\n".join(cases)
     )
     print(_ZSH * (args.shell == "zsh") + script, end="")
     return 0

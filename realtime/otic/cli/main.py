@@ -66,7 +66,7 @@ TABLE: dict[str, tuple[Command, ...]] = {
         ),
     ),
     "Models": (
-        Command("models", "otic.cli.models:models", "List the bundled models"),
+        Command("models", "otic.cli.models:models", "List the models that a name is enough for"),
         Command("inspect", "otic.cli.models:inspect", "Show what a model file contains"),
         Command("pack", "otic.cli.pack:pack", "Turn any TFLite audio model into an otic bundle"),
         Command(
@@ -78,7 +78,9 @@ TABLE: dict[str, tuple[Command, ...]] = {
             "teach", "otic_training.cli.teach:teach", "Teach your own sounds from a few clips each"
         ),
         Command(
-            "download", "otic_training.cli.download:download", "Download a data set and verify it"
+            "download",
+            "otic_training.cli.download:download",
+            "Download a data set or YAMNet, and verify it",
         ),
         Command(
             "explore", "otic_training.cli.explore:explore", "Write an HTML report about a data set"

@@ -43,11 +43,11 @@ def add_models_options(parser: Parser) -> None:
 
 
 def models(_: argparse.Namespace) -> int:
-    """List the bundled models, one a line."""
-    from otic.model.bundle import bundled_names, load_bundle
+    """List the bundled and the downloaded models, one a line."""
+    from otic.model.bundle import known_names, load_bundle
 
     rows = [("", "model", "labels", "accuracy", "window", "size", "licence")]
-    for name in bundled_names():
+    for name in known_names():
         bundle = load_bundle(name)
         accuracy = bundle.accuracy.get("clip_mean")
         rows.append(
@@ -65,6 +65,8 @@ def models(_: argparse.Namespace) -> int:
     for row in rows:
         print("  ".join(f"{c:{n}}" for c, n in zip(row, widths, strict=True)).rstrip())
     print("* default; 'otic inspect MODEL' shows its labels, features, accuracy and full licence")
+    if "yamnet" not in (row[1] for row in rows):
+        print("'otic download yamnet' brings one more: YAMNet, with 521 labels")
     return 0
 
 

@@ -60,6 +60,7 @@ _RETIRED = {
     "urban-logmel-cnn-int8": _STREET,
 }
 """Names that were bundled once, and what to do instead."""
+_DOWNLOADS = ("yamnet",)
 
 _MAX_REASON = 400  # characters of a message that may quote the file
 _KEYS = [
@@ -249,13 +250,25 @@ def bundled_names() -> list[str]:
     return sorted(f.name.removesuffix(".tflite") for f in files if f.name.endswith(".tflite"))
 
 
+def models_folder() -> Path:
+    """Return the folder of models that this user downloaded."""
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")  # noqa: PTH111 - never fails
+    return Path(data, "otic/models")
+
+
+def known_names() -> list[str]:
+    """List the models that a name is enough for: the bundled ones, then the downloaded ones."""
+    kept = sorted(path.stem for path in models_folder().glob("*.tflite"))
+    return list(dict.fromkeys([*bundled_names(), *kept]))
+
+
 def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
-    """Read a bundled model by name, or any bundle by path.
+    """Read a bundled or downloaded model by name, or any bundle by path.
 
     Parameters
     ----------
     name_or_path : str or path
-        A name from :func:`bundled_names`, or a path: something with a folder in
+        A name from :func:`known_names`, or a path: something with a folder in
         it or that ends in ``.tflite``.
 
     Raises
@@ -269,9 +282,13 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
     if text not in bundled_names():
         if Path(text).is_file() or is_saved_model(Path(text)):
             return parse_bundle(text, read_model(Path(text)))
+        if (kept := models_folder() / f"{text}.tflite").is_file():
+            return parse_bundle(text, read_model(kept))
+        if text in _DOWNLOADS:
+            raise BundleError(f"model '{text}' is not here yet: run 'otic download {text}'")
         if text in _RETIRED:
             raise BundleError(f"model '{text}' is no longer bundled: {_RETIRED[text]}")
-        names = bundled_names()
+        names = known_names()
         raise BundleError(
             f"unknown model '{text}'{did_you_mean(text, names)}: known are "
             f"{', '.join(names) or 'none'}, or give the path of a .tflite file"

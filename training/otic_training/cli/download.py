@@ -1,4 +1,4 @@
-"""``otic download``."""
+"""``otic download``: data sets, and a model that is not bundled."""
 
 from __future__ import annotations
 
@@ -7,20 +7,29 @@ from pathlib import Path
 
 from otic.cli.arguments import Parser
 from otic_training.data import download as downloading
+from otic_training.data.yamnet import NAME, download_yamnet
 
 
 def add_download_options(parser: Parser) -> None:
     """Add the options of ``otic download``."""
     parser.epilog = "example: otic download esc50 --to data"
     parser.add_argument(
-        "dataset", choices=tuple(downloading.ORIGINALS), help="the data set to download"
+        "dataset",
+        choices=(*downloading.ORIGINALS, NAME),
+        help="the data set to download, or the model YAMNet",
     )
     parser.add_argument(
-        "--to", default=".", metavar="DIR", help="parent of the new folder (default: here)"
+        "--to",
+        metavar="DIR",
+        help="parent of the new folder, or the folder of the new model (default: here; a model "
+        f"where '--model {NAME}' finds it)",
     )
 
 
 def download(args: argparse.Namespace) -> int:
-    """Fetch, check and unpack a data set; prints its folder."""
-    print(downloading.download(args.dataset, Path(args.to)))
+    """Fetch, check and unpack a data set, or pack a model; prints where it is."""
+    if args.dataset == NAME:
+        print(download_yamnet(None if args.to is None else Path(args.to)))
+    else:
+        print(downloading.download(args.dataset, Path(args.to or ".")))
     return 0

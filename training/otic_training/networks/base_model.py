@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from otic.detection.thresholds import DecisionParams
 from otic.errors import BundleError, OticError
 from otic.model.archive import read_model
-from otic.model.bundle import Bundle, bundled_names, load_bundle
+from otic.model.bundle import Bundle, load_bundle
 from otic.model.classifier import Classifier
 from otic.model.interface import ModelInterface
 from otic.model.tensors import ModelInput
@@ -45,7 +45,8 @@ class Base:
     Parameters
     ----------
     path : str
-        YAMNet as TFLite, as Google gives it, or a bundle: a file or a bundled name.
+        YAMNet as TFLite, as Google gives it, or a bundle: a file, or a name that ``otic models``
+        lists.
 
     Attributes
     ----------
@@ -144,7 +145,7 @@ def recipe_on(base: Base, recipe: Preset) -> Preset:
 
 def _read(path: str) -> tuple[Bundle, str]:
     """Read a bundle, or make one of YAMNet; and the file's SHA-256."""
-    if path in bundled_names():
+    if Path(path).name == path and not Path(path).exists():
         bundle = load_bundle(path)
         return bundle, bundle.sha256
     content = read_model(Path(path))
