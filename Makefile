@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_FLAGS ?=
 TEST_FLAGS ?=
 
-.PHONY: demo test test-slow test-fast test-core coverage lint format docs hearing bench peers aarch64 constraints golden clean pictures
+.PHONY: demo test test-slow test-fast test-core coverage lint format docs hearing bench bench-scan peers aarch64 constraints golden clean pictures
 
 demo: $(VENV)/.base
 	$(BIN)/otic demo $(DEMO_FLAGS)
@@ -70,6 +70,12 @@ hearing: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.live
 	$(BIN)/python -m tests.benchmarks.long_run
+
+# Speed and memory of otic scan on 100 hours of looped recordings, and a dry run of a million
+# files; alone on the machine. SCAN="--hours 10 --files 600 --longest 1": smaller.
+bench-scan: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.scan --stubs 1000000
+	$(BIN)/python -m tests.benchmarks.scan $(DATA)/esc10/audio $(SCAN)
 
 # Other MFCC front ends beside otic's; in an environment of its own, because some of them
 # change what numba loads.

@@ -12,7 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from otic.audio.soundscape import synthesise
 from otic.model.bundle import load_bundle
@@ -21,6 +23,7 @@ from otic.scan.folder import Ledger, find_runs, open_run
 from otic.scan.run import Plan, Share
 from otic.scan.task import Job
 from tests.support.helpers import of_type, one_line, otic
+from tests.support.memory import cost
 from tests.support.scans import rows, write
 
 MODEL = "esc10-mfcc-mlp"
@@ -80,6 +83,64 @@ def test_a_scan_gives_what_a_replay_does(folder: Path, tmp_path: Path) -> None:
         assert rows(sharded, table) == rows(run, table)
     with (run.parts()[0] / "events.csv").open(newline="") as file:
         assert next(csv.reader(file))[:4] == ["file", "label", "onset", "offset"]
+
+
+def test_bad_input_is_counted_and_the_rest_goes_on(folder: Path, tmp_path: Path) -> None:
+    top = tmp_path / "in"
+    (top / "sub").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    os.link(folder / "a.wav", top / "a.wav")
+    (top / "sub/loop").symlink_to("..")
+    (top / "gone.wav").symlink_to("nowhere")
+    (top / "zero.wav").touch()
+    (top / "text.mp3").write_text("no sound")
+    (top / "text\n,é.wav").write_text("no sound")
+    bad = {top / "sub/loop", top / "gone.wav", tmp_path / "empty", Path("x*.wav")}
+    damaged = {top / "zero.wav", top / "text.mp3", top / "text\n,é.wav"}
+    asked = ("scan", top, tmp_path / "empty", "x*.wav", "--out", tmp_path / "out")
+    for _ in range(2):
+        done = otic(*asked, "--model", MODEL, "--jobs", "1")
+        assert done.returncode == 1
+        last = done.stderr.decode().splitlines()[-1]
+        assert last.startswith("otic: 7 files or folders could not be read, or not to their end")
+        (run,) = find_runs(tmp_path / "out")
+        assert {Path(file) for file, _ in rows(run, "errors")} == bad | damaged
+        assert len(rows(run, "errors")) == 7
+        assert {Path(row[0]) for row in rows(run, "files")} == {top / "a.wav"} | damaged
+        assert {Path(row[0]) for row in rows(run)} == {top / "a.wav"}
+
+
+def test_a_scan_whose_disk_is_full_goes_on_once_there_is_room(folder: Path, tmp_path: Path) -> None:
+    """Stood for by a limit to the size of files."""
+    command = [sys.executable, "-m", "otic", "scan", str(folder / "b"), str(folder / "a.wav")]
+    command += ["--out", str(tmp_path / "out"), "--model", MODEL, "--jobs", "1", "--scores"]
+    script = 'ulimit -f 10; exec "$@"'
+    done = subprocess.run(["sh", "-c", script, "sh", *command], stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert b"File too large: make room and start the scan again" in done.stderr.splitlines()[-1]
+    (run,) = find_runs(tmp_path / "out")
+    assert run.parts() == []
+    assert list((run.path / "writing").iterdir()) == []
+    assert subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    assert len(rows(run, "files")) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_does_not_grow_with_a_recording(folder: Path, tmp_path: Path) -> None:
+    """Five minutes of 48 kHz in stereo, 115 MB as float32, take as much as ten seconds."""
+    y = np.tile(soundfile.read(folder / "a.wav", dtype="float32")[0][:240_000, None], (1, 2))
+    taken = []
+    for repeats in (2, 60):
+        path = tmp_path / f"{repeats}.flac"
+        with soundfile.SoundFile(path, "w", 48000, 2) as file:
+            for _ in range(repeats):
+                file.write(y)
+        asked = ("scan", path, "--out", tmp_path / f"{repeats}", "--model", MODEL, "--jobs", "1")
+        taken.append(cost(*asked, "--scores"))
+        assert taken[-1].code == 0, taken[-1].stderr
+    short, long = taken
+    assert long.other_megabytes < min(400.0, short.other_megabytes + 25.0)
+    assert long.first_megabytes < min(300.0, short.first_megabytes + 25.0)
 
 
 @pytest.mark.parametrize(
@@ -212,11 +273,15 @@ def time_of(text: str) -> datetime:
         (["--timezone", "Mars"], 1, "time zone 'Mars' is not known"),
         (["--thresholds", "cat=2"], 1, "has no label 'cat'"),
         (["--out", "/proc/nothing"], 1, "can't write to '/proc/nothing'"),
+        (["--out", "@OLD"], 1, "is a scan of format 0, this otic writes format 1"),
     ],
 )
 def test_wrong_usage_is_one_line(
     arguments: list[str], code: int, words: str, folder: Path, tmp_path: Path
 ) -> None:
-    done = otic("scan", folder, "--out", tmp_path / "out", *arguments)
+    (old := tmp_path / "old").mkdir()
+    (old / "scan.json").write_text('{"scan": 0}')
+    options = [str(old) if text == "@OLD" else text for text in arguments]
+    done = otic("scan", folder, "--out", tmp_path / "out", *options)
     assert done.returncode == code
     assert words in one_line(done.stderr)

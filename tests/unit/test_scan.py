@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otic import Bundle
+from otic.audio.sources import FileSource
 from otic.detection.decide import NO_ONSET, ScoreKeeper, ScoreTable, decide, onsets_from
 from otic.detection.detector import EventDetector
 from otic.errors import ParameterError, SinkError
@@ -26,7 +28,7 @@ from otic.scan.run import Plan, Share
 from otic.scan.summary import Progress, summary
 from otic.scan.tables import FORMATS
 from otic.scan.task import Job, Worker
-from otic.types import Event, Scores
+from otic.types import Chunk, Event, Scores
 from tests.support.helpers import F32, decision
 from tests.support.scans import BUNDLES, SR, expected_rows, replayed, rows, sound, write
 
@@ -299,6 +301,7 @@ def test_damaged_files_are_errors_and_the_rest_goes_on(tmp_path: Path) -> None:
     errors = {Path(file).name: reason for file, reason in rows(run, "errors")}
     assert set(errors) == {"cut.wav", "text.wav", "zero.wav"}
     assert "could be read and were classified" in errors["cut.wav"]
+    assert errors["zero.wav"].endswith("zero.wav' is empty: it has 0 bytes")
     assert {Path(row[0]) for row in rows(run)} == {whole, cut}
     lines, n_errors = summary(run)
     assert n_errors == 3
@@ -329,6 +332,44 @@ def test_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monkey
     assert rows(run) == expected_rows(WINDOWS, [path, other])
     assert rows(run, "errors") == []
     assert set(kept_scores(run)) == {str(path), str(other)}
+
+
+def grows(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(bytes(4000))
+
+
+def shrinks(path: Path) -> None:
+    os.truncate(path, 20_000)
+
+
+def is_written_again(path: Path) -> None:
+    write(path, sound(3, 7))
+
+
+@pytest.mark.parametrize("deed", [Path.unlink, shrinks, grows, is_written_again])
+def test_a_recording_that_changes_while_it_is_read_is_not_done(
+    deed: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "in/a.wav", sound(3, 1))
+    other = write(tmp_path / "in/b.wav", sound(3, 2))
+    chunks = FileSource.chunks
+
+    def changed(source: FileSource) -> Iterator[Chunk | None]:
+        for number, chunk in enumerate(chunks(source)):
+            yield chunk
+            if number == 0 and source.name == "a.wav":
+                deed(path)
+
+    monkeypatch.setattr(FileSource, "chunks", changed)
+    monkeypatch.setattr(task_module, "FAST_BLOCK", 1000)
+    run = scanned(tmp_path / "out", WINDOWS, tmp_path / "in", scores=True)
+    assert rows(run, "errors") == [(str(path), "it changed while it was read")]
+    assert rows(run) == expected_rows(WINDOWS, [other])
+    assert [row[0] for row in rows(run, "files")] == [str(other)]
+    monkeypatch.undo()
+    run = scanned(tmp_path / "out", WINDOWS, tmp_path / "in", scores=True)
+    assert [row[0] for row in rows(run, "files")] == sorted(map(str, (tmp_path / "in").iterdir()))
 
 
 def test_only_what_is_missing_is_done(tmp_path: Path) -> None:
@@ -426,6 +467,19 @@ def test_a_full_disk_leaves_nothing_that_counts(
     with pytest.raises(SinkError, match="No space left on device: make room"):
         Worker(Job(WINDOWS, run.path)).run("a", found)
     assert run.parts() == []
+
+
+def test_a_disk_that_is_full_at_once_is_no_scan_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SinkError, match="No space left on device: name a folder"):
+        open_run(tmp_path / "out", WINDOWS)
+    monkeypatch.undo()
+    assert open_run(tmp_path / "out", WINDOWS).parts() == []
 
 
 def test_progress_says_how_far_it_is(tmp_path: Path, said: list[str]) -> None:

@@ -105,7 +105,9 @@ class FileSource(Unbuffered):
         try:
             self._file = file or Path(path).open("rb", buffering=0)  # noqa: SIM115
             try:
-                self._contents = contents(FileBytes(self._file))
+                if not (found := FileBytes(self._file)).size:
+                    raise SourceError(f"'{self._shown}' is empty: it has 0 bytes")
+                self._contents = contents(found)
                 self._begin()
             except BaseException:
                 self.close()

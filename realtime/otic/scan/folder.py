@@ -165,8 +165,9 @@ def open_run(
         "onsets_from": onsets_from(bundle.decision),
     }
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         _write_json(out / _SCAN, {"scan": SCAN_FORMAT, "otic": __version__})
+        path.mkdir(exist_ok=True)
         _write_json(path / _RUN, {**params, **settings})
     except OSError as error:
         raise SinkError(
