@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from otic.detection.detector import EventDetector, FindOnset
+from otic.detection.loud import LOUD, LoudSounds
 from otic.detection.onset import first_rise
 from otic.detection.unknown import UNKNOWN, UnknownSounds
 from otic.errors import ParameterError
 from otic.features.frontend import Frontend, StreamFrontend
+from otic.features.level import LevelMeter, LevelParams
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier, State
 from otic.model.streaming import StreamParams
-from otic.types import Event, Gap, Item, Scores, mono_samples, usable_runs
+from otic.types import Event, Gap, Item, Level, Scores, mono_samples, usable_runs
 
 ONSET_SECONDS = 2.0
 """Time before a step of a streaming model in which the onset of its sound is looked for."""
@@ -94,6 +96,49 @@ class Detector(Protocol):
     def close(self, sample: int) -> list[Event]: ...
 
 
+class _Levels:
+    """Measures the levels of one stream, and finds what is loud.
+
+    Raises
+    ------
+    ParameterError
+        If the rate is too low.
+    """
+
+    def __init__(self, sr: int, params: LevelParams) -> None:
+        self._loud: LoudSounds | None = None
+        if params.loud_db is None:
+            self._meter = LevelMeter(sr, params)
+        else:
+            self._loud = LoudSounds(sr, params.loud_db - (params.calibration_db or 0.0))
+            self._meter = LevelMeter(sr, params, self._loud.update)
+
+    def push(self, y: NDArray[np.float32]) -> list[Item]:
+        """Take samples, float32 [n], finite; returns what they complete."""
+        levels = self._meter.push(y)
+        return [*levels, *self._loud.events()] if self._loud is not None else [*levels]
+
+    def lose(self, n: int) -> list[Level]:
+        """Take note that ``n`` samples are lost."""
+        return self._meter.lose(n)
+
+    def close(self, sample: int) -> list[Event]:
+        """End the stretch of audio at ``sample``: what is loud is no more."""
+        if self._loud is None:
+            return []
+        self._loud.close(sample)
+        return self._loud.events()
+
+    def flush(self) -> list[Level]:
+        """End the stream."""
+        return self._meter.flush()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.close(0)
+        self._meter.reset()
+
+
 class Pipeline:
     """Classify one stream.
 
@@ -115,11 +160,17 @@ class Pipeline:
     unknown : bool
         Also report sounds that stand out from the background and get no label, as events
         of the label ``unknown``; see :mod:`otic.detection.unknown`.
+    level : LevelParams, optional
+        Also measure how loud each minute is, see :mod:`otic.features.level`, and report sounds
+        above a limit, as events of the label ``loud``, see :mod:`otic.detection.loud`.
 
     Raises
     ------
     BundleError, RuntimeMissingError
         If the model can't be loaded.
+    ParameterError
+        If the model's rate is too low to measure levels, or one of its labels is ``unknown`` or
+        ``loud`` and these are asked for.
 
     Examples
     --------
@@ -141,6 +192,7 @@ class Pipeline:
         classifier: Predictor | None = None,
         detector: Detector | None = None,
         unknown: bool = False,
+        level: LevelParams | None = None,
     ) -> None:
         self.bundle = bundle
         classifier = classifier if classifier is not None else Classifier(bundle)
@@ -155,6 +207,9 @@ class Pipeline:
         if unknown and UNKNOWN in bundle.labels:
             raise ParameterError(f"the model has a label '{UNKNOWN}' of its own")
         self._unknown = UnknownSounds(bundle.features.sr) if unknown else None
+        if level is not None and level.loud_db is not None and LOUD in bundle.labels:
+            raise ParameterError(f"the model has a label '{LOUD}' of its own")
+        self._levels = None if level is None else _Levels(bundle.features.sr, level)
         self._fresh_frames = min(bundle.inference_hop_frames, bundle.features.window_frames)
         self.reset()
 
@@ -179,7 +234,7 @@ class Pipeline:
 
         Returns
         -------
-        list of Scores, Event and Gap
+        list of Scores, Event, Gap and Level
             Everything that these samples completed, in time order. A gap is reported once
             its length is known: when audio goes on after it, or by :meth:`flush`.
 
@@ -193,7 +248,7 @@ class Pipeline:
         for start, stop, usable in usable_runs(samples):
             if usable:
                 items += self._resume()
-                self._consume(samples[start:stop], items)
+                self._consume_and_measure(samples[start:stop], items)
             else:
                 items += self.lose(stop - start)
         return items
@@ -212,6 +267,8 @@ class Pipeline:
         self._gap += n
         self._lost += n
         self._sample += n
+        if self._levels is not None:
+            items += self._levels.lose(n)
         return items
 
     def set_threshold(self, label: str, value: float) -> None:
@@ -232,6 +289,8 @@ class Pipeline:
         The sample clock stands; samples that follow would start a new window.
         """
         items: list[Item] = [*self._resume(), *self._close()]
+        if self._levels is not None:
+            items += self._levels.flush()
         self._start_stretch()
         return items
 
@@ -240,6 +299,8 @@ class Pipeline:
         self._sample = 0
         self._lost = 0
         self._gap = 0  # length of the gap that the stream is in; 0 outside a gap
+        if self._levels is not None:
+            self._levels.reset()
         self._start_stretch()
 
     def _start_stretch(self) -> None:
@@ -259,6 +320,14 @@ class Pipeline:
         self._gap = 0
         self._start_stretch()
         return [gap]
+
+    def _consume_and_measure(self, y: NDArray[np.float32], items: list[Item]) -> None:
+        levels: list[Item] = [] if self._levels is None else self._levels.push(y)
+        if not levels:
+            self._consume(y, items)
+            return
+        self._consume(y, levels)
+        items += sorted(levels, key=_time)
 
     def _consume(self, y: NDArray[np.float32], items: list[Item]) -> None:
         """Push up to each inference's last sample, so that the window ends there."""
@@ -296,7 +365,11 @@ class Pipeline:
     def _close(self) -> list[Event]:
         """End all events that are on."""
         events = self._detector.close(self._sample)
-        return events if self._unknown is None else events + self._unknown.close(self._sample)
+        if self._unknown is not None:
+            events = events + self._unknown.close(self._sample)
+        if self._levels is not None:
+            events = events + self._levels.close(self._sample)
+        return events
 
     def _began(self) -> int:
         """Find the sample at which the latest sound began; the first of the window, if older."""
@@ -309,6 +382,12 @@ class Pipeline:
         if frame is not None:
             return start + frame * p.hop_length + (0 if p.center else p.n_fft // 2)
         return start if stream is None else self._sample - round(stream.delay_seconds * p.sr)
+
+
+def _time(item: Item) -> float:
+    """Return when an item was decided, in seconds of the stream."""
+    assert not isinstance(item, Gap)
+    return item.time
 
 
 def open_frontend(bundle: Bundle) -> Frontend | StreamFrontend:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otic.audio.open import OpenSource, open_all
-from otic.config.settings import ReviewSettings, Settings
-from otic.errors import ParameterError, SourceError, printable
+from otic.config.settings import LevelSettings, ReviewSettings, Settings
+from otic.errors import ConfigurationError, ParameterError, SourceError, printable
 from otic.features.kernels.jit import cache_problem
+from otic.features.level import LevelParams
 from otic.model.bundle import Bundle
 from otic.sinks.open import open_outputs
 from otic.sinks.text import event_text
@@ -130,7 +131,11 @@ class _Session:
         self._notifier = notifier
         self._control = Control(plan.bundle.labels, plan.bundle.decision)
         self._runner = Runner(
-            plan.bundle, "unknown" in plan.settings.log, self._on_round, self._control
+            plan.bundle,
+            "unknown" in plan.settings.log,
+            self._on_round,
+            self._control,
+            _level_params(plan.settings.level),
         )
         self._monitors: list[Monitor] = []
         self._status_at = 0.0
@@ -288,6 +293,24 @@ class _Session:
         write_still(self._session_view, still.path, still.width, still.height)
         self._still = None
         self._control.quit()
+
+
+def _level_params(settings: LevelSettings) -> LevelParams | None:
+    """Return how levels are measured; None where they are not.
+
+    Raises
+    ------
+    ConfigurationError
+        If something is set that needs levels, and they are not measured.
+    """
+    if settings.enabled:
+        return LevelParams(settings.calibration_db, settings.loud_db)
+    for name in ("calibration_db", "loud_db"):
+        if getattr(settings, name) is not None:
+            raise ConfigurationError(
+                f"level.{name} is set, but level.enabled is not: set that, too"
+            )
+    return None
 
 
 def _is_terminal() -> bool:

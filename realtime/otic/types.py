@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,7 +72,58 @@ class Gap:
     lost: int
 
 
-Item = Scores | Event | Gap
+@dataclass(frozen=True)
+class Level:
+    """How loud a minute was: levels in dB, as they were heard.
+
+    Attributes
+    ----------
+    sample : int
+        Samples of the stream up to the end of the minute, at the model's rate.
+    time : float
+        The same in seconds.
+    seconds : float
+        How much of the minute was heard.
+    laeq : float
+        The A-weighted equivalent level.
+    l10, l50, l90 : float
+        The A-weighted level, time weighting F, that is exceeded for that many percent of the time.
+    peak : float
+        The highest sample, not weighted.
+    bands : dict of str to float
+        The equivalent level of each third octave, not weighted, by its nominal mid-frequency in Hz.
+    calibrated : bool
+        True for dB re 20 µPa, False for dB re full scale.
+    """
+
+    sample: int
+    time: float
+    seconds: float
+    laeq: float
+    l10: float
+    l50: float
+    l90: float
+    peak: float
+    bands: dict[str, float]
+    calibrated: bool
+
+    @property
+    def unit(self) -> str:
+        """The levels' unit."""
+        return "dB" if self.calibrated else "dBFS"
+
+    def record(self) -> dict[str, Any]:
+        """Return what is logged and sent: all but when it was, levels rounded to 0.01 dB."""
+        levels = {name: getattr(self, name) for name in ("laeq", "l10", "l50", "l90", "peak")}
+        return {
+            "seconds": self.seconds,
+            "calibrated": self.calibrated,
+            **{name: round(db, 2) for name, db in levels.items()},
+            "bands": {name: round(db, 2) for name, db in self.bands.items()},
+        }
+
+
+Item = Scores | Event | Gap | Level
 
 
 def label_text(label: str) -> str:
@@ -252,6 +303,7 @@ class StreamStatus:
     :class:`otic.types.SourceHealth`. ``event_counts`` says how often each label went on.
     ``lost_samples`` are those that nobody wanted to lose, ``lost_at`` is the second of the
     stream behind the latest of them; ``skipped_samples`` came while a person had paused it.
+    ``minute`` is how loud the latest minute was, where that is measured.
     """
 
     seconds: float
@@ -274,3 +326,4 @@ class StreamStatus:
     overruns: int
     reopenings: int
     event_counts: dict[str, int]
+    minute: Level | None = None

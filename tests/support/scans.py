@@ -12,7 +12,7 @@ from otic import Bundle, Pipeline
 from otic.audio.sources import FileSource
 from otic.scan.folder import Run
 from otic.scan.task import event_rows
-from otic.types import Gap, Item, Lost, Scores
+from otic.types import Event, Item, Lost
 from tests.support.helpers import F32, SMALL, decision, noise, small_bundle, streaming_bundle
 from tests.support.small_models import linear_model
 
@@ -74,7 +74,7 @@ def expected_rows(bundle: Bundle, paths: list[Path]) -> list[tuple[Any, ...]]:
     rows = []
     for path in paths:
         items = replayed(bundle, path)
-        events = [item for item in items if not isinstance(item, Scores | Gap)]
+        events = [item for item in items if isinstance(item, Event)]
         rows += event_rows(str(path), events, None)
     return sorted(rows)
 

@@ -102,7 +102,7 @@ BINARY_SENSOR: dict[str, Check] = {
 }
 SENSOR: dict[str, Check] = {
     **ENTITY,
-    "device_class": one_of("enum"),
+    "device_class": one_of("enum", "sound_pressure"),
     "state_class": one_of("measurement", "total", "total_increasing"),
     "unit_of_measurement": is_text,
     "suggested_display_precision": lambda value: isinstance(value, int) and value >= 0,

@@ -74,6 +74,7 @@ def add_warmup_options(parser: Parser) -> None:
 def warmup(args: argparse.Namespace) -> int:
     """Compile the kernels that the models need, so that no later start has to."""
     from otic.features.kernels.jit import cache_folder, cache_problem
+    from otic.features.level import LOWEST_RATE, LevelMeter
     from otic.model.bundle import bundled_names, load_bundle
     from otic.model.classifier import Classifier
     from otic.pipeline import open_frontend
@@ -83,6 +84,8 @@ def warmup(args: argparse.Namespace) -> int:
     for name in names:
         bundle = load_bundle(name)
         open_frontend(bundle)
+        if bundle.features.sr >= LOWEST_RATE:
+            LevelMeter(bundle.features.sr)
         Classifier(bundle)
     seconds = time.perf_counter() - begin
     if problem := cache_problem():

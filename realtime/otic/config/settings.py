@@ -154,6 +154,29 @@ class ReviewSettings:
 
 
 @dataclass(frozen=True)
+class LevelSettings:
+    """Settings of how loud it is."""
+
+    enabled: bool = setting(
+        False, "measure each minute: LAeq, L10, L50, L90, peak and third-octave bands"
+    )
+    calibration_db: float | None = setting(
+        None,
+        "what to add to dB re full scale to get dB of sound pressure (default: uncalibrated, dBFS)",
+        least=-50.0,
+        most=250.0,
+        metavar="DB",
+    )
+    loud_db: float | None = setting(
+        None,
+        "report events 'loud' from this A-weighted level on, in the same dB",
+        least=-120.0,
+        most=200.0,
+        metavar="DB",
+    )
+
+
+@dataclass(frozen=True)
 class MetricsSettings:
     """Settings of the metrics for Prometheus."""
 
@@ -234,6 +257,7 @@ class Settings:
     jsonl: JsonlSettings = JsonlSettings()
     clips: ClipsSettings = ClipsSettings()
     review: ReviewSettings = ReviewSettings()
+    level: LevelSettings = LevelSettings()
     metrics: MetricsSettings = MetricsSettings()
     web: WebSettings = WebSettings()
     spool: SpoolSettings = SpoolSettings()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -53,13 +56,8 @@ class FrameRing:
             kernels.STALE: np.zeros(length),
             kernels.MEL_WEIGHTS: weights,  # last: what is behind the others is its own
         }
-        head = _aligned(2 * (kernels.GROUPS + len(groups)))  # an int64 takes two float32
-        starts = np.cumsum([head, *(_aligned(part.size) for part in parts.values())])
-        self.state = _aligned_zeros(int(starts[-1]) // 2)
+        self.state = lay_out(parts, kernels.GROUPS + len(groups))
         self._arena = self.state.view(np.float32)
-        for (index, part), start in zip(parts.items(), starts, strict=False):
-            self.state[index] = start
-            self._arena[start : start + part.size] = part
         self.state[kernels.HOP_LENGTH] = params.hop_length
         self.state[kernels.N_MELS] = n_mels
         self.state[kernels.WINDOW_FRAMES] = length
@@ -114,6 +112,29 @@ class FrameRing:
         """Forget all samples but no frame; the next frame is number ``n_frames``."""
         self.state[[kernels.START, kernels.END, kernels.SKIP]] = 0
         self.state[kernels.FRAMES] = n_frames
+
+
+def lay_out(parts: Mapping[int, NDArray[Any]], head: int) -> NDArray[np.int64]:
+    """Make the state of a kernel: ``head`` numbers, then the arena with the parts in order.
+
+    Parameters
+    ----------
+    parts : mapping of int to array
+        What each part holds, by the index at which the state says where it begins.
+    head : int
+
+    Returns
+    -------
+    int64 [n]
+        Zero but for the places; read as float32, each part begins at a multiple of 64 bytes.
+    """
+    starts = np.cumsum([_aligned(2 * head), *(_aligned(part.size) for part in parts.values())])
+    state = _aligned_zeros(int(starts[-1]) // 2)  # an int64 takes two float32
+    arena = state.view(np.float32)
+    for (index, part), start in zip(parts.items(), starts, strict=False):
+        state[index] = start
+        arena[start : start + part.size] = part
+    return state
 
 
 def _aligned(n: int) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from otic.detection.loud import LOUD
 from otic.detection.unknown import UNKNOWN
 from otic.errors import ParameterError, SinkError, printable
 from otic.review.folder import length_of, read_part, reason, write_new
@@ -199,8 +200,11 @@ def label_of(mark: Mark) -> str | None:
     Raises
     ------
     LookupError
-        If the label can't be known: an unknown sound was marked wrong without a true label.
+        If the label can't be known: an unknown sound was marked wrong without a true label, or a
+        loud one has none.
     """
+    if mark.true_label is None and mark.label == LOUD:
+        raise LookupError
     if mark.verdict == RIGHT:
         return None if mark.label == UNKNOWN else mark.label
     if mark.true_label is None and mark.label == UNKNOWN:

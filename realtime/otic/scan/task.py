@@ -20,7 +20,7 @@ from otic.pipeline import Pipeline
 from otic.scan.find import Problem, Recording
 from otic.scan.folder import WHOLE
 from otic.scan.tables import RETRIED, Part, Row, shown_path
-from otic.types import Event, Gap, Item, Lost
+from otic.types import Event, Gap, Item, Lost, Scores
 
 _MOST_KEPT = 4096  # predictions, before they are written
 
@@ -230,7 +230,7 @@ class _Result:
                 self.events.append(item)
             elif isinstance(item, Gap):
                 self.gaps.append(item)
-            else:
+            elif isinstance(item, Scores):
                 self.n_scores += 1
 
     def file_row(self, recording: Recording, sha256: str, pipeline: Pipeline) -> Row:

@@ -152,7 +152,7 @@ class ClipSink:
         if track is None or not isinstance(item, Event):
             return
         if item.state == "on":
-            at = decided_at(stream, item, self._now)
+            at = decided_at(stream, item.time, self._now)
             if self._filter is not None and not self._filter.takes(stream.source, item, at):
                 return
             onset = track.samples(item.onset)

@@ -124,10 +124,13 @@ def open_filters(
     return {name: EventFilter(own.get(name, settings), groups) for name in names}
 
 
-def decided_at(stream: StreamStart, event: Event, now: Callable[[], datetime]) -> datetime | None:
-    """Return when an event was decided: now, or in a recording's own time; None: unknown."""
+def decided_at(stream: StreamStart, time: float, now: Callable[[], datetime]) -> datetime | None:
+    """Return the moment of what was decided now, at ``time`` seconds of the stream; None: unknown.
+
+    In a replay it is the recording's own time.
+    """
     if stream.recorded is not None:
-        return datetime.fromisoformat(stream.recorded) + timedelta(seconds=event.time)
+        return datetime.fromisoformat(stream.recorded) + timedelta(seconds=time)
     return None if stream.started is None else now()
 
 

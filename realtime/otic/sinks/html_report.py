@@ -157,7 +157,7 @@ class ReplayRecord:
             self.add_scores(item)
         elif isinstance(item, Event):
             self.add_event(item)
-        else:
+        elif isinstance(item, Gap):
             self.add_gap(item)
 
     def add_scores(self, item: Scores) -> None:

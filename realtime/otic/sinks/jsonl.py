@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from otic.detection.unknown import UNKNOWN
 from otic.errors import SinkError
 from otic.sinks.log_file import LogFile
-from otic.types import Event, Gap, Item, Scores, StreamEnd, StreamStart
+from otic.types import Event, Gap, Item, Level, Scores, StreamEnd, StreamStart
 
 JSONL_FORMAT = 1
 # What a terminal or an editor acts on, of what JSON may hold as it is.
@@ -94,6 +94,9 @@ class JsonlSink:
             if "events" in self._log or (item.label == UNKNOWN and "unknown" in self._log):
                 line = _line(self._signed(_event_record(item), stream))
                 self._file.write(line, event=True)
+        elif isinstance(item, Level):
+            record = {"type": "level", "sample": item.sample, "time": item.time, **item.record()}
+            self._file.write(_line(self._signed(record, stream)))
         elif "scores" in self._log:
             self._file.write(_bytes(self._scores_line(item, stream)))
 

@@ -193,6 +193,35 @@ def _of_sources(health: Mapping[str, StreamStatus]) -> Iterator[Metric]:
             for label in dict.fromkeys((*s.scores, *s.event_counts))
         ],
     )
+    yield from _of_minutes(streams)
+
+
+def _of_minutes(streams: Sequence[tuple[str, StreamStatus]]) -> Iterator[Metric]:
+    minutes = [(name, status.minute) for name, status in streams if status.minute is not None]
+    if not minutes:
+        return
+    yield _family(
+        "gauge",
+        "otic_minute_level_db",
+        "Latest minute: LAeq, L10, L50, L90 and peak; dB re 20 µPa if calibrated, else dBFS.",
+        ["source", "level", "calibrated"],
+        [
+            ((source, name, str(minute.calibrated).lower()), getattr(minute, name))
+            for source, minute in minutes
+            for name in ("laeq", "l10", "l50", "l90", "peak")
+        ],
+    )
+    yield _family(
+        "gauge",
+        "otic_minute_band_db",
+        "Latest minute: level of each third octave, by its mid-frequency in Hz.",
+        ["source", "band", "calibrated"],
+        [
+            ((source, band, str(minute.calibrated).lower()), db)
+            for source, minute in minutes
+            for band, db in minute.bands.items()
+        ],
+    )
 
 
 def _family(

@@ -12,7 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otic.config.settings import Settings
+from otic.config.settings import LevelSettings, Settings
+from otic.detection.loud import LOUD
 from otic.errors import ConfigurationError
 from otic.model.bundle import Bundle
 from otic.sinks.delivery.notification import Receiver, Sensor
@@ -103,7 +104,7 @@ def open_outputs(
         settings.filter,
         settings.filters,
         (*settings.receivers, "clips"),
-        bundle.labels,
+        _labels(settings, bundle),
         bundle.groups,
     )
     outputs = Outputs()
@@ -195,9 +196,10 @@ def _outbox(
             Sensor(
                 sensor,
                 tuple(sources),
-                filters[name].labels(bundle.labels),
+                filters[name].labels(_labels(settings, bundle)),
                 health,
                 page_address(settings.web.listen),
+                _level_unit(settings.level),
             ),
         )
         for name, section in settings.receivers.items()
@@ -216,7 +218,25 @@ def _outbox(
         _log.warning(warning)
     workers = [DeliveryWorker(receiver, queue) for receiver in asked_for]
     asked = {name: filters[name] for name in names}
-    return Outbox(sensor, queue, workers, filters=asked, drain_timeout=drain_timeout)
+    return Outbox(
+        sensor,
+        queue,
+        workers,
+        filters=asked,
+        level_receivers=[r.name for r in asked_for if getattr(r, "takes_levels", False)],
+        drain_timeout=drain_timeout,
+    )
+
+
+def _labels(settings: Settings, bundle: Bundle) -> tuple[str, ...]:
+    """Return the labels of which there may be events."""
+    return bundle.labels if settings.level.loud_db is None else (*bundle.labels, LOUD)
+
+
+def _level_unit(settings: LevelSettings) -> str | None:
+    if not settings.enabled:
+        return None
+    return "dBFS" if settings.calibration_db is None else "dB"
 
 
 def page_address(listen: str | None) -> str | None:

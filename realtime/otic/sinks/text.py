@@ -8,11 +8,11 @@ from typing import TextIO
 
 from otic.errors import printable
 from otic.system.clock import clock
-from otic.types import Event, Gap, Item, StreamEnd, StreamStart, label_text
+from otic.types import Event, Gap, Item, Level, StreamEnd, StreamStart, label_text
 
 
 class TextSink:
-    """Events, losses, start and end as a line each; dropped and counted where nobody reads.
+    """Events, losses, levels, start and end as a line each; dropped and counted where nobody reads.
 
     Parameters
     ----------
@@ -36,6 +36,9 @@ class TextSink:
         elif isinstance(item, Gap):
             goes_on = item.sample + item.lost
             self._say(stream, f"{'':>24}  {item.lost} samples lost before sample {goes_on}")
+
+        elif isinstance(item, Level):
+            self._say(stream, level_text(item))
 
     def end(self, stream: StreamStart, end: StreamEnd) -> None:
         self._say(stream, f"end after {clock(end.seconds, 2)}, {end.lost} samples lost")
@@ -74,3 +77,14 @@ def event_text(event: Event) -> str:
     if event.offset is None:
         return f"{onset:>11} … {'':11}  {label} on, score {event.score:.2f}"
     return f"{onset:>11} … {clock(event.offset, 2):>11}  {label} off, peak {event.peak:.2f}"
+
+
+def level_text(level: Level) -> str:
+    """A minute's levels on one line."""
+    numbers = (
+        f"L{name} {getattr(level, key):.1f}"
+        for name, key in (("Aeq", "laeq"), ("10", "l10"), ("50", "l50"), ("90", "l90"))
+    )
+    note = "" if level.calibrated else " (uncalibrated)"
+    levels = ", ".join((*numbers, f"peak {level.peak:.1f} {level.unit}"))
+    return f"{'':11} … {clock(level.time, 2):>11}  {levels}{note}"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from otic.model.bundle import Bundle
 from otic.model.classifier import State
 from otic.pipeline import Predictor, StepPredictor
-from otic.types import Chunk, Event, Gap, Item, Lost, Scores, Source, StreamStatus
+from otic.types import Chunk, Event, Gap, Item, Level, Lost, Scores, Source, StreamStatus
 
 SILENCE_DBFS = -120.0
 _HOLD_SECONDS = 2.0
@@ -101,6 +101,7 @@ class Monitor:
         self._active: frozenset[str] = frozenset()
         self._event_counts = dict.fromkeys(bundle.labels, 0)
         self._events: deque[Event | Gap] = deque(maxlen=_LATEST_EVENTS)
+        self._minute: Level | None = None
 
     def record_chunk(self, chunk: Chunk, lost: int) -> None:
         """Record a chunk, of which ``lost`` samples are lost, and measure its level."""
@@ -134,6 +135,9 @@ class Monitor:
             if isinstance(item, Scores):
                 self._scores = item.smoothed
                 self._n_scores += 1
+                continue
+            if isinstance(item, Level):
+                self._minute = item
                 continue
             self._events.append(item)
             if isinstance(item, Event):
@@ -177,6 +181,7 @@ class Monitor:
             overruns=health.overruns,
             reopenings=health.reopenings,
             event_counts=self._event_counts,
+            minute=self._minute,
         )
 
 

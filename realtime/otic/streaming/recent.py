@@ -193,7 +193,7 @@ class StreamMemory:
                 self._raise_peaks(item.smoothed)
             elif isinstance(item, Event):
                 self._take_event(item)
-            else:
+            elif isinstance(item, Gap):
                 self._take_gap(item)
 
     def end(self) -> None:

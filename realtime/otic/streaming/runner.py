@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from otic.errors import SourceError
+from otic.features.level import LevelParams
 from otic.model.bundle import Bundle
 from otic.model.classifier import Classifier
 from otic.pipeline import Pipeline
@@ -36,6 +37,8 @@ class Runner:
         Called several times a second while streams run: the sign of life for a watchdog.
     control : Control, optional
         A person's requests.
+    level : LevelParams, optional
+        See :class:`otic.Pipeline`.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class Runner:
         unknown: bool = False,
         on_round: Callable[[], None] = lambda: None,
         control: Control | None = None,
+        level: LevelParams | None = None,
     ) -> None:
         self.bundle = bundle
+        self._level = level
         self._unknown = unknown
         self._on_round = on_round
         self._control = control if control is not None else Control(bundle.labels, bundle.decision)
@@ -134,7 +139,7 @@ class Runner:
             raise failures[0]
 
     def _pipeline(self) -> Pipeline:
-        return Pipeline(self.bundle, self._classifier, unknown=self._unknown)
+        return Pipeline(self.bundle, self._classifier, unknown=self._unknown, level=self._level)
 
     def _set_thresholds(
         self, streams: Sequence[Stream], before: Mapping[str, float]

@@ -23,7 +23,7 @@ from otic.streaming.monitor import Health
 from otic.streaming.recent import RecentEvent, StreamMemory
 from otic.streaming.session_view import SessionView, StreamView, recording_of
 from otic.system.clock import iso
-from otic.types import StreamStatus
+from otic.types import Level, StreamStatus
 
 Message = str | bytes
 
@@ -144,6 +144,7 @@ class StreamUpdates:
         )
         self._column = self._last_column()
         self._n_scores = 0
+        self._minute: Level | None = None
         self._events: dict[int, RecentEvent] = {}
         self._revisions: dict[int, int] = {}
         self._marks: dict[int, tuple[str, str | None]] = {}
@@ -170,6 +171,13 @@ class StreamUpdates:
             "n_scores": snapshot.n_scores,
             "ended": self.memory.ended,
         }
+
+    def new_minute(self, snapshot: StreamStatus) -> dict[str, Any] | None:
+        """Return how loud the latest minute was, once; None where that was sent."""
+        if snapshot.minute is self._minute or snapshot.minute is None:
+            return None
+        self._minute = snapshot.minute
+        return self._minute.record()
 
     def latest_scores(
         self, snapshot: StreamStatus, thresholds: Mapping[str, float]
@@ -363,6 +371,8 @@ class Feed:
                     part |= {"events": events, "revision": stream.revision}
                 if picture:
                     part["now"] = stream.status(snapshot, self._session_view.health(snapshot))
+                    if (minute := stream.new_minute(snapshot)) is not None:
+                        part["minute"] = minute
                     if (message := stream.new_columns(index)) is not None:
                         columns.append(message)
             if part:
@@ -440,6 +450,7 @@ class Feed:
                 "scores": stream.latest_scores(snapshot, self._thresholds),
                 "events": stream.events_since(_whole(revision, 0)),
                 "revision": stream.revision,
+                "minute": None if snapshot.minute is None else snapshot.minute.record(),
             }
             message = stream.columns_since(index, _whole(column, 0), limit)
             if message is not None:

@@ -39,7 +39,15 @@ from otic.errors import RuntimeMissingError
 # Sums may be reordered and fused, so that they vectorise; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
-SOURCES = ("jit.py", "../tables.py", "fft.py", "log_mel.py", "simd.py", "mfcc_statistics.py")
+SOURCES = (
+    "jit.py",
+    "../tables.py",
+    "fft.py",
+    "level.py",
+    "log_mel.py",
+    "simd.py",
+    "mfcc_statistics.py",
+)
 """The files that make up the kernels, from this folder on."""
 
 _PROBE = bytes(65536)  # a full disk takes an empty file, but not this

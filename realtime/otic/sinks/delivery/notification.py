@@ -18,7 +18,7 @@ _TEXTS = ("event", "state", "sensor", "source", "label", "onset_at", "at", "offs
 
 @dataclass(frozen=True)
 class Notification:
-    """An event's on or off, for someone who knows nothing of the stream.
+    """An event's on or off, or a minute's level, for someone who knows nothing of the stream.
 
     Its texts are printable: a line, without control characters.
 
@@ -29,7 +29,8 @@ class Notification:
         a receiver recognises doubles, since delivery is at least once. A file that is replayed
         again gives its events the same ones.
     state : str
-        ``on`` or ``off``.
+        ``on`` or ``off``; ``level`` for how loud a minute was, which only those receivers get
+        whose ``takes_levels`` is True.
     sensor, source, label : str
         Which installation, which of its inputs, which sound.
     onset, time : float
@@ -46,6 +47,8 @@ class Notification:
     reason : str or None
         Why an event ended without its end being detected: ``restart`` where the process was
         killed while it was on. Else None.
+    level : dict or None
+        What :meth:`otic.types.Level.record` gives, with a ``level``, whose label is ``level``, too.
     receivers : tuple of str or None
         Names of those that get it; None for all. Known to the queue only.
     """
@@ -64,6 +67,7 @@ class Notification:
     score: float | None = None
     peak: float | None = None
     reason: str | None = None
+    level: dict[str, Any] | None = None
     receivers: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -74,7 +78,7 @@ class Notification:
 
     @property
     def id(self) -> str:
-        """Names this notification: ``<event>/on`` or ``<event>/off``."""
+        """Names this notification: ``<event>/on``, ``<event>/off`` or ``<event>/level``."""
         return f"{self.event}/{self.state}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,6 +128,8 @@ class Sensor:
         The status of each running stream, by its source.
     page : str or None
         The address of its page, for others on the network; None where they can't open it.
+    level_unit : str or None
+        The unit of levels, ``dB`` or ``dBFS``; None where they are not measured.
     """
 
     name: str
@@ -131,6 +137,7 @@ class Sensor:
     labels: tuple[str, ...] = ()
     status: Callable[[], Mapping[str, StreamStatus]] = dict
     page: str | None = None
+    level_unit: str | None = None
 
     def __post_init__(self) -> None:
         # As notifications have them.
@@ -144,6 +151,7 @@ class Receiver(Protocol):
 
     A method may block for some seconds, at most ``timeout_seconds`` of its settings. The
     worker retries with back-off, closing and opening in between; a notification may so come twice.
+    A receiver that also wants levels has an attribute ``takes_levels``, True.
     """
 
     name: str

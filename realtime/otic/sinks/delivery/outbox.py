@@ -16,7 +16,7 @@ from otic.sinks.delivery.queue import DeliveryQueue
 from otic.sinks.delivery.worker import DeliveryStatus, DeliveryWorker
 from otic.sinks.event_filter import EventFilter, decided_at
 from otic.system.clock import iso, utc_now
-from otic.types import Event, Item, StreamEnd, StreamStart
+from otic.types import Event, Item, Level, StreamEnd, StreamStart
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ class Outbox:
         Gives what no event was ever called.
     filters : mapping of str to EventFilter
         By a receiver's name; one without a filter gets every event.
+    level_receivers : sequence of str
+        Names of the receivers that get levels; no filter holds these back.
     drain_timeout : callable
         How long the workers may go on from :meth:`finish` on with what still waits. Asked
         again and again until then: it may become shorter.
@@ -67,6 +69,7 @@ class Outbox:
         new_id: Callable[[], str] = random_id,
         *,
         filters: Mapping[str, EventFilter] | None = None,
+        level_receivers: Sequence[str] = (),
         drain_timeout: Callable[[], float] = lambda: 0.4,
     ) -> None:
         self._sensor = sensor
@@ -75,6 +78,7 @@ class Outbox:
         self._now = now
         self._new_id = new_id
         self._filters = filters or {}
+        self._level_receivers = tuple(level_receivers)
         self._patience = drain_timeout
         self._finishing_since: float | None = None
         self._undelivered = 0
@@ -93,6 +97,8 @@ class Outbox:
             notification = self._notification(stream, item)
             if notification.receivers != ():
                 self._queue.append(notification)
+        elif isinstance(item, Level) and self._level_receivers:
+            self._queue.append(self._of_level(stream, item))
 
     def end(self, stream: StreamStart, end: StreamEnd) -> None:
         pass
@@ -149,12 +155,12 @@ class Outbox:
 
     def _notification(self, stream: StreamStart, event: Event) -> Notification:
         key = (stream.source, event.label)
-        at = decided_at(stream, event, self._now)
+        at = decided_at(stream, event.time, self._now)
         began = None if event.state == "on" else self._on.pop(key, None)
         if began is None:
             before = timedelta(seconds=event.time - event.onset)
             began = (
-                self._id_of(stream, event),
+                self._id_of(stream, event.label, event.onset),
                 None if at is None else at - before,
                 self._takers(stream, event, at),
             )
@@ -182,6 +188,23 @@ class Outbox:
             receivers=takers,
         )
 
+    def _of_level(self, stream: StreamStart, level: Level) -> Notification:
+        at = decided_at(stream, level.time, self._now)
+        onset_at = None if at is None else at - timedelta(seconds=level.seconds)
+        return Notification(
+            event=self._id_of(stream, "level", level.time),
+            state="level",
+            sensor=self._sensor,
+            source=stream.source,
+            label="level",
+            onset=level.time - level.seconds,
+            time=level.time,
+            onset_at=None if onset_at is None else iso(onset_at),
+            at=None if at is None else iso(at),
+            level=level.record(),
+            receivers=self._level_receivers,
+        )
+
     def _takers(
         self, stream: StreamStart, event: Event, at: datetime | None
     ) -> tuple[str, ...] | None:
@@ -195,11 +218,11 @@ class Outbox:
             return None
         return tuple(name for name in self._queue.receivers if name not in refusing)
 
-    def _id_of(self, stream: StreamStart, event: Event) -> str:
-        """Return a new id; for a recording the one that the event got the last time."""
+    def _id_of(self, stream: StreamStart, label: str, at: float) -> str:
+        """Return a new id; for a recording the one that the same got the last time."""
         if stream.recording is None:
             return self._new_id()
-        facts = [self._sensor, stream.recording, stream.model_sha256, event.label, event.onset]
+        facts = [self._sensor, stream.recording, stream.model_sha256, label, at]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 

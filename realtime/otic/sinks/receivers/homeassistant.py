@@ -27,6 +27,7 @@ BIRTH_TOPIC = "homeassistant/status"
 
 HEALTH_SECONDS = 10.0
 _EXPIRE_SECONDS = 6 * HEALTH_SECONDS
+_LEVEL_EXPIRE_SECONDS = 180
 _PLATFORMS = ("binary_sensor", "sensor", "event")
 _ICONS = {
     "alarm": "alarm-light", "baby": "baby-face-outline", "bird": "bird", "car": "car",
@@ -117,6 +118,10 @@ class Topics:
         """Level, losses and state of an input, every few seconds."""
         return f"{self._of(source)}/health"
 
+    def level(self, source: str) -> str:
+        """How loud each minute was."""
+        return f"{self._of(source)}/level"
+
     def any_sound(self, source: str) -> str:
         """The topic of whether any sound is on, ``ON`` or ``OFF``; retained."""
         return f"{self._of(source)}/state"
@@ -158,14 +163,19 @@ def discovery_topic(prefix: str, sensor: str) -> str:
 
 
 def discovery_payload(
-    topics: Topics, sources: Sequence[str], labels: Sequence[str], page: str | None = None
+    topics: Topics,
+    sources: Sequence[str],
+    labels: Sequence[str],
+    page: str | None = None,
+    level_unit: str | None = None,
 ) -> dict[str, Any]:
     """The sensor as a device of Home Assistant.
 
     Each label of each source is a binary sensor; so is any sound. The latest sound is a sensor,
     and each sound that begins an event. Level, lost samples and state of each source are
     diagnostic sensors, unknown a minute after their last message. All are unavailable while the
-    sensor is offline. ``page`` is the address of its page.
+    sensor is offline. ``page`` is the address of its page. ``level_unit`` is ``dB`` or ``dBFS``
+    where levels are measured: they are sensors, too.
     """
     components: dict[str, dict[str, Any]] = {}
     for source in sources:
@@ -184,6 +194,11 @@ def discovery_payload(
             components |= {
                 f"{slug(source)}.{key}": each
                 for key, each in _of_all(topics, source, labels, prefix).items()
+            }
+        if level_unit is not None:
+            components |= {
+                f"{slug(source)}.level.{key}": each
+                for key, each in _of_levels(topics.level(source), prefix, level_unit).items()
             }
         for key, of_this_kind in _diagnostics(prefix).items():
             components[f"{slug(source)}.health.{key}"] = {
@@ -272,6 +287,26 @@ def _of_all(
             "state_topic": topics.event(source),
             "value_template": _EVENT_TEMPLATE,
         },
+    }
+
+
+def _of_levels(topic: str, prefix: str, unit: str) -> dict[str, dict[str, Any]]:
+    """Describe the levels of a source's minutes."""
+    names = {"laeq": "LAeq", "l10": "L10", "l50": "L50", "l90": "L90", "peak": "Peak"}
+    kind = {"device_class": "sound_pressure"} if unit == "dB" else {"icon": "mdi:volume-high"}
+    return {
+        key: {
+            "platform": "sensor",
+            "name": prefix + name,
+            "state_topic": topic,
+            "value_template": f"{{{{ value_json.{key} }}}}",
+            "unit_of_measurement": "dBA" if unit == "dB" and key != "peak" else unit,
+            "state_class": "measurement",
+            "suggested_display_precision": 1,
+            "expire_after": _LEVEL_EXPIRE_SECONDS,
+            **kind,
+        }
+        for key, name in names.items()
     }
 
 

@@ -57,6 +57,7 @@ class MqttReceiver:
     """
 
     name = "mqtt"
+    takes_levels = True
 
     def __init__(
         self,
@@ -77,7 +78,9 @@ class MqttReceiver:
         self._status = sensor.status
         self._next_health = 0.0
         self._config_topic = discovery_topic(settings.discovery_prefix, sensor.name)
-        self._config = discovery_payload(self._topics, sources, labels, sensor.page)
+        self._config = discovery_payload(
+            self._topics, sources, labels, sensor.page, sensor.level_unit
+        )
         self._link = MqttLink(settings, f"otic-{slug(sensor.name)}", self._topics.status, OFFLINE)
 
     def open(self) -> None:
@@ -101,6 +104,11 @@ class MqttReceiver:
     def deliver(self, notification: Notification) -> None:
         deadline = self._deadline()
         source, label = notification.source, notification.label
+        if notification.level is not None:
+            record = {"at": notification.at, **notification.level}
+            self._link.publish(self._topics.level(source), _json(record))
+            self._link.settle(deadline)
+            return
         self._link.publish(self._topics.event(source), notification.to_json())
         if (source, label) in self._sounds:
             state = ON if notification.state == "on" else OFF

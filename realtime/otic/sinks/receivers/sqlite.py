@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from otic.config.settings import setting
 from otic.errors import ParameterError
@@ -58,6 +60,25 @@ _DELETE = f"""DELETE FROM events WHERE event IN (
     ORDER BY onset_at LIMIT {_SWEEP_ROWS})"""
 
 
+_LEVELS = """CREATE TABLE IF NOT EXISTS levels (
+    level TEXT PRIMARY KEY,
+    sensor TEXT NOT NULL,
+    source TEXT NOT NULL,
+    at TEXT NOT NULL,
+    time REAL NOT NULL,
+    seconds REAL NOT NULL,
+    calibrated INTEGER NOT NULL,
+    laeq REAL NOT NULL,
+    l10 REAL NOT NULL,
+    l50 REAL NOT NULL,
+    l90 REAL NOT NULL,
+    peak REAL NOT NULL,
+    bands TEXT NOT NULL
+)"""
+_DELETE_LEVELS = f"""DELETE FROM levels WHERE level IN (
+    SELECT level FROM levels WHERE at < ? AND at != '' ORDER BY at LIMIT {_SWEEP_ROWS})"""
+
+
 @dataclass(frozen=True)
 class Section:
     """Events in a database."""
@@ -79,6 +100,8 @@ def checks(section: Section) -> list[Check]:
 class SqliteReceiver:
     """Keeps a row for each event: begun by its ``on``, completed by its ``off``.
 
+    Minutes' levels are rows of a second table, which is made when the first one comes.
+
     In WAL mode, so other processes read while this one writes. Not thread safe.
 
     Parameters
@@ -94,6 +117,7 @@ class SqliteReceiver:
     """
 
     name = "sqlite"
+    takes_levels = True
 
     def __init__(self, settings: Section, now: Callable[[], datetime] = utc_now) -> None:
         if not settings.path or "\0" in settings.path:
@@ -131,7 +155,13 @@ class SqliteReceiver:
             self.open()
         assert self._db is not None
         try:
-            self._db.execute(_UPSERT, as_row(notification))
+            if notification.level is None:
+                self._db.execute(_UPSERT, as_row(notification))
+            else:
+                self._db.execute(_LEVELS)
+                row = level_row(notification, notification.level)
+                marks = ", ".join("?" * len(row))
+                self._db.execute(f"INSERT OR IGNORE INTO levels VALUES ({marks})", row)
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
@@ -155,6 +185,9 @@ class SqliteReceiver:
         oldest = min(self._now(), at_most) - timedelta(days=self._keep_days)
         try:
             deleted = self._db.execute(_DELETE, (iso(oldest),)).rowcount
+            if _number(self._db, "SELECT count(*) FROM sqlite_master WHERE name = 'levels'"):
+                gone = self._db.execute(_DELETE_LEVELS, (iso(oldest),)).rowcount
+                deleted = max(deleted, gone)
         except sqlite3.Error as error:
             if _is_busy(error):
                 return  # there is time
@@ -235,6 +268,18 @@ def as_row(notification: Notification) -> tuple[str | float | None, ...]:
         *(notification.onset, notification.offset, notification.reason),
     )
     return tuple(round(value, 6) if isinstance(value, float) else value for value in values)
+
+
+def level_row(
+    notification: Notification, level: Mapping[str, Any]
+) -> tuple[str | float | None, ...]:
+    """Return a level's values in the order of its table's columns."""
+    return (
+        *(notification.event, notification.sensor, notification.source, notification.at or ""),
+        *(round(notification.time, 6), round(level["seconds"], 6), int(level["calibrated"])),
+        *(level[name] for name in ("laeq", "l10", "l50", "l90", "peak")),
+        json.dumps(level["bands"], separators=(",", ":")),
+    )
 
 
 def _number(db: sqlite3.Connection, query: str) -> int:

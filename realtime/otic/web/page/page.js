@@ -10,6 +10,7 @@ import { Columns, Picture } from "./picture.js";
 const MOST_ROWS = 100;
 const MOST_NAMES = 3; // of what is on at once
 const FLOOR_DBFS = -60;
+const BAND_RANGE_DB = 60;
 const AXIS_SECONDS = [5, 10, 20, 30, 60];
 
 const streams = new Map(); // by key
@@ -17,6 +18,7 @@ let order = []; // keys, as in the latest hello
 let chosen = null; // the key of the stream that is shown
 let facts = null; // the latest hello
 let version = null;
+let shownMinute = null;
 let lostAt = null; // when the connection was lost
 
 const picture = new Picture(byId("picture"), byId("lane"));
@@ -88,7 +90,7 @@ function update(message) {
   for (const [key, part] of Object.entries(message.streams ?? {})) {
     const stream = streams.get(key);
     if (!stream) continue;
-    Object.assign(stream, { now: part.now ?? stream.now, scores: part.scores ?? stream.scores });
+    Object.assign(stream, { now: part.now ?? stream.now, scores: part.scores ?? stream.scores, minute: part.minute ?? stream.minute });
     stream.revision = part.revision ?? stream.revision;
     for (const event of part.events ?? []) stream.events.set(event.number, event);
     trim(stream.events);
@@ -144,7 +146,30 @@ function showNow(stream) {
   meter.classList.toggle("clipped", now.clipped);
   meter.setAttribute("aria-valuenow", Math.max(FLOOR_DBFS, now.level).toFixed(0));
   byId("level-text").textContent = `${decibels(now.level)} dB, peak ${decibels(now.peak)}`;
+  showMinute(stream);
   showFacts(stream, now);
+}
+
+function showMinute(stream) {
+  const minute = stream.minute;
+  byId("minute").hidden = !minute;
+  if (!minute || minute === shownMinute) return;
+  shownMinute = minute;
+  const unit = minute.calibrated ? "dB" : "dBFS";
+  const levels = Object.entries({ LAeq: minute.laeq, L10: minute.l10, L50: minute.l50, L90: minute.l90, peak: minute.peak });
+  const text = levels.map(([name, db]) => `${name} ${decibels(db)}`).join(", ");
+  byId("minute-text").textContent = `${text} ${unit}${minute.calibrated ? "" : " (uncalibrated)"}`;
+  const bands = Object.entries(minute.bands).sort(([a], [b]) => a - b); // JSON's order puts whole numbers first
+  const highest = Math.max(...bands.map(([, db]) => db));
+  byId("bands").replaceChildren(
+    ...bands.map(([hz, db]) => {
+      const name = `${hz >= 1000 ? `${hz / 1000} k` : `${hz} `}Hz: ${decibels(db)} ${unit}`;
+      const bar = element("li", { title: name }, element("i"));
+      bar.setAttribute("aria-label", name);
+      bar.firstElementChild.style.height = `${100 * Math.max(0.02, 1 - (highest - db) / BAND_RANGE_DB)}%`;
+      return bar;
+    }),
+  );
 }
 
 function showFacts(stream, now) {
