@@ -6,8 +6,8 @@
 Recordings are made of the clips in a folder, one after the other and over again: 16 and 48 kHz,
 mono and stereo, WAV, FLAC and MP3, two of them of ``--longest`` hours. Short ones of one kind and
 length are the same bytes under several names (hard links), each of which is read and classified.
-The long ones take 0.7 GB an hour in ``--folder``; all are removed at the end. To be run alone on a
-machine; Linux only.
+The long ones take 0.7 GB an hour in ``--folder``; all are removed at the end. Other
+options are handed to ``otic scan``. To be run alone on a machine; Linux only.
 """
 
 from __future__ import annotations
@@ -132,8 +132,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--stubs", type=int, default=0, help="only a dry run of empty files")
     parser.add_argument("--folder", type=Path, help="where to make the recordings; default: /tmp")
-    parser.add_argument("more", nargs="*", help="options for otic scan, behind --")
-    args = parser.parse_args()
+    args, more = parser.parse_known_args()
     with tempfile.TemporaryDirectory(dir=args.folder, prefix="otic-scan-") as name:
         folder = Path(name)
         (recordings := folder / "in").mkdir()
@@ -152,7 +151,7 @@ def main() -> None:
         took = {}
         for jobs in sorted({1, args.jobs}):
             asked = ("scan", recordings, "--out", folder / f"out{jobs}", "--jobs", str(jobs))
-            found = cost(*asked, *args.more)
+            found = cost(*asked, *more)
             took[jobs] = found.seconds
             line = told(f"{jobs} processes", found)
             print(f"{line}; {seconds / found.seconds:.0f} times real time", flush=True)

@@ -154,11 +154,16 @@ def test_a_page_about_a_scan(tmp_path: Path) -> None:
     ]
     overview = Overview()
     overview.add([ExportedFile(str(here), events), ExportedFile(str(gone), more)])
+    whole = overview.page("", tmp_path)
+    assert f"2 recordings in {tmp_path}/in/." in whole
+    assert whole.count("<td>gone.wav</td>") == MOST_EVENTS
     overview.add([ExportedFile("quiet.wav", [])])
     page = overview.page("What was <heard>", tmp_path / "pages")
     assert "3 recordings." in page
     assert "<title>What was &lt;heard&gt;</title>" in page
-    assert "<td>41</td><td>1.0</td><td>2</td>" in page
+    numbers = re.findall(r"<tr>.*dog</a></td>(.*)</tr>", page)[0]
+    assert re.findall('<td class="number">([^<]*)</td>', numbers) == ["41", "1.0", "2"]
+    assert "<td>2024-07-01 06:00:02+02:00</td>" in page
     assert page.count("<tr>") == (1 + 1) + (1 + 2) + (1 + MOST_EVENTS)
     (link,) = re.findall(r'class="play" href="([^"]*)"', page)
     place, _, times = link.partition("#")

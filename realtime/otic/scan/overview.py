@@ -8,7 +8,7 @@ import heapq
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from html import escape
 from importlib import resources
@@ -29,6 +29,7 @@ MOST_EVENTS, MOST_FILES = 30, 20
 
 _MOST_DAYS = 3660
 _DARKEST = 40  # of 255: an hour with a single event is seen
+_NUMBER, _IS_NUMBER = ' class="number"', re.compile(r"[0-9.]+")
 _MARGIN_SECONDS = 1.0  # around an event that is played
 
 
@@ -50,12 +51,17 @@ class Overview:
         self._labels: dict[str, _Label] = defaultdict(_Label)
         self._most: list[tuple[int, int, str]] = []  # a heap: events, and the recording
         self._files = 0
+        self._top: str | None = None  # what all paths begin with
         self._number = count()
 
     def add(self, recordings: Iterable[ExportedFile]) -> None:
         """Take recordings."""
         for found in recordings:
             self._files += 1
+            top = found.file[: found.file.rfind("/") + 1] if self._top is None else self._top
+            while not found.file.startswith(top):
+                top = top[: top.rfind("/", 0, -1) + 1]
+            self._top = top
             for label in {event.label for event in found.events}:
                 self._labels[label].files += 1
             for event in found.events:
@@ -101,23 +107,31 @@ class Overview:
             for name in order
         ]
         table = _table(("label", "events", "minutes", "files"), rows)
-        return f"<p>{self._files} recordings.</p>\n{table if rows else '<p>No events.</p>'}"
+        place = f" in {_text(self._top)}" if self._top else ""
+        said = f"<p>{self._files} recordings{place}.</p>"
+        return f"{said}\n{table if rows else '<p>No events.</p>'}"
+
+    def _file(self, file: str) -> str:
+        """Shorten a path by what all begin with."""
+        return file.removeprefix(self._top or "")
 
     def _recordings(self) -> str:
         if not self._most:
             return ""
-        rows = [(_text(file), str(n)) for n, _, file in sorted(self._most, reverse=True)]
+        most = sorted(self._most, reverse=True)
+        rows = [(_text(self._file(file)), str(n)) for n, _, file in most]
         return "<h2>Recordings with most events</h2>\n" + _table(("file", "events"), rows)
 
     def _section(self, name: str, days: list[str], folder: Path) -> str:
         label = self._labels[name]
         rows = []
         for _, _, event in sorted(label.best, key=lambda entry: entry[:2], reverse=True):
-            true = event.onset_at.replace("T", " ") or "unknown"
-            cells = (_text(event.file), f"{event.onset:.2f}", f"{event.offset - event.onset:.2f}")
+            file, at = self._file(event.file), event.onset_at
             peak = "" if event.peak is None else f"{event.peak:.3f}"
-            rows.append((*cells, _text(true), peak, _play(event, folder)))
-        heads = ("file", "onset in s", "seconds", "when", "peak", "sound")
+            seconds = (f"{event.offset - event.onset:.2f}", f"{event.onset:.2f}")
+            true = _text(f"{at[:10]} {at[11:19]}{at[23:]}") if at else "unknown"
+            rows.append((_play(event, file, folder), true, peak, *seconds, _text(file)))
+        heads = ("sound", "when", "peak", "seconds", "onset in s", "file")
         return (
             f'<h2 id="{_anchor(name)}">{_text(name)}</h2>\n{_heat_map(label, days)}\n'
             f"<h3>Clearest events</h3>\n{_table(heads, rows)}"
@@ -152,19 +166,24 @@ def _heat_map(label: _Label, days: list[str]) -> str:
     )
 
 
-def _play(event: ExportedEvent, folder: Path) -> str:
+def _play(event: ExportedEvent, shown: str, folder: Path) -> str:
     if not Path(event.file).is_file():
         return ""
     start = max(0.0, event.onset - _MARGIN_SECONDS)
     place = quote(os.path.relpath(event.file, folder), errors="surrogateescape")
     link = f"{place}#t={start:.2f},{event.offset + _MARGIN_SECONDS:.2f}"
-    title = f"{event.label}, {event.file} at {event.onset:.2f} s"
+    title = f"{event.label}, {shown} at {event.onset:.2f} s"
     return f'<a class="play" href="{_text(link)}" title="{_text(title)}">play</a>'
 
 
-def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows]
-    head = "".join(f"<th>{text}</th>" for text in heads)
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    marked = [[_NUMBER if _IS_NUMBER.fullmatch(cell) else "" for cell in row] for row in rows]
+    lines = [
+        "<tr>" + "".join(f"<td{mark}>{cell}</td>" for mark, cell in cells) + "</tr>"
+        for cells in map(zip, marked, rows)
+    ]
+    marks = marked[0] if marked else [""] * len(heads)
+    head = "".join(f"<th{mark}>{text}</th>" for mark, text in zip(marks, heads, strict=True))
     body = "\n".join(lines)
     return (
         f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
