@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +143,22 @@ def test_a_recipe_may_change_sounds_beyond_recognition() -> None:
     for i in range(30):
         assert np.isfinite(mixer.scene(i).y).all()
     np.testing.assert_array_equal(mixer.scene(4).y, Mixer(bank(), SR, N, 2, how).scene(4).y)
+
+
+def test_a_sound_of_two_labels_may_be_a_background_too() -> None:
+    """Its labels are true while it sounds, as an event, among the others or behind them."""
+    storm = Sound(tone(300, 9.0), "weather", 0, doubt=(2,), also=(1,))
+    assert storm.labels == (0, 1)
+    as_bed = replace(QUIET, bed_share=1.0, known=(1.0,), known_anywhere=True)
+    placed = Mixer([storm], SR, N, 0, as_bed).scene(0).placed
+    assert {p.label for p in placed} == {0, 1}
+    assert {p.snr_db for p in placed} == {0.0}
+    assert all(p.doubt == (2,) for p in placed)
+    assert max(p.offset for p in placed) == N
+    times = np.arange(0.5, 4.5, 0.5)
+    labels, weights = step_targets(Mixer([storm], SR, N, 0, as_bed).scene(0), times, SR, 3)
+    assert labels.tolist() == [[1.0, 1.0, 0.0]] * len(times)
+    assert weights.tolist() == [[1.0, 1.0, 0.0]] * len(times)
+    assert Mixer([storm], SR, N, 0, replace(as_bed, known_anywhere=False)).scene(0).placed == ()
+    only_known = Mixer([storm], SR, N, 0, QUIET).scene(0).placed
+    assert sorted(p.label for p in only_known) == [0, 1]

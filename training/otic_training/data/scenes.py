@@ -52,12 +52,23 @@ class Sound:
         Which of the labels it is; -1 for none of them.
     doubt : tuple of int
         Labels that it may hold: nobody knows.
+    also : tuple of int
+        More labels that are true of it.
     """
 
     y: NDArray[np.int16]
     kind: str
     label: int = -1
     doubt: tuple[int, ...] = ()
+    also: tuple[int, ...] = ()
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """All labels that are true of it."""
+        return (self.label, *self.also) if self.label >= 0 else ()
+
+
+_UNKNOWN = Sound(np.zeros(0, np.int16), "")
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,8 @@ class Recipe:
         Sounds without a label that are made here, by :mod:`otic_training.data.synthetic`.
     strange_share : float
         Sounds without a label that are played backwards, or through an echo.
+    known_anywhere : bool
+        Sounds with a label are backgrounds and others, too, by their kind.
     """
 
     bed_share: float = 0.84
@@ -133,6 +146,7 @@ class Recipe:
     speed_share: float = 0.25
     made_share: float = 0.0
     strange_share: float = 0.0
+    known_anywhere: bool = False
 
 
 @dataclass
@@ -159,10 +173,10 @@ class Mixer:
         self._kinds: dict[str, list[Sound]] = {}
         self._labels: dict[int, list[Sound]] = {}
         for sound in self.sounds:
-            if sound.label < 0:
+            if sound.label < 0 or self.recipe.known_anywhere:
                 self._kinds.setdefault(sound.kind, []).append(sound)
-            else:
-                self._labels.setdefault(sound.label, []).append(sound)
+            for label in sound.labels:
+                self._labels.setdefault(label, []).append(sound)
         self._beds = [kind for kind in BEDS if kind in self._kinds]
 
     def scene(self, number: int) -> Scene:
@@ -204,8 +218,7 @@ class Mixer:
             part = samples(sound.y[start : start + self.n])
             part = faded(part / max(rms(part), 1e-4), cross)[: self.n - at]
             y[at : at + len(part)] += part
-            if sound.doubt:
-                placed.append(Placed(-1, sound.doubt, at, at + len(part), 0.0))
+            placed += _placed(sound, at, at + len(part), 0.0)
             at += max(len(part) - cross, self.sr // 4)
         return y
 
@@ -216,12 +229,11 @@ class Mixer:
     def _put_other(
         self, scene: F32, level_db: float, rng: np.random.Generator, placed: list[Placed]
     ) -> None:
-        how, doubt = self.recipe, tuple[int, ...]()
+        how, sound = self.recipe, _UNKNOWN
         if how.made_share and rng.random() < how.made_share:
             y = made(self.sr, rng)
         else:
             sound = self._pick(sorted(self._kinds), rng)
-            doubt = sound.doubt
             length = int(min(len(sound.y), rng.uniform(_SHORTEST_SECONDS, 6.0) * self.sr))
             start = int(rng.integers(max(1, len(sound.y) - length + 1)))
             y = samples(sound.y[start : start + length])
@@ -230,7 +242,7 @@ class Mixer:
         y = self._changed(y, rng)
         at = int(rng.integers(-len(y) // 2, self.n))
         snr_db = float(rng.uniform(*self.recipe.others_snr_db))
-        self._put(scene, y, at, level_db, Placed(-1, doubt, 0, 0, snr_db), placed)
+        placed += self._put(scene, y, at, level_db, sound, snr_db)
 
     def _put_known(
         self, scene: F32, level_db: float, rng: np.random.Generator, placed: list[Placed]
@@ -246,7 +258,7 @@ class Mixer:
         y = self._changed(samples(part), rng)
         at = int(rng.integers(-len(y) // 3, self.n - self.sr // 2))
         snr_db = float(rng.uniform(*self.recipe.snr_db))
-        self._put(scene, y, at, level_db, Placed(sound.label, sound.doubt, 0, 0, snr_db), placed)
+        placed += self._put(scene, y, at, level_db, sound, snr_db)
 
     def _changed(self, y: F32, rng: np.random.Generator) -> F32:
         """A sound as it may be elsewhere: faster, slower, muffled; its ends faded."""
@@ -258,14 +270,19 @@ class Mixer:
         return faded(y, round(_FADE_SECONDS * self.sr))
 
     def _put(
-        self, scene: F32, y: F32, at: int, level_db: float, what: Placed, placed: list[Placed]
-    ) -> None:
+        self, scene: F32, y: F32, at: int, level_db: float, sound: Sound, snr_db: float
+    ) -> list[Placed]:
         power = max(float(np.mean(y * y)), 1e-7)
-        y = y * np.float32(np.sqrt(10.0 ** ((level_db + what.snr_db) / 10.0) / power))
+        y = y * np.float32(np.sqrt(10.0 ** ((level_db + snr_db) / 10.0) / power))
         low, high = max(at, 0), min(at + len(y), self.n)
         scene[low:high] += y[low - at : high - at]
-        if what.label >= 0 or what.doubt:
-            placed.append(Placed(what.label, what.doubt, low, high, what.snr_db))
+        return _placed(sound, low, high, snr_db)
+
+
+def _placed(sound: Sound, onset: int, offset: int, snr_db: float) -> list[Placed]:
+    """List a sound by each of its labels; without any, only if it may hold one."""
+    labels = sound.labels or ((-1,) if sound.doubt else ())
+    return [Placed(label, sound.doubt, onset, offset, snr_db) for label in labels]
 
 
 def _count(rng: np.random.Generator, shares: Sequence[float]) -> int:
