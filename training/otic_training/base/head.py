@@ -7,7 +7,7 @@ of their own in float32, beside the base's: 8-bit steps would stall a slow mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,10 @@ class Head:
         z = np.maximum(x @ self.w1 + self.b1, 0.0) @ self.w2 + self.b2
         scores: F32 = (0.5 + 0.5 * np.tanh(0.5 * z)).astype(np.float32)
         return scores
+
+    def only(self, labels: Sequence[int]) -> Head:
+        """Leave out the outputs of all other labels."""
+        return replace(self, w2=self.w2[:, labels], b2=self.b2[list(labels)])
 
     def in_8_bits(self) -> Head:
         """Round the hidden layer to what a graph keeps of it, a scale for each hidden number."""
@@ -430,9 +434,13 @@ class BaseFrames:
 
     def __call__(self, y: F32) -> F32:
         """Compute float32 [n] -> float32 [steps, width], from a cold state."""
+        return self.of_log_mel(self.log_mel(y))
+
+    def log_mel(self, y: F32) -> F32:
+        """Compute float32 [n] -> float32 [n_frames, n_mels]."""
         p = self.base.features
         ring = FrameRing(p, max(1, 1 + (len(y) - p.n_fft) // p.hop_length))
-        return self.of_log_mel(ring.log_mel[: ring.push(y)])
+        return ring.log_mel[: ring.push(y)]
 
     def of_log_mel(self, log_mel: F32) -> F32:
         """Compute float32 [n_frames, n_mels] -> float32 [steps, width], from a cold state."""

@@ -93,9 +93,15 @@ def feature_code() -> bytes:
     live = Path(otic.__file__).parent
     names = ("chunks", "converter", "decoder", "ffmpeg", "file_bytes", "mpeg", "parts", "sources")
     files = [live / "types.py", *(live / "audio" / f"{name}.py" for name in names)]
-    files.append(Path(__file__).with_name("windows.py"))
+    files.append(_beside("windows"))
     files += sorted((live / "features").glob("**/*.py"))
     return _versions("numpy", "numba", "soxr", "soundfile") + _contents(files)
+
+
+def mixing_code() -> bytes:
+    """Stand for the code that mixes scenes and computes their features, and its libraries."""
+    names = ("scenes", "backgrounds", "synthetic")
+    return feature_code() + _versions("scipy") + _contents([_beside(name) for name in names])
 
 
 def fitting_code() -> bytes:
@@ -106,6 +112,10 @@ def fitting_code() -> bytes:
     ]
     libraries = _versions("tensorflow", "keras", "scikit-learn", "ai-edge-litert")
     return feature_code() + libraries + _contents(sorted(files))
+
+
+def _beside(name: str) -> Path:
+    return Path(__file__).with_name(f"{name}.py")
 
 
 def _contents(files: list[Path]) -> bytes:

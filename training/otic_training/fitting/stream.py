@@ -7,7 +7,7 @@ kept, and a head is fitted on the frames in a minute.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from otic_training.base.head import (
     without_head,
 )
 from otic_training.cli.progress import progress, say
-from otic_training.data.cache import Store, fitting_code, key_of
+from otic_training.data.cache import Arrays, Store, fitting_code, key_of, mixing_code
 from otic_training.data.dataset import Clip, Dataset
 from otic_training.data.licences import licence_counts
 from otic_training.data.negatives import license_on, license_with, negatives_text
@@ -36,6 +36,8 @@ from otic_training.fitting.provenance import commit, versions
 from otic_training.scoring.thresholds import within_budget
 
 F32 = NDArray[np.float32]
+Mixed = tuple[F32, F32, F32]
+"""Log-mel frames of a scene, and the labels and weights of its steps."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class StreamRecipe:
         How scenes are mixed.
     on_threshold : float
         The lowest that negatives may set, and all where there are none.
+    keep_log_mels : bool
+        Keep the scenes in the store, too, for another base.
     """
 
     scenes: int = 10_000
@@ -61,6 +65,7 @@ class StreamRecipe:
     fit: Fit = field(default_factory=Fit)
     mix: Recipe = field(default_factory=Recipe)
     on_threshold: float = 0.9
+    keep_log_mels: bool = False
 
 
 def open_base(path: str | None) -> Bundle:
@@ -94,37 +99,58 @@ def kept_frames(
     frames : float16 [scenes, steps, width]
     labels, weights : float32 [scenes, steps, n_labels]
     """
-    about = [(s.kind, s.label, s.doubt, len(s.y), zlib.crc32(s.y.tobytes())) for s in sounds]
-    key = key_of("stream", frames.base.model, about, n_labels, seed, repr(recipe), fitting_code())
+    about = [(s.kind, s.labels, s.doubt, zlib.crc32(s.y.tobytes())) for s in sounds]
+    made_of = key_of(about, n_labels, seed, replace(recipe, fit=Fit()), frames.base.features)
+    key = key_of("stream", frames.base.model, made_of, fitting_code())
     kept = store.load(key)
     if kept is None:
-        kept = dict(
-            zip(
-                ("frames", "labels", "weights"),
-                _frames_of_scenes(frames, sounds, n_labels, seed, recipe),
-                strict=True,
+        scenes = mixed(frames, sounds, n_labels, seed, recipe)
+        if recipe.keep_log_mels:
+            scenes = _kept(
+                key_of("scenes", made_of, list(frames.times(1)), mixing_code()), scenes, store
             )
-        )
+        kept = _frames_of_scenes(frames, scenes)
         store.save(key, kept)
     return kept["frames"], kept["labels"], kept["weights"]  # type: ignore[return-value]
 
 
-def _frames_of_scenes(
+def _kept(key: str, scenes: Iterator[Mixed], store: Store) -> Iterator[Mixed]:
+    """Give the scenes of the store, or else these, and keep them: log-mel frames in 16 bits."""
+    kept = store.load(key)
+    if kept is None:
+        log_mels, labels, weights = zip(*scenes, strict=True)
+        arrays = (np.array(log_mels, np.float16), np.array(labels), np.array(weights))
+        kept = dict(zip(("log_mels", "labels", "weights"), arrays, strict=True))
+        store.save(key, kept)
+    for log_mel, wanted, counts in zip(*kept.values(), strict=True):
+        yield log_mel.astype(np.float32), wanted, counts
+
+
+def _frames_of_scenes(frames: BaseFrames, scenes: Iterator[Mixed]) -> Arrays:
+    found, labels, weights = [], [], []
+    for log_mel, wanted, counts in scenes:
+        found.append(frames.of_log_mel(log_mel).astype(np.float16))
+        labels.append(wanted)
+        weights.append(counts)
+    return {"frames": np.stack(found), "labels": np.stack(labels), "weights": np.stack(weights)}
+
+
+def mixed(
     frames: BaseFrames, sounds: Sequence[Sound], n_labels: int, seed: int, recipe: StreamRecipe
-) -> tuple[NDArray[np.float16], F32, F32]:
+) -> Iterator[Mixed]:
+    """Mix scenes, with what each of their steps should say.
+
+    Nothing of it depends on the base but its front end and the times of its steps.
+    """
     mixer = Mixer(sounds, frames.sr, frames.n_samples(recipe.steps), seed, recipe.mix)
     times = frames.times(recipe.steps) + recipe.early_steps * frames.step_seconds
-    found, labels, weights = [], [], []
     with progress("scenes", recipe.scenes) as advance:
         for number in range(recipe.scenes):
             scene = mixer.scene(number)
-            found.append(frames(scene.y).astype(np.float16))
             wanted, counts = step_targets(scene, times, frames.sr, n_labels)
             counts[times < 0.0] = 0.0
-            labels.append(wanted)
-            weights.append(counts)
+            yield frames.log_mel(scene.y), wanted, counts
             advance(1)
-    return np.stack(found), np.stack(labels), np.stack(weights)
 
 
 def train_stream(
@@ -139,6 +165,7 @@ def train_stream(
     budget_per_hour: float,
     store: Store,
     recipe: StreamRecipe,
+    served: Sequence[str] = (),
 ) -> tuple[Bundle, Head]:
     """Fit a head on some folds, set its thresholds, and write base and head as one bundle.
 
@@ -160,6 +187,8 @@ def train_stream(
         False alarms on ``quiet``, of all labels together.
     store : Store
     recipe : StreamRecipe
+    served : sequence of str
+        Labels to serve, where not all that are learned.
 
     Returns
     -------
@@ -176,6 +205,8 @@ def train_stream(
     found, wanted, counts = kept_frames(frames, sounds, len(labels), seed, recipe, store)
     say(f"fitting a head on {len(found)} scenes")
     head = fit_head(found, wanted, counts, frames.step_seconds, replace(recipe.fit, seed=seed))
+    if served:
+        head, labels = head.only([labels.index(label) for label in served]), tuple(served)
     delay = max(0.0, base.stream.delay_seconds - recipe.early_steps * frames.step_seconds)
     terms = license_with(dataset.license, [*negatives, *quiet])
     provenance: dict[str, Any] = {
