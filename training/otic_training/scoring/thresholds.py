@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,15 @@ class Room:
     def hours(self) -> float:
         """Its length."""
         return sum(h.n_samples / h.sr for h in self.predictions) / 3600.0
+
+    def of_label(self, i: int) -> Room:
+        """What it hears of one label: events of labels do not depend on each other."""
+        return Room(
+            tuple(
+                replace(p, labels=p.labels[i : i + 1], scores=p.scores[:, i : i + 1])
+                for p in self.predictions
+            )
+        )
 
     def alarms(self, params: DecisionParams) -> dict[str, int]:
         """Events by label: all of them are false."""
@@ -91,9 +101,12 @@ def thresholds(
             _threshold(peaks[:, i], room.hours, share, lowest) for i, share in enumerate(shares)
         ]
 
+    @cache
+    def alarms_of(i: int, value: float) -> int:
+        return room.of_label(i).alarms(_of_label(params, i, value))[labels[i]]
+
     def alarms(values: list[float]) -> list[int]:
-        count = room.alarms(at_thresholds(params, values))
-        return [count[label] for label in labels]
+        return [alarms_of(i, value) for i, value in enumerate(values)]
 
     shares = np.full(len(labels), budget_per_hour / len(labels))
     found = of_shares(shares)
@@ -110,6 +123,13 @@ def thresholds(
         raised = _probability(_log_odds(np.array(found[loudest])) + 0.25)
         found[loudest] = float(raised) if raised <= _HIGHEST else 1.0
     return tuple(float(np.ceil(value * 1e4) / 1e4) for value in found)
+
+
+def _of_label(params: DecisionParams, i: int, threshold: float) -> DecisionParams:
+    """Keep the decision of one label, at another threshold."""
+    kept = (params.on_thresholds[i : i + 1], params.off_thresholds[i : i + 1])
+    alone = replace(params, on_thresholds=kept[0], off_thresholds=kept[1])
+    return at_thresholds(alone, (threshold,))
 
 
 def within_budget(
