@@ -14,6 +14,7 @@ from otic.cli.main import main
 from otic_training.data.making import COLUMNS, SR
 from otic_training.data.negatives import negative_clips
 from otic_training.data.played import FAMILIES, tune
+from otic_training.data.signals import SIGNALS
 from otic_training.data.sound_tables import sounds_of
 from otic_training.data.sounds import negative_sounds
 from otic_training.data.spoken import VARIANTS, WORDS, text
@@ -121,6 +122,17 @@ def test_the_table_says_all_of_each_clip(installed: Programs, tmp_path: Path) ->
     assert 0.03 <= hours["music"] < 0.03 + 121 / 3600
     assert {"espeak-ng 7.25", "fluidsynth 7.25", "otic"} <= {row["source"] for row in table}
     assert {path.suffix for path in made.rglob("*") if path.is_file()} == {".flac", ".csv"}
+
+
+def test_signals_take_turns_and_need_no_program(programs: Programs, tmp_path: Path) -> None:
+    none = [word for kind in ("--speech", "--music", "--machines") for word in (kind, "0")]
+    assert programs.make(tmp_path / "made", *none, "--signals", "0.006") == 0
+    table = rows(tmp_path / "made")
+    kinds = list(SIGNALS)
+    assert len(table) >= 2
+    assert [row["label"] for row in table] == [kinds[i % len(kinds)] for i in range(len(table))]
+    assert {(row["kind"], row["licence"]) for row in table} == {("signal", "CC0-1.0")}
+    assert len({row["recording"] for row in table}) == len(table)
 
 
 def test_training_and_the_base_take_the_folder(installed: Programs, tmp_path: Path) -> None:

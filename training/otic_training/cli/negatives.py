@@ -1,4 +1,4 @@
-"""``otic negatives``: speech, music and machines, made here, for ``--negatives``."""
+"""``otic negatives``: speech, music, machines and signals, made here, for ``--negatives``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from otic.cli.arguments import Parser, positive, seed
 from otic.errors import RuntimeMissingError, UsageError
 from otic_training.cli.progress import say
 from otic_training.data.making import Plan, make_folder, programs
-from otic_training.data.played import FONT, built, played
+from otic_training.data.played import FONT, built, played, signalled
 from otic_training.data.spoken import AUTHORS, spoken
 
 _PLAYER = "fluidsynth"
@@ -24,6 +24,7 @@ def add_negatives_options(parser: Parser) -> None:
         ("speech", 1.2, "of speech, by espeak-ng and flite"),
         ("music", 1.0, "of music, by FluidSynth with a sound font"),
         ("machines", 0.3, "of hums, fans, motors; needs no program"),
+        ("signals", 0.0, "of alarms, sirens, doorbells, car horns; needs no program"),
     ):
         parser.add_argument(f"--{kind}", type=_hours, default=default, metavar="HOURS",
                             help=f"hours {what} (default: %(default)s; 0 for none)")  # fmt: skip
@@ -60,9 +61,16 @@ def negatives(args: argparse.Namespace) -> int:
         say(f"{how}: going on without")
     if args.machines:
         plans["machine"] = partial(built, args.seed)
+    if args.signals:
+        plans["signal"] = partial(signalled, args.seed)
     if not plans:
-        raise UsageError("--speech, --music and --machines are all 0: give hours to one")
-    hours = {"speech": args.speech, "music": args.music, "machine": args.machines}
+        raise UsageError("--speech, --music, --machines and --signals are all 0: give hours to one")
+    hours = {
+        "speech": args.speech,
+        "music": args.music,
+        "machine": args.machines,
+        "signal": args.signals,
+    }
     versions = f"{found} {args.font.stem if 'music' in plans else ''}"
     n = make_folder(Path(args.out), plans, {kind: hours[kind] for kind in plans}, args.seed,
                     versions)  # fmt: skip

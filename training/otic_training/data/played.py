@@ -1,4 +1,4 @@
-"""Music and machines made here: tunes made up at random, and what plays them.
+"""Music, machines and signals made here: tunes made up at random, and what plays them.
 
 A tune has a tempo, a scale, a few chords that come again, and some of melody, chords, bass and
 drums. FluidSynth plays it with a sound font whose licence allows any use.
@@ -68,6 +68,17 @@ def built(seed: int, number: int, rng: Rng) -> Take:
 
     y, what = machine(SR, rng.uniform(5.0, 20.0), rng)
     recording = f"machine-{seed}-{number}"
+    return Take(f"{number:05d}-{what}", what, recording, "otic", "otic", "CC0-1.0", "",
+                (len(y) / SR,), lambda _: y)  # fmt: skip
+
+
+def signalled(seed: int, number: int, rng: Rng) -> Take:
+    """Plan a clip of a signal, which needs no program."""
+    from otic_training.data.signals import SIGNALS, signal_of
+
+    what = tuple(SIGNALS)[number % len(SIGNALS)]
+    y = signal_of(what, SR, rng)
+    recording = f"signal-{seed}-{number}"
     return Take(f"{number:05d}-{what}", what, recording, "otic", "otic", "CC0-1.0", "",
                 (len(y) / SR,), lambda _: y)  # fmt: skip
 
