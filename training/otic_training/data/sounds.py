@@ -28,7 +28,7 @@ def labelled_sounds(clips: Sequence[Clip], labels: Sequence[str], sr: int) -> li
         If a clip can't be read.
     """
     return [
-        Sound(_active(clip, sr), clip.label, labels.index(clip.label))
+        Sound(active_samples(clip, sr), clip.label, labels.index(clip.label))
         for clip in clips
         if clip.label in labels
     ]
@@ -47,11 +47,11 @@ def negative_sounds(sounds: Sequence[ListedSound], labels: Sequence[str], sr: in
         named = {doubt.label for doubt in sound.doubts if doubt.score >= DOUBT_FROM}
         doubt = tuple(i for i, label in enumerate(labels) if named & {label, UNVETTED})
         clip = Clip(sound.path, NEGATIVE_LABEL, NEGATIVE_FOLD, sound.recording)
-        found.append(Sound(_active(clip, sr), sound.kind, -1, doubt))
+        found.append(Sound(active_samples(clip, sr), sound.kind, -1, doubt))
     return found
 
 
-def _active(clip: Clip, sr: int) -> NDArray[np.int16]:
+def active_samples(clip: Clip, sr: int) -> NDArray[np.int16]:
     """Samples of a clip from where it is not silent, at one level."""
     y = read_clip(clip, sr)
     begin, end = active_part(y, sr)

@@ -30,15 +30,18 @@ _EXPIRE_SECONDS = 6 * HEALTH_SECONDS
 _LEVEL_EXPIRE_SECONDS = 180
 _PLATFORMS = ("binary_sensor", "sensor", "event")
 _ICONS = {
-    "alarm": "alarm-light", "baby": "baby-face-outline", "bird": "bird", "car": "car",
-    "cat": "cat", "chainsaw": "saw-blade", "clock": "clock-outline", "cough": "emoticon-sick",
-    "dog": "dog", "door": "door", "drill": "tools", "engine": "engine", "fire": "fire",
-    "footsteps": "shoe-print", "glass": "glass-fragile", "gun": "pistol",
-    "helicopter": "helicopter", "horn": "bugle", "laugh": "emoticon-happy", "music": "music",
-    "rain": "weather-rainy", "rooster": "bird", "sea": "waves", "siren": "alarm-light",
-    "sneezing": "emoticon-sick",
-    "snor": "sleep", "speech": "account-voice", "thunder": "weather-lightning", "train": "train",
-    "water": "water", "wind": "weather-windy",
+    "aircraft": "airplane", "alarm": "alarm-light", "baby": "baby-face-outline", "bell": "church",
+    "bird": "bird", "car": "car", "cat": "cat", "chainsaw": "saw-blade", "clap": "hand-clap",
+    "clock": "clock-outline", "cough": "emoticon-sick", "dog": "dog", "doorbell": "bell",
+    "door": "door", "drill": "tools", "engine": "engine", "firework": "firework", "fire": "fire",
+    "flush": "toilet", "footsteps": "shoe-print", "frog": "frog", "glass": "glass-fragile",
+    "gun": "pistol", "helicopter": "helicopter", "horn": "bugle", "insect": "bug",
+    "keyboard": "keyboard", "laugh": "emoticon-happy", "music": "music", "pig": "pig",
+    "rain": "weather-rainy", "rooster": "bird", "saw": "hand-saw", "sea": "waves", "sheep": "sheep",
+    "shout": "account-alert", "siren": "alarm-light", "sneezing": "emoticon-sick",
+    "snor": "sleep", "speech": "account-voice", "teeth": "toothbrush",
+    "thunder": "weather-lightning", "train": "train", "vacuum": "vacuum", "water": "water",
+    "wind": "weather-windy",
 }  # fmt: skip
 """Icons of Material Design, by what a label contains; Home Assistant has one for the rest."""
 _EVENT_TEMPLATE = (
