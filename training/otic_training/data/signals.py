@@ -43,7 +43,7 @@ def _at(starts: F64, make: Callable[[], F64], sr: int) -> F64:
 def _rhythm(rng: Rng, period: float, jitter: float, seconds: float) -> F64:
     """Draw times about a period apart."""
     gaps = period * (1.0 + jitter * rng.uniform(-1.0, 1.0, int(seconds / period) + 1))
-    return np.cumsum(gaps) - gaps[0]
+    return np.asarray(np.cumsum(gaps) - gaps[0], np.float64)
 
 
 def _struck(hz: F64, decay: F64, height: F64, n: int, sr: int) -> F64:
@@ -85,8 +85,8 @@ def _alarm(sr: int, rng: Rng) -> F64:
     pause = rng.choice((gap, rng.uniform(0.3, 1.5)))
     harmonics = np.r_[1.0, rng.uniform(0.0, 0.7, 5) * (rng.random(5) < 0.5)]
     second = hz * rng.choice((1.0, 1.0, 1.0, 1.25, 0.8, 1.5))
-    parts = []
-    while sum(map(len, parts)) < 4 * sr:
+    parts = list[F64]()
+    while sum(len(part) for part in parts) < 4 * sr:
         for i in range(many):
             pitch = np.full(int(sr * on), second if i % 2 else hz)
             parts += [_edges(_tone(pitch, sr, harmonics), sr), np.zeros(int(sr * gap))]
@@ -129,7 +129,7 @@ def _doorbell(sr: int, rng: Rng) -> F64:
     notes = (1.0, 0.794) if rng.random() < 0.7 else tuple(rng.choice((1, 0.794, 0.667, 0.89), 4))
     gap, parts = rng.uniform(0.35, 0.9), iter(notes)
     return _at(
-        gap * np.arange(len(notes)),
+        np.arange(len(notes), dtype=np.float64) * gap,
         lambda: _struck(base * next(parts) * ratios, decay, height, 2 * sr, sr),
         sr,
     )
@@ -138,13 +138,15 @@ def _doorbell(sr: int, rng: Rng) -> F64:
 def _car_horn(sr: int, rng: Rng) -> F64:
     """Two reeds a third apart, blown once or more."""
     low = rng.uniform(300.0, 480.0)
-    both = [low, low * rng.uniform(1.15, 1.35)]
-    harmonics = 1.0 / np.arange(1, 25) ** rng.uniform(0.2, 1.0)
+    high = low * rng.uniform(1.15, 1.35)
+    harmonics = np.arange(1, 25, dtype=np.float64) ** -rng.uniform(0.2, 1.0)
 
     def one() -> F64:
         n = int(sr * 10.0 ** rng.uniform(-0.8, 0.4))
         drift = 1.0 - 0.02 * np.exp(-np.arange(n) / (0.05 * sr))
-        return _edges(sum(_tone(f * drift, sr, harmonics) for f in both), sr, 0.02)
+        return _edges(
+            _tone(low * drift, sr, harmonics) + _tone(high * drift, sr, harmonics), sr, 0.02
+        )
 
     return _at(_rhythm(rng, rng.uniform(0.4, 2.0), 0.5, rng.uniform(0.5, 4.0)), one, sr)
 

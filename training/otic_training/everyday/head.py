@@ -146,7 +146,8 @@ def room_of(bundle: Bundle, sounds: Sequence[Sound], names: Sequence[str]) -> Ro
     for sound, part in zip(sounds, parts, strict=True):
         until = at + len(part) + round(_TAIL_SECONDS * sr)
         rows = np.flatnonzero((found.sample >= at) & (found.sample < until))
-        scores[np.ix_(rows, [*sound.labels, *sound.doubt])] = 0.0
+        for label in (*sound.labels, *sound.doubt):
+            scores[rows, label] = 0.0
         at += len(part)
     return Room((replace(found, scores=scores),))
 

@@ -14,6 +14,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,13 +124,12 @@ def read_labels(path: Path) -> list[Labelled]:
     DatasetError
         If it can't be read, or lacks a column.
     """
-    return [
-        Labelled(
-            ListedSound(Path(row["path"]), **{column: row[column] for column in _ABOUT[1:]}),
-            *(tuple(filter(None, row[column].split(";"))) for column in ("true", "doubt")),
-        )
-        for row in read_table(path, _COLUMNS)
-    ]
+    found = []
+    for row in read_table(path, _COLUMNS):
+        about: dict[str, Any] = {name: row[name] for name in _ABOUT[1:]}
+        true, doubt = (tuple(filter(None, row[name].split(";"))) for name in ("true", "doubt"))
+        found.append(Labelled(ListedSound(Path(row["path"]), **about), true, doubt))
+    return found
 
 
 def main() -> None:
