@@ -287,6 +287,31 @@ def test_lost_samples_are_silence_and_the_file_says_so(tmp_path: Path) -> None:
     assert facts_of(path)["lost_seconds"] == 0.25
 
 
+@pytest.mark.parametrize("size", [1, 250, 10_000])
+@pytest.mark.parametrize(
+    ("heard_at", "kept"),
+    [((), True), ((1.5,), True), ((2.5,), False), ((6.9,), False), ((9.6,), True)],
+)
+def test_where_speech_is_heard_nothing_is_written(
+    tmp_path: Path, heard_at: tuple[float, ...], kept: bool, size: int
+) -> None:
+    """The file would hold 2 to 4.5 s; what is heard 3 s later may still be about that."""
+    stream = replace(START, labels=("dog", "Speech"))
+    times = np.arange(1, 120) / 10
+    scores = [
+        Scores(round(t * SR), float(t), {"dog": 0.9, "Speech": 0.3 if t in heard_at else 0.29}, {})
+        for t in times
+    ]
+    events = [on("dog", 3.0, 3.4), off("dog", 3.0, 4.0, 4.6)]
+    for speech, expected in (("keep", 1), ("drop", int(kept))):
+        sink = new_sink(tmp_path / speech, speech=speech)
+        sink.start(stream)
+        feed(sink, blocks(noise(12), size), [*events, *scores], stream)  # type: ignore[list-item]
+        sink.end(stream, END)
+        sink.close()
+        assert len(clips(tmp_path / speech)) == expected
+
+
 def test_a_device_that_was_away_for_a_day_costs_nothing(tmp_path: Path) -> None:
     sink = new_sink(tmp_path)
     y = noise(6)

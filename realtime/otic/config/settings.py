@@ -94,6 +94,9 @@ class ClipsSettings:
     pre_seconds: float = setting(2.0, "sound from before the onset", least=0.0, most=30.0)
     post_seconds: float = setting(1.0, "sound from after the end", least=0.0, most=30.0)
     longest_seconds: float = setting(30.0, "end a recording after this", least=1.0, most=600.0)
+    speech: str = setting(
+        "keep", "drop: no recording where speech is heard", choices=("keep", "drop")
+    )
     max_megabytes: float = setting(
         500.0, "delete the oldest recordings beyond this", least=0.1, most=1e7
     )

@@ -6,7 +6,7 @@ import json
 import re
 import unicodedata
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,10 +19,13 @@ from otic.sinks.clip_folder import Clip, ClipFolder, stamp
 from otic.sinks.clip_writer import ClipStatus, ClipWriter
 from otic.sinks.event_filter import EventFilter, decided_at
 from otic.system.clock import iso, utc_now
-from otic.types import Chunk, Event, Item, Lost, StreamEnd, StreamStart
+from otic.types import Chunk, Event, Item, Lost, Scores, StreamEnd, StreamStart
 
 _MARGIN_SECONDS = 1.0  # scores come in steps, and several make a decision
 _STOP_SECONDS = 0.5
+KEEP, DROP = "keep", "drop"
+SPEECH_SCORE = 0.3
+"""From this score on speech is heard: a recording that was made can't be unheard."""
 _LONGEST_PART = 60
 _MOST_LOSSES = 16  # that a file's comment lists
 
@@ -54,6 +57,10 @@ class _Track:
         self.longest = round(settings.longest_seconds * stream.sr)
         reported_after = stream.window_seconds + stream.dated_back_seconds + _MARGIN_SECONDS
         self.kept = self.pre + round(reported_after * stream.sr)
+        self.speech = [] if settings.speech == KEEP else speech_labels(stream.labels)
+        self.hold = round(reported_after * stream.sr) if self.speech else 0
+        """What is heard so long after a recording may be about its end."""
+        self.spoken: list[int] = []
 
     def samples(self, seconds: float) -> int:
         """A time of an event as the sample that it was made from."""
@@ -63,10 +70,25 @@ class _Track:
         """Add a chunk; forget what no recording can begin with any more."""
         needed = [self.audio.position - self.kept, *(r.start for r in self.recordings)]
         self.audio.forget(max(0, min(needed)))
+        self.spoken = [sample for sample in self.spoken if sample >= min(needed)]
         if isinstance(chunk, Lost):
             self.audio.lose(chunk.samples)
         else:
             self.audio.push(chunk)
+
+    def note(self, scores: Scores) -> None:
+        """Note where speech is heard."""
+        if any(scores.scores[label] >= SPEECH_SCORE for label in self.speech):
+            self.spoken.append(scores.sample)
+
+    def has_speech(self, start: int, stop: int) -> bool:
+        """Tell if speech was heard in a stretch, or where what was heard may be about it."""
+        return any(start <= sample <= stop + self.hold for sample in self.spoken)
+
+
+def speech_labels(labels: Iterable[str]) -> list[str]:
+    """List the labels that mean speech."""
+    return [label for label in labels if label.lower() == "speech"]
 
 
 class ClipSink:
@@ -75,7 +97,8 @@ class ClipSink:
     A file holds exactly the stream's samples, rounded to 16 bit, from ``pre_seconds``
     before the onset to ``post_seconds`` after the offset, but at most ``longest_seconds``
     from the onset on, and not beyond the ends of the stream. Lost samples are silence.
-    How the stream is cut into chunks makes no difference.
+    How the stream is cut into chunks makes no difference. With ``speech`` "drop" there is no file
+    where the model hears speech in what it would hold, whatever the thresholds.
 
     Thread safety: one thread calls the methods of the contract and :meth:`finish`, any
     :meth:`status`. None of them waits for the disk but :meth:`close`, for the patience, and
@@ -143,12 +166,16 @@ class ClipSink:
         if track is None:
             return
         # Only now is all known that was decided up to here, whatever the chunks' length.
-        for recording in [r for r in track.recordings if r.stop <= track.audio.position]:
+        for recording in [
+            r for r in track.recordings if r.stop + track.hold <= track.audio.position
+        ]:
             self._finish(track, recording)
         track.take(chunk)
 
     def write(self, stream: StreamStart, item: Item) -> None:
         track = self._tracks.get(stream.source)
+        if track is not None and isinstance(item, Scores):
+            track.note(item)
         if track is None or not isinstance(item, Event):
             return
         if item.state == "on":
@@ -171,7 +198,7 @@ class ClipSink:
                 recording.off = item
                 after = track.samples(item.onset if item.offset is None else item.offset)
                 recording.stop = min(recording.stop, after + track.post)
-                if recording.stop <= track.audio.position:
+                if recording.stop <= track.audio.position and not track.hold:
                     self._finish(track, recording)
                 return
 
@@ -206,6 +233,8 @@ class ClipSink:
         track.recordings.remove(recording)
         stop = min(recording.stop, track.audio.position)
         if stop <= recording.start or self._writer is None:
+            return
+        if track.has_speech(recording.start, stop):
             return
         self._writer.offer(
             Clip(

@@ -118,8 +118,13 @@ def open_outputs(
             outputs.sinks.append(outbox)
             outputs._outbox = outbox
         if settings.clips.directory is not None and settings.clips.enabled:
-            from otic.sinks.clips import ClipSink
+            from otic.sinks.clips import DROP, ClipSink, speech_labels
 
+            if settings.clips.speech == DROP and not speech_labels(bundle.labels):
+                raise ConfigurationError(
+                    f"clips.speech = '{DROP}' needs a model with the label 'speech', which "
+                    f"'{bundle.name}' has not: take another model, or '--clips-speech keep'"
+                )
             clips = ClipSink(
                 settings.clips,
                 sensor,
