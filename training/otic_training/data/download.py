@@ -39,6 +39,9 @@ from otic_training.data.layouts import ESC10, ESC50, load_dataset
 from otic_training.data.licences import licence_counts
 
 MIRROR = "OTIC_DOWNLOAD_URL"
+YAMNET = "yamnet"
+"""The model that :mod:`otic_training.data.yamnet` downloads."""
+
 AGAIN = "run the same command again"
 
 _BLOCK = 1 << 20

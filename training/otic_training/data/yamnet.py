@@ -22,9 +22,7 @@ from otic.packing.files import read_attached_labels, read_metadata
 from otic.packing.tflite_file import read_model_file
 from otic.system.network import explain
 from otic_training.cli.progress import say
-from otic_training.data.download import AGAIN, MIRROR
-
-NAME = "yamnet"
+from otic_training.data.download import AGAIN, MIRROR, YAMNET
 
 _LABELS = "yamnet_label_list.txt"
 _SR = 16000
@@ -81,7 +79,7 @@ def download_yamnet(to: Path | None, published: Published = PUBLISHED) -> Path:
     OticError
         If what is there already is another file, or the download fails a check.
     """
-    out = (models_folder() if to is None else to) / f"{NAME}.tflite"
+    out = (models_folder() if to is None else to) / f"{YAMNET}.tflite"
     if out.exists():
         kept = load_bundle(out.absolute()).provenance.get("file_sha256")
         if kept != published.sha256:
@@ -97,7 +95,7 @@ def download_yamnet(to: Path | None, published: Published = PUBLISHED) -> Path:
             f"can't make '{out.parent}': {error.strerror}: give another --to"
         ) from error
     write(bundle, str(out))
-    name = NAME if to is None else out
+    name = YAMNET if to is None else out
     say(f"{len(bundle.labels)} labels; {bundle.license}")
     say(f"try it: otic listen --model {name} --filter-only 'Dog,Doorbell'")
     return out
@@ -149,7 +147,7 @@ def _packed(content: bytes, origin: str) -> Bundle:
         threshold=_THRESHOLD,
         thresholds=dict.fromkeys(_PLACES, _NEVER),
         groups={},
-        name=NAME,
+        name=YAMNET,
         license="Google, Apache-2.0; trained on AudioSet",
         accuracy_note="",
     )
