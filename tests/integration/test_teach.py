@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import soundfile
 
 from otic import Bundle, Pipeline, load_bundle, save_bundle
 from otic.cli.main import main
+from otic.config.values import DEFAULT_MODEL
 from otic.diagnostics.verify import verify_bundle
 from otic.model.interface import ModelInterface
 from otic.model.streaming import BASE, StateTensor, StreamParams
@@ -21,6 +23,8 @@ from otic.types import Event, Scores
 from otic_training.base import features
 from otic_training.base.head import frame_labels, never
 from otic_training.base.head_graph import Graph
+from otic_training.data.dataset import Clip, Dataset
+from otic_training.scoring.reported import Reported, reported
 from otic_training.teaching import learn
 from tests.support.helpers import F32, noise
 
@@ -235,3 +239,90 @@ def test_a_label_that_the_model_has_is_not_added(
     command = ["teach", "more", "--from", str(sounds), "--into", str(out)]
     assert main([*command, "--out", str(tmp_path / "more.tflite")]) == 1
     assert "'mine' has a label 'high' already" in capsys.readouterr().err
+
+
+# otic train without a preset
+
+
+def train(*words: object) -> int:
+    return main(["train", *map(str, words)])
+
+
+def test_a_few_clips_are_trained_tested_and_tried(
+    base: Path,
+    sounds: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my sounds").symlink_to(sounds)
+    monkeypatch.setattr(Path, "resolve", Path.absolute)  # its name is the link's
+    assert train("my sounds", "--base", base, "--budget", "50") == 0
+    text, said = capfd.readouterr()
+    assert "12 recordings of 2 sounds: a small head on a base that is there" in said
+    assert sum(line.startswith("label ") for line in text.splitlines()) == 2  # two tables
+    assert "to models that had not heard them, " in text
+    assert "The model that is written has learned from all 12 clips; " in text
+    assert text.endswith("try it: otic listen --model 'my sounds.tflite'\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my sounds", "my sounds.tflite"]
+    assert load_bundle("my sounds.tflite").labels == ("high", "low")
+
+
+def test_a_model_that_reports_nothing_is_not_written(
+    base: Path,
+    sounds: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def nothing(models: Iterable[tuple[Bundle, Sequence[Clip]]]) -> tuple[Reported, ...]:
+        return reported((deaf(model), clips) for model, clips in models)
+
+    def deaf(model: Bundle) -> Bundle:
+        never_on = replace(model.decision, on_thresholds=(1.0,) * 2, off_thresholds=(1.0,) * 2)
+        return replace(model, decision=never_on)
+
+    monkeypatch.setattr("otic_training.cli.choose.reported", nothing)
+    out = tmp_path / "m.tflite"
+    assert train(sounds, "--base", base, "--out", out) == 1
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert "the model reports none of the 12 clips that were played to it, it is of no use" in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--int8",), "--int8 is for a preset: name one, such as --preset stream"),
+        (("--test-folds", "2"), "--test-folds is for a preset"),
+        (("--tracker", "none"), "--tracker is for a preset"),
+        (("--out", "x"), "must end in .tflite"),
+    ],
+)
+def test_what_goes_with_a_preset_is_refused_without_one(
+    sounds: Path, capfd: pytest.CaptureFixture[str], options: tuple[str, ...], words: str
+) -> None:
+    assert train(sounds, *options) in (1, 2)
+    assert words in capfd.readouterr().err
+
+
+def test_many_recordings_take_the_streaming_preset(
+    sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What it then fits is another test's matter; here a model of one base is written."""
+
+    def fitted(
+        args: object, out: str, dataset: Dataset, test_folds: Sequence[int], command: str
+    ) -> int:
+        assert list(test_folds) == [dataset.folds[-1]]
+        save_bundle(out, replace(load_bundle(DEFAULT_MODEL), name="m"))
+        return 0
+
+    monkeypatch.setattr("otic_training.cli.choose.MANY_RECORDINGS", 12)
+    monkeypatch.setattr("otic_training.cli.stream.train_streaming_model", fitted)
+    assert train(sounds, "--out", tmp_path / "m.tflite") == 1
+    said = capfd.readouterr().err
+    assert "12 recordings of 2 sounds: the preset stream" in said
+    assert said.count("each file is taken for a recording of its own") == 1
+    assert "reports none of the " in said.splitlines()[-1]  # it knows other labels

@@ -45,7 +45,8 @@ def trained(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     """A folder in which `otic train` was run, with all that it can leave there; its output."""
     here = tmp_path_factory.mktemp("trained")
     done = otic(
-        *("train", toy, "--epochs", "30", "--test-folds", "3", "--int8", "--report", "report"),
+        *("train", toy, "--preset", "mfcc-mlp", "--epochs", "30", "--test-folds", "3", "--int8"),
+        *("--report", "report"),
         cwd=here,
         env={"PYTHONPATH": str(ROOT)},
         timeout=200,
@@ -164,7 +165,7 @@ def test_all_folds_carry_the_cross_validations_figure(toy: Path, tmp_path: Path)
     out, card = tmp_path / "all.tflite", tmp_path / "all.md"
     done = otic(
         *("train", toy, "--out", out, "--card", card, "--epochs", "2", "--test-folds", "none"),
-        *("--tracker", "none"),
+        *("--tracker", "none", "--preset", "mfcc-mlp"),
         timeout=300,
     )
     assert done.returncode == 0, done.stderr.decode()
@@ -233,7 +234,7 @@ def test_what_was_done_is_not_done_again(toy: Path, tmp_path: Path) -> None:
 def test_a_broken_data_set_is_named(toy: Path, tmp_path: Path, break_it, words: str) -> None:  # type: ignore[no-untyped-def]
     shutil.copytree(toy, tmp_path / "set")
     break_it(tmp_path / "set")
-    done = otic("train", tmp_path / "set", "--out", tmp_path / "m.tflite")
+    done = otic("train", tmp_path / "set", "--preset", "mfcc-mlp", "--out", tmp_path / "m.tflite")
     assert done.returncode == 1
     assert words in done.stderr.decode().splitlines()[-1]
     assert b"Traceback" not in done.stderr
@@ -265,6 +266,7 @@ def test_bad_requests_fail_before_the_work(
         toy,
         "--out",
         "m.tflite",
+        *("--preset", "mfcc-mlp"),
         *options,
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT)},
@@ -291,10 +293,7 @@ def test_what_can_not_be_read_is_listed_and_left_out(toy: Path, tmp_path: Path) 
         tmp_path / "set",
         "--out",
         tmp_path / "m.tflite",
-        "--epochs",
-        "1",
-        "--tracker",
-        "none",
+        *("--preset", "mfcc-mlp", "--epochs", "1", "--tracker", "none"),
     )
     assert done.returncode == 0, done.stderr
     listed = [line for line in done.stderr.decode().splitlines() if "left out" in line]
@@ -387,7 +386,7 @@ def test_cross_validation_on_real_clips(esc10: Path, tmp_path: Path) -> None:
     """A third of the epochs: the figure to ship is `otic crossval`'s, on the model card."""
     done = otic(
         *("train", esc10, "--out", tmp_path / "m.tflite", "--epochs", "8", "--test-folds", "2"),
-        *("--tracker", "none"),
+        *("--preset", "mfcc-mlp", "--tracker", "none"),
         timeout=300,
     )
     assert done.returncode == 0, done.stderr.decode()

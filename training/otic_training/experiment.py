@@ -111,7 +111,7 @@ def experiment_from(args: argparse.Namespace) -> Experiment:
         int8=int8,
         negatives=negatives,
         quiet=quiet,
-        budget_per_hour=args.budget,
+        budget_per_hour=args.budget or BUDGET_PER_HOUR,
         teacher=None if args.teacher is None else Teacher(args.teacher),
         base=base,
     )

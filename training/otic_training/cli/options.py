@@ -38,13 +38,16 @@ def add_grouping_options(parser: Parser) -> None:
     )
 
 
-def add_recipe_options(parser: Parser) -> None:
-    """Add the preset, and what may replace or complete parts of it."""
+def add_recipe_options(parser: Parser, chosen: str | None = None) -> None:
+    """Add the preset, and what may replace or complete parts of it.
+
+    Without a default, ``chosen`` says in the help what is taken in its place.
+    """
     parser.add_argument(
         "--preset",
-        default=_NAMES[0],
+        default=None if chosen else _NAMES[0],
         metavar="PRESET",
-        help=f"{', '.join(_NAMES)} (default %(default)s)",
+        help=f"{', '.join(_NAMES)} ({chosen or 'default %(default)s'})",
     )
     parser.add_argument(
         "--teacher",
@@ -73,10 +76,9 @@ def add_recipe_options(parser: Parser) -> None:
     parser.add_argument(
         "--budget",
         type=positive,
-        default=BUDGET_PER_HOUR,
         metavar="PER_HOUR",
         help="false alarms an hour, of all labels together, that the thresholds may give on that "
-        "fifth (default %(default)g)",
+        f"fifth (default {BUDGET_PER_HOUR:g})",
     )
     parser.add_argument(
         "--any-use",

@@ -14,7 +14,7 @@ from otic_training.cli.options import fold_model
 from otic_training.cli.progress import say
 from otic_training.data.cache import default_store
 from otic_training.data.dataset import Dataset, listed
-from otic_training.experiment import load_tensorflow, require_tensorflow
+from otic_training.experiment import BUDGET_PER_HOUR, load_tensorflow, require_tensorflow
 from otic_training.fitting.stream import StreamRecipe
 from otic_training.fitting.stream_folds import HeadMaterial, base_without, open_bases
 from otic_training.networks.presets import STREAM
@@ -175,7 +175,8 @@ def _fit(
     recipe = RECIPE
     if args.epochs:
         recipe = replace(recipe, fit=replace(recipe.fit, epochs=args.epochs))
-    return material.fit(path, test_folds, seed, args.budget, default_store(), recipe)
+    budget = args.budget or BUDGET_PER_HOUR
+    return material.fit(path, test_folds, seed, budget, default_store(), recipe)
 
 
 def protocol_of(dataset: Dataset) -> str:

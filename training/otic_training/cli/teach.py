@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,7 +89,7 @@ def add_teach_options(parser: Parser) -> None:
 def teach(args: argparse.Namespace) -> int:
     """Learn, say how well it will do, and write the bundle."""
     out = Path(args.out or f"{args.name}.tflite")
-    _check_out(args.name, out)
+    check_out(args.name, out)
     if args.into and args.base:
         raise UsageError("--into takes the base of its own model: leave --base out")
     model = load_bundle(args.into or args.base or DEFAULT_MODEL)
@@ -126,7 +127,14 @@ def teach(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_out(name: str, out: Path) -> None:
+def check_out(name: str, out: Path) -> None:
+    """Find out before the work whether its result can be written.
+
+    Raises
+    ------
+    OticError
+        If not.
+    """
     if "/" in name or name.startswith(".") or not name.strip():
         raise UsageError(f"NAME '{name}' must be a plain name: give a path with --out")
     if out.suffix != ".tflite":
@@ -138,9 +146,8 @@ def _check_out(name: str, out: Path) -> None:
 def _clips(args: argparse.Namespace, scratch: Path) -> Folder:
     from otic_training.teaching.folder import joined, read_folder
 
-    ask = _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
     folders = [
-        read_folder(Path(name), args.name, args.negatives, ask, args.group_regex)
+        read_folder(Path(name), args.name, args.negatives, ask(), args.group_regex)
         for name in (args.folder, *args.more)
     ]
     if args.reviewed is not None:
@@ -165,6 +172,11 @@ def _reviewed(directory: str, out: Path, so_far: Folder) -> Folder:
         f"{len(found.clips) - len(kept)} of other labels, which are left out"
     )
     return Folder(kept, tuple(others), ())
+
+
+def ask() -> Callable[[str], bool] | None:
+    """Return what asks a person; None where there is no terminal."""
+    return _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
 
 
 def _ask(name: str) -> bool:

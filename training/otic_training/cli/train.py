@@ -34,13 +34,17 @@ if TYPE_CHECKING:
 
 def add_train_options(parser: Parser) -> None:
     """Add the options of ``otic train``."""
-    parser.epilog = "example: otic train ESC-50-master --preset mfcc-mlp --out my.tflite"
+    parser.epilog = (
+        "example: otic train 'my sounds'; "
+        "otic train ESC-50-master --preset mfcc-mlp --out my.tflite"
+    )
     add_dataset_options(parser)
-    add_recipe_options(parser)
+    add_recipe_options(parser, "default: what fits the amount of data")
     parser.add_argument(
         "--out",
         metavar="MODEL.tflite",
-        help="the bundle to write (default: DATASET-PRESET.tflite in the current folder)",
+        help="the bundle to write (default: DATASET.tflite in the current folder, with a preset "
+        "DATASET-PRESET.tflite)",
     )
     parser.add_argument(
         "--int8",
@@ -60,13 +64,17 @@ def add_train_options(parser: Parser) -> None:
     parser.add_argument(
         "--tracker",
         choices=TRACKERS,
-        default=TRACKERS[1],
-        help="records figures, pictures and sounds of the run (default %(default)s, in runs/)",
+        help=f"records figures, pictures and sounds of a preset's run (default {TRACKERS[1]}, in "
+        "runs/)",
     )
 
 
 def train(args: argparse.Namespace) -> int:
-    """Train on the other folds and test on the held-out ones, or train on all."""
+    """Train a preset on the other folds and test on the held-out ones, or what fits the data."""
+    if args.preset is None:
+        from otic_training.cli.choose import train_what_fits
+
+        return train_what_fits(args, _command(args))
     if args.preset == STREAM:
         return _train_stream(args)
     experiment = experiment_from(args)
@@ -88,7 +96,7 @@ def train(args: argparse.Namespace) -> int:
     from otic_training.scoring.thresholds import within_budget
 
     prepared = prepare(experiment)
-    tracker = start_tracker(args.tracker, Path(out).stem)
+    tracker = start_tracker(args.tracker or TRACKERS[1], Path(out).stem)
     fitted = _fit(prepared, experiment, test_folds, tracker)
     figures = Figures.of(fitted.float32, fitted.protocol)
     exported = export(

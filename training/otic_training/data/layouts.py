@@ -80,7 +80,7 @@ def load_dataset(
         than two labels or folds.
     """
     root = Path(folder)
-    official = (root / _URBAN_META).is_file() or (root / _ESC_META).is_file()
+    official = is_official(root)
     if official and group_regex is not None:
         raise DatasetError(
             f"'{folder}' has official folds, which are kept: leave --group-regex out"
@@ -246,6 +246,11 @@ def _alike(labels: Sequence[str]) -> list[str]:
         for alike in by_letters.values()
         if len(alike) > 1
     ]
+
+
+def is_official(root: Path) -> bool:
+    """Tell if a folder has the table of a data set whose layout is known."""
+    return (root / _URBAN_META).is_file() or (root / _ESC_META).is_file()
 
 
 def known_layout(path: Path) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.detection.thresholds import DecisionParams
-from otic_training.base.head import BaseFrames
+from otic_training.base.head import BaseFrames, Head
 from otic_training.cli.progress import progress
 from otic_training.scoring.predictions import at_thresholds, decide
 from otic_training.scoring.thresholds import thresholds
@@ -110,8 +110,10 @@ def assess(
     decision: DecisionParams,
     budget_per_hour: float,
     plan: Plan,
-) -> Assessment:
+) -> tuple[Assessment, tuple[Head, ...]]:
     """Cross-validate heads: each scene and each clip is scored by a head that has not heard it.
+
+    Returns the figures, and the head of each fold, which did not learn from it.
 
     Parameters
     ----------
@@ -132,11 +134,13 @@ def assess(
     """
     n_folds = max(folds) + 1
     alone = [clip_frames(sound, base) for sound in sounds]
+    heads = list[Head]()
     clip_scores = np.zeros((len(sounds), len(labels)), np.float32)
     scores = [np.zeros(h.labels.shape, np.float32) for h in (known, quiet)]
     with progress("tests", n_folds) as advance:
         for fold in range(n_folds):
             head = projection.fit_without(fold, plan.fit)
+            heads.append(head)
             for heard, scored in zip((known, quiet), scores, strict=True):
                 chosen = heard.fold == fold
                 scored[chosen] = head.scores(heard.frames[chosen].astype(np.float32))
@@ -177,7 +181,7 @@ def assess(
         for n in range(len(sounds))
         if clip_scores[n].max() > 0.7 and clip_scores[n, own[n]] < 0.2
     )
-    return Assessment(
+    assessment = Assessment(
         tuple(figures),
         float(np.mean(named == own)),
         _precision(known, scores[0], base, labels, params),
@@ -186,6 +190,7 @@ def assess(
         params,
         n_folds,
     )
+    return assessment, tuple(heads)
 
 
 def clip_frames(sound: Sound, base: BaseFrames) -> F32:

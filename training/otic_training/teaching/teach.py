@@ -12,7 +12,14 @@ from otic import __version__
 from otic.errors import OticError
 from otic.model.bundle import Bundle
 from otic.model.streaming import HEAD
-from otic_training.base.head import BaseFrames, add_head, join, stream_decision, without_head
+from otic_training.base.head import (
+    BaseFrames,
+    Head,
+    add_head,
+    join,
+    stream_decision,
+    without_head,
+)
 from otic_training.cli.progress import progress, say
 from otic_training.data.dataset import Clip
 from otic_training.data.negatives import license_on
@@ -56,6 +63,10 @@ class Taught:
         Why clips were left out.
     room_seconds : float
         Of the person's own negatives.
+    folds : tuple of int
+        In which test each sound was left out.
+    heads : tuple of Head
+        The head of each test.
     """
 
     bundle: Bundle
@@ -64,6 +75,8 @@ class Taught:
     doubles: tuple[tuple[int, int], ...]
     unread: tuple[str, ...]
     room_seconds: float
+    folds: tuple[int, ...]
+    heads: tuple[Head, ...]
 
 
 def teach(
@@ -115,7 +128,7 @@ def teach(
     known, quiet = hear(mixer, base, plan, len(labels))
     projection = Projection((known, quiet), base.step_seconds, plan.axes)
     decision = stream_decision(len(labels), model.stream.delay_seconds, _NEVER_ON)
-    found = assess(
+    found, heads = assess(
         known, quiet, projection, sounds, folds, base, labels, decision, budget_per_hour, plan
     )
     head = projection.fit_without(None, plan.fit)
@@ -149,7 +162,16 @@ def teach(
             provenance=provenance,
         )
         whole = join(base.base, head, about, alone)
-    return Taught(whole, tuple(sounds), found, tuple(same), tuple(unread), room_seconds)
+    return Taught(
+        whole,
+        tuple(sounds),
+        found,
+        tuple(same),
+        tuple(unread),
+        room_seconds,
+        tuple(folds),
+        heads,
+    )
 
 
 def _added(
