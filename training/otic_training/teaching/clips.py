@@ -68,16 +68,12 @@ def read_sound(clip: Clip, p: FeatureParams, known: bool = True) -> Sound:
     """
     y = read_clip(clip, p.sr)
     begin, end = active_part(y, p.sr)
-    peak, n_clipped = float(np.abs(y).max(initial=0.0)), int(np.sum(np.abs(y) >= _CLIPPED))
+    clipped, quiet = faults(y[begin:end])
     y = _most_of(y[begin:end], round(_LONGEST_SECONDS * p.sr)) if known else y[begin:end]
     loud = level(y) if len(y) else 0.0
     if len(y) < _SHORTEST_SECONDS * p.sr or loud < 1e-6:
         raise DatasetError(f"'{clip.path}' is silent or shorter than {_SHORTEST_SECONDS:g} s")
-    remarks = []
-    if n_clipped > _CLIPPED_SHARE * len(y):
-        remarks.append("clipped")
-    if 20.0 * np.log10(peak) < _QUIET_DBFS:
-        remarks.append("very quiet")
+    remarks = ["clipped"] * clipped + ["very quiet"] * quiet
     y = np.pad(y / np.float32(loud), (0, max(0, p.n_fft - len(y))))
     db = log_mel(y, p)
     segments = sounding(db, p) if known else ((0, len(db)),)
@@ -86,6 +82,13 @@ def read_sound(clip: Clip, p: FeatureParams, known: bool = True) -> Sound:
     start = y[segments[0][0] * p.hop_length :][:_START_SAMPLES]
     start = np.pad(start, (0, _START_SAMPLES - len(start)))
     return Sound(clip, db, changed, start, segments, seconds, tuple(remarks))
+
+
+def faults(y: F32) -> tuple[bool, bool]:
+    """Tell if samples in [-1, 1] are clipped, and if they are very quiet."""
+    loudest = np.abs(y)
+    clipped = float(np.sum(loudest >= _CLIPPED)) > _CLIPPED_SHARE * len(y)
+    return clipped, float(loudest.max(initial=0.0)) < 10.0 ** (_QUIET_DBFS / 20.0)
 
 
 def _most_of(y: F32, n: int) -> F32:
