@@ -27,13 +27,15 @@ from otic.dashboard.canvas import (
 )
 from otic.dashboard.layout import Frame, arrange
 from otic.dashboard.panels import draw_sources
+from otic.dashboard.plots import still_picture
 from otic.dashboard.svg import lines as segments_of
 from otic.dashboard.theme import DEPTHS, NONE, TRUE_COLOUR, Theme
 from otic.dashboard.view_state import ViewState
+from otic.features.spectrogram import Spectrogram
 from otic.streaming.monitor import judge
 from otic.system.clock import clock
 from otic.types import Lost
-from tests.support.helpers import noise
+from tests.support.helpers import SMALL, noise
 from tests.support.session_views import ManyScores, Running, many_labels
 from tests.support.terminal import screen_of
 
@@ -310,3 +312,21 @@ def test_words() -> None:
         "10 min",
         "10 h",
     ]
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_a_whole_recording_fits_its_place(depth: str) -> None:
+    """Short or long, its spectrogram takes so many cells, and a tone is where it belongs."""
+    theme = Theme(depth)
+    hz = 1000.0
+    for seconds in (0.2, 12.0):
+        t = np.arange(round(seconds * SMALL.sr)) / SMALL.sr
+        spectrogram = Spectrogram(SMALL)
+        spectrogram.push((0.5 * np.sin(2 * np.pi * hz * t)).astype(np.float32))
+        drawn = still_picture(spectrogram.levels(), 40, 6, SMALL, theme)
+        plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in drawn]
+        assert [len(line) for line in plain] == [40] * 6
+        labelled = [row for row, line in enumerate(plain) if line.strip().startswith("1k")]
+        if depth == NONE:
+            assert [row for row, line in enumerate(plain) if "█" in line] == labelled
+    assert still_picture(np.zeros((SMALL.n_mels, 0), np.uint8), 40, 6, SMALL, theme) == []

@@ -151,6 +151,35 @@ def _time_line(width: int, cell_seconds: float, end: str) -> str:
     return "".join(line)
 
 
+def still_picture(
+    levels: NDArray[np.uint8], width: int, n_rows: int, params: FeatureParams, theme: Theme
+) -> list[str]:
+    """Draw a whole recording's spectrogram as lines with control sequences.
+
+    Parameters
+    ----------
+    levels : uint8 [n_mels, n_columns]
+        See :meth:`otic.features.spectrogram.Spectrogram.levels`.
+    width, n_rows : int
+        Size in cells, the frequencies on the left included.
+    params : FeatureParams
+    theme : Theme
+    """
+    across = max(1, width - _AXIS_WIDTH)
+    columns = levels[::-1].T
+    if not len(columns):
+        return []
+    firsts = np.arange(across) * len(columns) // across
+    bands = _bands(np.maximum.reduceat(columns, firsts, axis=0), 2 * n_rows)
+    pixels = _steps(int(bands.max()), theme.n_steps)[bands].T[::-1]
+    ticks = _tick_rows(params, n_rows)
+    return [
+        theme.paint(fit_right(ticks.get(row, ""), _AXIS_WIDTH - 1) + " ", "dim")
+        + theme.paint_picture(pixels[2 * row : 2 * row + 2])
+        for row in range(n_rows)
+    ]
+
+
 class WavePanel:
     """Draws an event's waveform and keeps it, so that it is computed once.
 
