@@ -56,19 +56,18 @@ _LEAST_TOKEN_CHARACTERS = 12
 _TOKEN_BYTES = 16
 
 
-class WebServer:
-    """Serves the page in a daemon thread of its own.
-
-    The thread reads what the session has in memory, so it costs the audio loop nothing. It sleeps
-    while no page is open.
+class PageThread:
+    """Serves pages in a daemon thread of its own.
 
     Thread safety: any thread may call :meth:`close`.
 
     Parameters
     ----------
-    settings : Settings
-        ``web.listen`` must be set.
-    session_view : SessionView
+    web : WebSettings
+        ``listen`` must be set.
+    make_app : callable
+        Makes the ASGI application from the host that ``listen`` names, the token (empty for
+        none), and a function that ends a connection at once.
 
     Raises
     ------
@@ -78,12 +77,12 @@ class WebServer:
         If the port is in use, or the address is not this machine's.
     """
 
-    def __init__(self, settings: Settings, session_view: SessionView) -> None:
-        listen = settings.web.listen
+    def __init__(self, web: WebSettings, make_app: Callable[[str, str, Abort], Any]) -> None:
+        listen = web.listen
         if listen is None:
             raise ParameterError("web.listen is not set: give it a port, like 8080")
         host, port = host_and_port(listen, "web.listen")
-        token = _own_token(settings.web)
+        token = _own_token(web)
         try:
             bound = listening_socket(host, port)
             # Otherwise the kernel would keep megabytes for a page that does not read.
@@ -103,9 +102,7 @@ class WebServer:
             f"?token={quote(token)}" if made else ""
         )
         """The address to open; it includes the token if one was generated."""
-        self._server = PageServer(
-            lambda abort: make_app(settings, session_view, host, token, abort)
-        )
+        self._server = PageServer(lambda abort: make_app(host, token, abort))
         self._thread = threading.Thread(
             target=self._serve, args=(bound,), name="otic page", daemon=True
         )
@@ -125,6 +122,31 @@ class WebServer:
         """Stop listening and disconnect the pages; they keep trying to reconnect."""
         self._server.should_exit = self._server.force_exit = True
         self._thread.join(_STOP_SECONDS)
+
+
+class WebServer(PageThread):
+    """Serves the page of a session.
+
+    The thread reads what the session has in memory, so it costs the audio loop nothing. It sleeps
+    while no page is open.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``web.listen`` must be set.
+    session_view : SessionView
+
+    Raises
+    ------
+    ParameterError, SinkError
+        As :class:`PageThread` does.
+    """
+
+    def __init__(self, settings: Settings, session_view: SessionView) -> None:
+        super().__init__(
+            settings.web,
+            lambda host, token, abort: make_app(settings, session_view, host, token, abort),
+        )
 
 
 def _own_token(settings: WebSettings) -> str:
