@@ -38,6 +38,9 @@ MIN_SECONDS = 2.5  # the default of --min-seconds
 """Longer than the windows of all presets except the tutorial's 4 s. A shorter event gets more of
 the sound around it, then silence."""
 
+LIVE, _OF_A_FILE = "otic review export, live:", "otic review export, of a file:"
+"""So begins the comment of a clip that was heard live, and of any other."""
+
 _MOST_MIN_SECONDS = 60.0  # anything above would be silence, in memory
 _RECORDINGS, _README = "recordings.csv", "README.txt"
 _NO_FIRST = "_. =+-@"  # hidden, an option, or a formula where a spreadsheet opens the table
@@ -408,7 +411,7 @@ def _write(
         sr=sr,
         pieces=(cut_out(y, sr, example.first, example.last, min_seconds),),
         title=printable(example.label or "no label"),
-        comment=f"otic review export, of {printable(example.recording)}",
+        comment=f"{LIVE if mark.live else _OF_A_FILE} {printable(example.recording)}",
     )
     return f"{folder.name}/{write_new(folder, clip)}", _cell(example.recording)
 

@@ -37,6 +37,7 @@ from otic_training.teaching.learn import (
     quiet_examples,
 )
 from otic_training.teaching.mixing import Example, Mixer, power_of
+from otic_training.teaching.recorded import is_take
 from otic_training.teaching.sketches import Sketch, load_sketches
 
 BUDGET_PER_HOUR = 10.0
@@ -110,7 +111,7 @@ def teach(
     labels = tuple(sorted({sound.clip.label for sound in sounds}))
     if into and (both := set(labels) & set(model.labels)):
         raise OticError(f"'{model.name}' has a label '{min(both)}' already: rename the folder")
-    same = alike(sounds)
+    same = [pair for pair in alike(sounds) if not all(is_take(sounds[i].clip.path) for i in pair)]
     folds = fold_of(sounds, same, plan.folds)
     _check_enough(sounds, folds, labels)
     n_folds = max(folds) + 1

@@ -45,11 +45,7 @@ def remarks(taught: Taught) -> list[str]:
     """What looks wrong with clips, and what is not good enough yet."""
     sounds, found = taught.sounds, taught.assessment
     lines = [f"left out: {reason}" for reason in taught.unread]
-    for i, j in taught.doubles:
-        a, b = sounds[i].clip, sounds[j].clip
-        lines.append(f"'{_name(b)}' seems to be '{_name(a)}' again: they count as one recording")
-        if a.label != b.label:
-            lines.append(f"... but one is in '{a.label}' and the other in '{b.label}'")
+    lines += _doubles(taught)
     for n, label in found.suspects:
         lines.append(f"'{_name(sounds[n].clip)}' sounds like '{label}': is it in the right folder?")
     for sound in sounds:
@@ -61,6 +57,21 @@ def remarks(taught: Taught) -> list[str]:
             "no recording of the place itself was given: record some minutes of it without these "
             "sounds into a folder '_background' for fewer false alarms"
         )
+    return lines
+
+
+def _doubles(taught: Taught) -> list[str]:
+    """Name each clip that is there again once, with the first of its kind."""
+    sounds, lines, named = taught.sounds, list[str](), set[int]()
+    for i, j in sorted(taught.doubles):
+        a, b = sounds[i].clip, sounds[j].clip
+        if j not in named:
+            named.add(j)
+            lines.append(
+                f"'{_name(b)}' seems to be '{_name(a)}' again: they count as one recording"
+            )
+        if a.label != b.label:
+            lines.append(f"... but one is in '{a.label}' and the other in '{b.label}'")
     return lines
 
 
