@@ -14,79 +14,29 @@ import pytest
 import soundfile
 
 from otic import Bundle, Pipeline, load_bundle, save_bundle
+from otic.audio.recent_audio import as_int16
 from otic.cli.main import main
 from otic.config.values import DEFAULT_MODEL
 from otic.diagnostics.verify import verify_bundle
-from otic.model.interface import ModelInterface
-from otic.model.streaming import BASE, StateTensor, StreamParams
+from otic.review.folder import ReviewFolder
 from otic.types import Event, Scores
-from otic_training.base import features
-from otic_training.base.head import frame_labels, never
-from otic_training.base.head_graph import Graph
 from otic_training.data.dataset import Clip, Dataset
 from otic_training.scoring.reported import Reported, reported
 from otic_training.teaching import learn
+from otic_training.teaching.recorded import Recordings
 from tests.support.helpers import F32, noise
-
-SR = 22_050
-WIDTH = 28
+from tests.support.review_marks import live_mark
+from tests.support.teaching import SR, quick_plan, tone, write_base, written
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base whose frames are levels of groups of bands; its state is one number."""
-    p = features.params(19)
-    groups = np.repeat(np.eye(14, dtype=np.float32), 4, axis=0) / np.float32(4 * 19)
-    groups -= groups.mean(1, keepdims=True)
-    w = np.tile(np.concatenate([groups, -groups], 1), (19, 1))
-    g = Graph()
-    mel, state = g.tensor("mel", 19 * 56), g.tensor("state", 1)
-    one = g.constant("one", np.ones((1, 1)))
-    frame = g.dense(mel, 3 * w, np.zeros(WIDTH, np.float32), relu=True)
-    model = g.packed([mel, state], [frame, g.operator("MAXIMUM", [state, one])])
-    name = f"{g.name_of(frame)}"
-    bundle = Bundle(
-        name="levels",
-        labels=frame_labels(WIDTH),
-        features=p,
-        inference_hop_frames=16,
-        decision=never(WIDTH),
-        accuracy={"protocol": "none"},
-        license="CC0-1.0",
-        provenance={},
-        model=model,
-        interface=ModelInterface(scale=(0.05,), offset=(1.75,), output=0),
-        stream=StreamParams(
-            warm_up_steps=1,
-            delay_seconds=0.25,
-            states=(StateTensor(1, 1, BASE),),
-            parts={BASE: {"name": "levels", "tensor": name, "width": WIDTH}},
-        ),
-    )
-    path = tmp_path_factory.mktemp("base") / "levels.tflite"
-    save_bundle(path, bundle)
-    return path
+    return write_base(tmp_path_factory.mktemp("base") / "levels.tflite")
 
 
 @pytest.fixture(autouse=True)
 def _little(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = learn.Plan(scenes=60, quiet=40, folds=3, axes=40)
-    plan = replace(plan, fit=replace(plan.fit, hidden=12, epochs=30, batch=8))
-    monkeypatch.setattr(learn, "Plan", lambda seed=0: replace(plan, seed=seed))
-
-
-def tone(hz: float, seconds: float, seed: int) -> F32:
-    t = np.arange(round(seconds * SR)) / SR
-    y = np.sin(2 * np.pi * hz * t) * np.exp(-3.0 * t) + 0.3 * np.sin(4 * np.pi * hz * t)
-    return (0.3 * y + 0.002 * noise(len(t), seed)).astype(np.float32)
-
-
-def written(folder: Path, hz: float, n: int = 6) -> Path:
-    folder.mkdir(parents=True)
-    for i in range(n):
-        y = tone(hz * 1.02 ** (i - 3), 0.8 + 0.1 * i, i)
-        soundfile.write(folder / f"{i}.wav", y, SR)
-    return folder
+    monkeypatch.setattr(learn, "Plan", quick_plan)
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +189,79 @@ def test_a_label_that_the_model_has_is_not_added(
     command = ["teach", "more", "--from", str(sounds), "--into", str(out)]
     assert main([*command, "--out", str(tmp_path / "more.tflite")]) == 1
     assert "'mine' has a label 'high' already" in capsys.readouterr().err
+
+
+def test_takes_are_recordings_of_their_own_however_alike(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A chime plays the same samples each time."""
+    root, copies = tmp_path / "chime-sounds", tmp_path / "copies"
+    recordings = Recordings(root, "chime", SR, "mic")
+    copies.mkdir()
+    chime = tone(1200.0, 1.0, 0)
+    for i in range(4):
+        y = chime + np.float32(0.001) * noise(len(chime), i)
+        recordings.keep_example(as_int16(y))
+        soundfile.write(copies / f"{i}.wav", y, SR)
+    recordings.keep_room([np.float32(0.01) * noise(30 * SR, 9)])
+    assert recordings.n_examples == 4
+    out = tmp_path / "chime.tflite"
+    teach("chime", "--from", root, "--base", base, "--out", out, "--budget", "50")
+    text = capsys.readouterr().out
+    assert "4 clips, each tested by a head that did not learn from its recording (3 tests)" in text
+    assert "they count as one recording" not in text
+    assert "0.5 min of them yours" in text
+    assert main(["teach", "chime", "--from", str(copies), "--base", str(base)]) == 1
+    assert "'chime' has 1 recording" in capsys.readouterr().err
+
+
+def test_marked_events_are_learned(
+    base: Path,
+    sounds: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Right ones of its sounds are examples, wrong ones negatives; the rest is left out."""
+    review = ReviewFolder(tmp_path / "review")
+    command = ["teach", "mine", "--from", str(sounds), "--base", str(base), "--json"]
+    command += ["--out", str(tmp_path / "mine.tflite"), "--budget", "50", "--reviewed"]
+    assert main([*command, str(review.path)]) == 1
+    assert f"no marks in '{review.path}'" in capsys.readouterr().err
+    marks = [
+        ("right", "low", 330.0, 10.0),
+        ("right", "low", 330.0, 20.0),
+        ("wrong", "high", 1500.0, 30.0),
+        ("right", "dog", 700.0, 40.0),
+    ]
+    for verdict, label, hz, onset in marks:
+        mark = live_mark(onset, verdict=verdict, label=label, offset=onset + 1.0)
+        sound = np.concatenate([np.zeros(SR, np.float32), tone(hz, 1.0, 5)])
+        review.mark(replace(mark, clip_start=onset - 1.0), SR, [as_int16(sound)])
+    monkeypatch.setenv("OTIC_REVIEW_DIRECTORY", str(review.path))
+    assert main(command) == 0
+    done = capsys.readouterr()
+    assert (
+        "marked events: 2 of the sounds to learn, 1 that were none, 1 of other labels" in done.err
+    )
+    figures = json.loads(done.out)
+    assert {each["label"]: each["clips"] for each in figures["labels"]} == {"high": 6, "low": 8}
+    assert not any("of the place itself" in line for line in figures["remarks"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "recording from the microphone asks questions: run it in a terminal"),
+        (("--from", "x", "--device", "USB"), "--device is for the microphone"),
+        (("--from", "x", "--more"), "--more needs a FOLDER beside --from"),
+    ],
+)
+def test_options_of_the_microphone_and_of_folders(
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["teach", "mine", *words]) == 2
+    assert message in capsys.readouterr().err
 
 
 # otic train without a preset
