@@ -81,6 +81,9 @@ def test_a_scan_gives_what_a_replay_does(folder: Path, tmp_path: Path) -> None:
     (sharded,) = find_runs(tmp_path / "shards")
     for table in ("events", "files", "errors", "gaps"):
         assert rows(sharded, table) == rows(run, table)
+    otic("scan", f"file://{folder}", "--out", tmp_path / "url", "--model", MODEL)
+    (fetched,) = find_runs(tmp_path / "url")
+    assert [(row[0].removeprefix("file://"), *row[1:]) for row in rows(fetched)] == rows(run)
     with (run.parts()[0] / "events.csv").open(newline="") as file:
         assert next(csv.reader(file))[:4] == ["file", "label", "onset", "offset"]
 
@@ -268,6 +271,7 @@ def time_of(text: str) -> datetime:
     ("arguments", "code", "words"),
     [
         (["--shard", "3/2"], 2, "'3/2' must be I/N, with I from 1 to N"),
+        (["--out", "s3://x"], 2, "--out 's3://x' is a URL"),
         (["--out", ""], 2, "--out needs the path of a folder"),
         (["--start", "2024-01-01"], 2, "--start is the time of one recording"),
         (["--timezone", "Mars"], 1, "time zone 'Mars' is not known"),

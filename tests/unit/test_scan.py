@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import mkdtemp
 
+import fsspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +21,7 @@ from otic import Bundle
 from otic.audio.sources import FileSource
 from otic.detection.decide import NO_ONSET, ScoreKeeper, ScoreTable, decide, onsets_from
 from otic.detection.detector import EventDetector
-from otic.errors import ParameterError, SinkError
+from otic.errors import ParameterError, RuntimeMissingError, SinkError
 from otic.scan import task as task_module
 from otic.scan.again import decide_again, run_with_scores
 from otic.scan.find import Problem, Recording, find
@@ -291,6 +293,75 @@ def write_stub(path: Path) -> None:
     path.write_bytes(b"stub")
 
 
+def test_recordings_behind_urls_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From fsspec's store in memory; of what is fetched nothing stays."""
+    store = fsspec.filesystem("memory")
+    for i, name in enumerate(("b.wav", "a/20240701_060000.flac", "a/cut.wav", ".hidden/x.wav")):
+        path = write(tmp_path / "in" / name, sound(3, i), subtype="PCM_16")
+        if name == "a/cut.wav":
+            path.write_bytes(path.read_bytes()[:20_000])
+        store.pipe(f"/scan/in/{name}", path.read_bytes())
+    store.pipe("/scan/in/a/notes.txt", b"no sound")
+    url = "memory://scan/in"
+    asked = (
+        url,
+        f"{url}/a",
+        f"{url}/*.wav",
+        f"{url}/a/notes.txt",
+        "memory://gone",
+        f"{url}/a*.wav",
+    )
+    found = {each.path: each for each in find(asked)}
+    assert [path for path, each in found.items() if isinstance(each, Problem)] == [
+        "memory://gone",
+        f"{url}/a*.wav",
+    ]
+    assert sorted(path for path, each in found.items() if isinstance(each, Recording)) == [
+        f"{url}/a/20240701_060000.flac",
+        f"{url}/a/cut.wav",
+        f"{url}/a/notes.txt",
+        f"{url}/b.wav",
+    ]
+    run = scanned(tmp_path / "out", WINDOWS, url)
+    local = scanned(tmp_path / "local", WINDOWS, tmp_path / "in")
+    assert [(f"{tmp_path}/in{row[0].removeprefix(url)}", *row[1:]) for row in rows(run)] == rows(
+        local
+    )
+    files = {row[0]: row for row in rows(run, "files")}
+    assert files[f"{url}/a/20240701_060000.flac"][9] == "2024-07-01T06:00:00.000+00:00"
+    assert [file for file, _ in rows(run, "errors")] == [f"{url}/a/cut.wav"]
+    assert list((run.path / "writing").iterdir()) == []
+    assert not Plan([url], Ledger(run, "1of1"), Share()).survey().files
+
+    def fails(*_: object) -> None:
+        raise ValueError("the other side has a bad day")
+
+    monkeypatch.setattr(type(store), "get_file", fails)
+    run = scanned(tmp_path / "again", WINDOWS, f"{url}/b.wav")
+    assert rows(run, "errors") == [
+        (f"{url}/b.wav", "can't read it: ValueError: the other side has a bad day")
+    ]
+    assert rows(run, "files") == []
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "words"),
+    [
+        ("sftp://me:secret@host/x", ParameterError, "a URL with a password would be written"),
+        ("nothing://x/y.wav", ParameterError, "'nothing://x/y.wav' can't be read: Protocol not"),
+        ("s3://bucket/x", RuntimeMissingError, r"s3:// needs .* pip install 'otic\[cloud\]'"),
+    ],
+)
+def test_urls_that_nobody_reads_are_refused(
+    url: str, error: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(error, match=words):
+        list(find([url]))
+
+
 def test_damaged_files_are_errors_and_the_rest_goes_on(tmp_path: Path) -> None:
     whole = write(tmp_path / "in/a.wav", sound(3, 1))
     cut = write(tmp_path / "in/cut.wav", sound(6, 1))
@@ -314,11 +385,11 @@ def test_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monkey
     other = write(tmp_path / "in/b.wav", sound(3, 2))
     real = task_module._content
 
-    def fails(recording: Recording) -> str:
-        if recording.path == str(path):
+    def fails(name: str) -> str:
+        if name == str(path):
             raise OSError(5, "Input/output error")
-        os.utime(recording.path, ns=(1, 1))
-        return real(recording)
+        os.utime(name, ns=(1, 1))
+        return real(name)
 
     monkeypatch.setattr(task_module, "_content", fails)
     run = scanned(tmp_path / "out", WINDOWS, tmp_path / "in", scores=True)

@@ -38,7 +38,8 @@ def add_scan_options(parser: Parser) -> None:
         "paths",
         nargs="*",
         metavar="PATH",
-        help="audio files, folders of them, or patterns such as '**/*.wav'",
+        help="audio files, folders of them, or patterns such as '**/*.wav'; also behind URLs such "
+        "as s3://bucket/night (needs the extra cloud)",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results")
     parser.add_argument(
@@ -105,6 +106,8 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
     if not args.out:
         raise UsageError("--out needs the path of a folder, such as results")
+    if "://" in args.out:
+        raise UsageError(f"--out '{args.out}' is a URL: results are written to a folder only")
     if args.from_scores and args.paths:
         raise UsageError("--from-scores reads no recordings: leave the paths out")
     if args.from_scores and (args.scores or args.dry_run or args.shard != (1, 1)):

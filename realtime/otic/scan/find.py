@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from otic.audio.folders import AUDIO_SUFFIXES, is_hidden_name
+from otic.scan.remote import is_remote, list_remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Recording:
     Attributes
     ----------
     path : str
-        Absolute; the folder that was named has no symbolic links in it.
+        Absolute; the folder that was named has no symbolic links in it. Or a URL.
     size : int
         Bytes.
     modified_ns : int
@@ -49,14 +50,24 @@ def find(names: Sequence[str]) -> Iterator[Recording | Problem]:
     Parameters
     ----------
     names : sequence of str
-        Files, folders, and patterns such as ``night/**/*.wav``.
+        Files, folders, patterns such as ``night/**/*.wav``, and URLs of all these, see
+        :mod:`otic.scan.remote`. Of several URLs memory is taken for all that they name.
 
     Yields
     ------
     Recording or Problem
+
+    Raises
+    ------
+    ParameterError, RuntimeMissingError
+        If URLs are of a kind that can't be read.
     """
     roots: set[str] = set()
+    urls = sorted({name for name in names if is_remote(name)})
+    yield from _found_at(urls)
     for name in names:
+        if name in urls:
+            continue
         if not glob.has_magic(name) or os.path.lexists(name):
             roots.add(os.path.realpath(name))
             continue
@@ -83,6 +94,24 @@ def find(names: Sequence[str]) -> Iterator[Recording | Problem]:
             yield found
         if not count:
             yield Problem(root, f"it has no audio files ({', '.join(AUDIO_SUFFIXES)})")
+
+
+def _found_at(urls: Sequence[str]) -> Iterator[Recording | Problem]:
+    seen: set[str] = set()
+    for url in urls:
+        count = 0
+        try:
+            for entry in list_remote(url):
+                count += 1
+                if entry[0] not in seen:
+                    yield Recording(*entry)
+                if len(urls) > 1:
+                    seen.add(entry[0])
+        except OSError as error:
+            yield Problem(url, _reason(error))
+        else:
+            if not count:
+                yield Problem(url, "there are no audio files")
 
 
 def _walk(

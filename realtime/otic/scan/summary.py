@@ -123,7 +123,7 @@ def summary(run: Run, share: Callable[[str], bool] = lambda _: True) -> tuple[li
     folders: dict[str, list[str]] = defaultdict(list)
     errors = {(file, reason) for file, reason in run.rows("errors") if share(file)}
     for file, reason in sorted(errors):
-        place = str(PurePath(file).parent) if PurePath(file).suffix else file
+        place = os.path.dirname(file) or "." if PurePath(file).suffix else file  # noqa: PTH120 - or a URL
         folders[place].append(reason)
     worst = sorted(folders.items(), key=lambda item: (-len(item[1]), item[0]))[:_MOST_FOLDERS]
     if worst:

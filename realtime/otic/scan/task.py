@@ -14,11 +14,12 @@ from otic.audio.sources import FileSource
 from otic.config.values import FAST_BLOCK
 from otic.detection.decide import ScoreKeeper, onsets_from
 from otic.detection.detector import EventDetector
-from otic.errors import OticError, SinkError
+from otic.errors import OticError, RuntimeMissingError, SinkError, SourceError
 from otic.model.bundle import Bundle
 from otic.pipeline import Pipeline
 from otic.scan.find import Problem, Recording
 from otic.scan.folder import WHOLE
+from otic.scan.remote import at_hand, is_remote, remote_state
 from otic.scan.tables import RETRIED, Part, Row, shown_path
 from otic.types import Event, Gap, Item, Lost, Scores
 
@@ -121,7 +122,7 @@ class Worker:
                 done.files += 1
                 if isinstance(each, Recording):
                     done.size += each.size
-                    problem = self._take(each, part, done)
+                    problem = self._take(each, part, done, f"{unique}-fetched")
                 else:
                     problem = each
                 if problem is not None:
@@ -147,14 +148,18 @@ class Worker:
         part.drop()
         return self.run(unique, [problem if each.path == problem.path else each for each in found])
 
-    def _take(self, recording: Recording, part: Part, done: Done) -> Problem | None:
+    def _take(self, recording: Recording, part: Part, done: Done, scratch: str) -> Problem | None:
         """Classify a recording; return a problem that may pass, with nothing written of it."""
         result = _Result(shown_path(recording.path))
-        result.started = self._job.time.began(recording.path)
         try:
-            sha256 = _content(recording)
-            self._classify(recording, result, part)
-        except SinkError:
+            with at_hand(recording.path, self._job.run / "writing" / scratch) as path:
+                result.started = self._job.time.began(path)
+                sha256 = _content(path)
+                try:
+                    self._classify(path, result, part)
+                except SourceError as error:
+                    result.error = str(error).replace(path, recording.path)
+        except (SinkError, RuntimeMissingError):
             raise
         except OSError as error:
             return Problem(recording.path, f"can't read it: {error.strerror or error}")
@@ -175,14 +180,14 @@ class Worker:
         done.events.update(event.label for event in result.events if event.state == "on")
         return None
 
-    def _classify(self, recording: Recording, result: _Result, part: Part) -> None:
+    def _classify(self, path: str, result: _Result, part: Part) -> None:
         """Run a recording through the pipeline, to its end or to where it is damaged."""
         pipeline = self._pipeline
         pipeline.reset()
         if self._keeper is not None:
             self._keeper.take()
         sr = self._job.bundle.features.sr
-        source = FileSource(recording.path, sr, FAST_BLOCK, self._job.channel)
+        source = FileSource(path, sr, FAST_BLOCK, self._job.channel)
         try:
             result.rate, result.channels = source.format
             for chunk in source.chunks():
@@ -287,13 +292,15 @@ def _at(started: datetime | None, seconds: float) -> str:
     return (started + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
 
 
-def _content(recording: Recording) -> str:
-    with Path(recording.path).open("rb") as file:
+def _content(path: str) -> str:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _state(path: str) -> tuple[int, int] | None:
     try:
+        if is_remote(path):
+            return remote_state(path)
         state = Path(path).stat()
     except OSError:
         return None
