@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,12 +16,15 @@ import soundfile
 
 from otic import Bundle, Pipeline, load_bundle, save_bundle
 from otic.audio.recent_audio import as_int16
+from otic.cli.arguments import Parser
 from otic.cli.main import main
 from otic.config.values import DEFAULT_MODEL
 from otic.diagnostics.verify import verify_bundle
 from otic.review.folder import ReviewFolder
 from otic.types import Event, Scores
-from otic_training.data.dataset import Clip, Dataset
+from otic_training.cli import choose
+from otic_training.cli.train import add_train_options
+from otic_training.data.dataset import Clip, Dataset, DatasetError
 from otic_training.scoring.reported import Reported, reported
 from otic_training.teaching import learn
 from otic_training.teaching.recorded import Recordings
@@ -284,6 +288,8 @@ def test_a_few_clips_are_trained_tested_and_tried(
     assert train("my sounds", "--base", base, "--budget", "50") == 0
     text, said = capfd.readouterr()
     assert "12 recordings of 2 sounds: a small head on a base that is there" in said
+    lines = said.splitlines()
+    assert len(lines) == len(set(lines))
     assert sum(line.startswith("label ") for line in text.splitlines()) == 2  # two tables
     assert "to models that had not heard them, " in text
     assert "The model that is written has learned from all 12 clips; " in text
@@ -349,3 +355,28 @@ def test_many_recordings_take_the_streaming_preset(
     assert "12 recordings of 2 sounds: the preset stream" in said
     assert said.count("each file is taken for a recording of its own") == 1
     assert "reports none of the " in said.splitlines()[-1]  # it knows other labels
+
+
+def test_negatives_are_class_folders_or_recordings(sounds: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(sounds, root)
+    for name in ("noise", "_other"):
+        (root / name).mkdir()
+        soundfile.write(root / name / "1.wav", noise(SR), SR)
+    soundfile.write(tmp_path / "room.wav", noise(SR), SR)
+    parser = Parser()
+    add_train_options(parser)
+
+    def read(*negatives: object) -> tuple[set[str], list[str]]:
+        args = parser.parse_args([str(root), "--negatives", *map(str, negatives)])
+        folder = choose._folder(args, root, "set")
+        return {c.label for c in folder.clips}, sorted(c.path.name for c in folder.negatives)
+
+    assert read("noise") == ({"high", "low"}, ["1.wav", "1.wav"])
+    assert read("none") == ({"high", "low", "noise"}, ["1.wav"])
+    assert read("noise", root / "_other", tmp_path / "room.wav") == (
+        {"high", "low"},
+        ["1.wav", "1.wav", "room.wav"],
+    )
+    with pytest.raises(DatasetError, match="Add --negatives noise, or --negatives none"):
+        read(root / "_other")

@@ -65,22 +65,25 @@ def train_what_fits(args: argparse.Namespace, command: str) -> int:
 
 def _folder(args: argparse.Namespace, root: Path, name: str) -> Folder:
     """Read class folders as ``otic teach`` does, or a data set of a known layout."""
-    from otic_training.data.layouts import is_official
+    from otic_training.data.layouts import is_official, load_dataset
     from otic_training.data.negatives import negative_clips
     from otic_training.teaching.folder import NONE, Folder, read_folder
 
-    classes = [n for n in args.negatives if n == NONE or (root / n).is_dir()]
+    inside = {p.name for p in root.iterdir() if p.is_dir()} if root.is_dir() else set()
+    classes = [n for n in args.negatives if n == NONE or (n in inside and n[0] != "_")]
     if args.subset or is_official(root):
-        dataset = read_dataset(args)
-        found = Folder(dataset.clips, (), ())
+        dataset = load_dataset(args.dataset, args.group_regex, args.subset)
+        found = Folder(dataset.clips, (), (*dataset.notes, *dataset.warnings))
     else:
         found = read_folder(root, name, classes or None, ask(), args.group_regex)
-        clips = tuple(replace(clip, channel=args.channel) for clip in found.clips)
-        found = replace(found, clips=clips)
     others = [n for n in args.negatives if n not in classes]
     labels = sorted({clip.label for clip in found.clips})
-    clips = (*found.negatives, *negative_clips(others, labels, False))
-    return replace(found, negatives=tuple({c.path.resolve(): c for c in clips}.values()))
+    negatives = (*found.negatives, *negative_clips(others, labels, False))
+    return Folder(
+        tuple(replace(clip, channel=args.channel) for clip in found.clips),
+        tuple({clip.path.resolve(): clip for clip in negatives}.values()),
+        found.notes,
+    )
 
 
 def _train_head(args: argparse.Namespace, name: str, folder: Folder, out: Path) -> None:
