@@ -21,6 +21,7 @@ from otic_training.base.head import Fit
 from otic_training.cli.progress import say
 from otic_training.data.cache import Store, default_store, feature_code, key_of
 from otic_training.data.dataset import Dataset
+from otic_training.data.licences import licence_counts
 from otic_training.data.scenes import Recipe, Sound, samples
 from otic_training.data.soundscapes import faded
 from otic_training.everyday.labelling import MADE, Labelled, read_labels
@@ -205,9 +206,12 @@ def make(
     say(f"setting thresholds on {60 * room.hours:.0f} min")
     found = thresholds(room, bundle.decision, budget_per_hour, RECIPE.on_threshold)
     decision = at_thresholds(bundle.decision, found)
-    bundle = with_groups(replace(bundle, decision=decision, accuracy=accuracy))
+    licences = licence_counts(clip_of(each.sound) for each in learned)
+    provenance = {**bundle.provenance, "licences": licences}
+    bundle = replace(bundle, decision=decision, accuracy=accuracy, provenance=provenance)
+    bundle = save_bundle(out, with_groups(bundle))
     say(f"wrote {out}, {len(served)} labels")
-    return save_bundle(out, bundle)
+    return bundle
 
 
 def good_labels(path: Path) -> dict[str, Any]:
