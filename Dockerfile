@@ -7,7 +7,7 @@ WORKDIR /src
 RUN python -m venv /opt/otic
 # Libraries first: they change less often than otic, and Docker keeps the layer.
 COPY constraints/ constraints/
-# With what MQTT, the metrics and the page need (extras mqtt, metrics, web).
+# With what MQTT, metrics, the page and messages need (extras mqtt, metrics, web, notify).
 RUN /opt/otic/bin/pip install --require-hashes -r constraints/sensor.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY realtime/ realtime/

@@ -124,11 +124,11 @@ UV := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes 
 constraints: $(VENV)/.base
 	$(PIP) install uv
 	$(UV) pyproject.toml --extra train --extra search --extra mqtt --extra metrics --extra web \
-	  --extra parquet --extra cluster --group dev -c constraints/limits.txt -o constraints/dev.txt
+	  --extra parquet --extra cluster --extra notify --group dev -c constraints/limits.txt -o constraints/dev.txt
 	$(UV) pyproject.toml constraints/build.txt -c constraints/limits.txt -c constraints/dev.txt \
 	  -o constraints/base.txt
 	$(UV) pyproject.toml constraints/build.txt --extra mqtt --extra metrics --extra web \
-	  -c constraints/limits.txt -c constraints/dev.txt -o constraints/sensor.txt
+	  --extra notify -c constraints/limits.txt -c constraints/dev.txt -o constraints/sensor.txt
 	$(UV) --group peers -c constraints/dev.txt -o constraints/peers.txt
 	$(UV) --group coverage -c constraints/dev.txt -o constraints/coverage.txt
 

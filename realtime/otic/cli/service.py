@@ -57,6 +57,9 @@ _SOME_CONFIG = """\
 #[webhook]
 #url = "https://example.com/hook"
 
+#[notify]
+#urls = ["ntfy://my-topic"]    # addresses hold secrets: better a file, named by urls_file
+
 #[clips]
 #directory = "/var/lib/{name}/clips"
 #max_megabytes = 500

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SCAN_AGAIN_SECONDS = 60.0
+_SAME_SECONDS = 0.5
 _ABANDONED_SECONDS = 60.0
 _OURS = re.compile(r"(\d{8}T\d{6}\.\d{3}Z)_[a-z0-9-]+_[a-z0-9-]+\.(?:flac|wav)")
 _OURS_UNFINISHED = re.compile(rf"\.{_OURS.pattern}\.part")
@@ -135,6 +136,30 @@ class ClipFolder:
                 (self.path / entry.name).unlink()
                 return
         self._unfinished[entry.name] = found
+
+
+def find_clip(folder: Path, source: str, label: str, onset: datetime) -> Path | None:
+    """Return the recording of an event: the nearest one of its source and label; None without.
+
+    Two clocks are asked for an onset of a live stream, so up to half a second is the same.
+    """
+    best: tuple[float, Path] | None = None
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            match = _OURS.fullmatch(entry.name)
+            parts = entry.name.split("_", 2)
+            if match is None or parts[1] != source or not _is_named(parts[2], label):
+                continue
+            at = datetime.strptime(match[1], "%Y%m%dT%H%M%S.%f%z")
+            away = abs((at - onset).total_seconds())
+            if away <= _SAME_SECONDS and (best is None or away < best[0]):
+                best = away, Path(entry.path)
+    return None if best is None else best[1]
+
+
+def _is_named(rest: str, label: str) -> bool:
+    """Return whether the end of a name, such as ``dog-2.flac``, is of a label."""
+    return re.fullmatch(rf"{re.escape(label)}(-\d+)?\.(flac|wav)", rest) is not None
 
 
 def stamp(at: datetime) -> str:

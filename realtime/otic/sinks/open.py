@@ -205,6 +205,8 @@ def _outbox(
                 health,
                 page_address(settings.web.listen),
                 _level_unit(settings.level),
+                settings.clips if settings.clips.directory and settings.clips.enabled else None,
+                kept,
             ),
         )
         for name, section in settings.receivers.items()

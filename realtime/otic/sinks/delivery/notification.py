@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from otic.errors import OticError, printable
 
 if TYPE_CHECKING:
+    from otic.config.settings import ClipsSettings
     from otic.types import StreamStatus
 
 
@@ -128,6 +129,10 @@ class Sensor:
         The status of each running stream, by its source.
     page : str or None
         The address of its page, for others on the network; None where they can't open it.
+    clips : ClipsSettings or None
+        Where recordings go; None where nothing is recorded.
+    live : bool
+        False where what is heard can be played again, and may be long past.
     level_unit : str or None
         The unit of levels, ``dB`` or ``dBFS``; None where they are not measured.
     """
@@ -138,6 +143,8 @@ class Sensor:
     status: Callable[[], Mapping[str, StreamStatus]] = dict
     page: str | None = None
     level_unit: str | None = None
+    clips: ClipsSettings | None = None
+    live: bool = True
 
     def __post_init__(self) -> None:
         # As notifications have them.

@@ -21,7 +21,7 @@ from otic.errors import ConfigurationError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-BUILT_IN = ("csv", "sqlite", "command", "webhook", "mqtt")
+BUILT_IN = ("csv", "sqlite", "command", "webhook", "notify", "mqtt")
 _GROUP = "otic.receivers"
 
 
