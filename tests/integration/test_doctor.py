@@ -292,7 +292,7 @@ def test_a_check_that_raises_or_hangs_is_a_finding() -> None:
 
 
 def arguments(**changes: object) -> argparse.Namespace:
-    values = {"config": None, "json": False, "device": None, "no_audio": True}
+    values = {"config": None, "json": False, "input": None, "no_audio": True}
     return argparse.Namespace(**{**values, **changes})
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from otic.config.settings import InputSettings
 from otic.diagnostics import audio_checks as doctor_audio
 from otic.errors import DeviceError
 from otic.sinks.receivers.webhook import server_check
@@ -52,7 +53,7 @@ def gated() -> NDArray[np.float32]:
 )
 def test_the_level(y: NDArray[np.float32], lost: int, result: str, words: str) -> None:
     recording = doctor_audio.Recording("mic", RATE, y, lost)
-    found = doctor_audio.level_check("mic", None, lambda *_: recording)
+    found = doctor_audio.level_check(InputSettings("mic"), lambda _: recording)
     sane(found)
     assert found.result == result
     assert words in found.found
@@ -82,7 +83,7 @@ def test_devices() -> None:
     absent = doctor_audio.portaudio_check(missing)
     sane(absent)
     assert absent.remedies == ("sudo apt install libportaudio2",)
-    unplugged = doctor_audio.level_check("USB", None, no_device)
+    unplugged = doctor_audio.level_check(InputSettings("USB"), no_device)
     sane(unplugged)
     assert unplugged.result == FAIL
 
@@ -92,7 +93,7 @@ def test_a_missing_microphone_that_nobody_asked_for_is_a_warning(
     present: bool, result: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor_audio, "list_devices", lambda: [{}] * present)
-    unheard = doctor_audio.level_check(None, None, no_device, required=False)
+    unheard = doctor_audio.level_check(InputSettings(), no_device, required=False)
     sane(unheard)
     assert unheard.result == result  # one that is there and can't be opened is a fault
     assert doctor_audio.portaudio_check(list, required=False).result == WARN
@@ -274,10 +275,11 @@ def test_a_microphone_is_really_heard(tmp_path: Path) -> None:
     from tests.support import debian, virtual_microphone
 
     script = (
+        "from otic.config.settings import InputSettings\n"
         "from otic.diagnostics import audio_checks as doctor_audio\n"
         "from otic.diagnostics.audio_checks import level_check, portaudio_check\n"
         "doctor_audio.LEVEL_SECONDS = 1.5\n"
-        "for found in (portaudio_check(), level_check(None)): print(found)\n"
+        "for found in (portaudio_check(), level_check(InputSettings())): print(found)\n"
     )
 
     def ask(env: dict[str, str]) -> str:

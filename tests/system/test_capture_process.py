@@ -107,9 +107,14 @@ def test_files_in_the_current_folder_are_not_imported(
 ) -> None:
     (tmp_path / "struct.py").write_text("import sys; sys.exit('taken')\n")
     monkeypatch.chdir(tmp_path)
-    command = child_command("otic.audio.capture_worker", "0", json.dumps(OPTIONS))
+    command = child_command("otic.audio.capture_worker", "0")
     done = subprocess.run(
-        command, env=child_environment(), capture_output=True, check=False, timeout=60
+        command,
+        env=child_environment(),
+        input=json.dumps(OPTIONS).encode(),
+        capture_output=True,
+        check=False,
+        timeout=60,
     )
     assert b"taken" not in done.stderr
 

@@ -57,8 +57,8 @@ def test_a_file_sets_everything(tmp_path: Path) -> None:
     assert found.name == "hall"
     assert found.log == ("events",)
     assert found.inputs == (
-        InputSettings("usb-C-Media-00", "door"),
-        InputSettings("2", None, 2),
+        InputSettings("usb-C-Media-00", name="door"),
+        InputSettings("2", channel=2),
     )
     assert found.jsonl.max_megabytes == 10.0
     assert (
@@ -285,21 +285,23 @@ def test_names_are_utf_8() -> None:
 
 
 def given(**options: list[object]) -> argparse.Namespace:
-    return argparse.Namespace(**{"device": None, "input_name": None, "channel": None, **options})
+    return argparse.Namespace(**{"inputs": None, "input_name": None, "channel": None, **options})
 
 
 def test_flags_for_microphones() -> None:
-    configured = (InputSettings("a", "door"), InputSettings("b", "hall"))
+    configured = (InputSettings("a", name="door"), InputSettings("b", name="hall"))
     assert input_settings(given(), configured) is None
     assert input_settings(given(channel=[2]), configured) == (
-        InputSettings("a", "door", 2),
-        InputSettings("b", "hall", 2),
+        InputSettings("a", name="door", channel=2),
+        InputSettings("b", name="hall", channel=2),
     )
-    assert input_settings(given(device=["x", "y"], input_name=["1", "2"])) == (
-        InputSettings("x", "1"),
-        InputSettings("y", "2"),
+    assert input_settings(
+        given(inputs=[InputSettings("x"), InputSettings(url="rtsp://y/")], input_name=["1", "2"])
+    ) == (
+        InputSettings("x", name="1"),
+        InputSettings(url="rtsp://y/", name="2"),
     )
-    assert input_settings(given(channel=[1])) == (InputSettings(None, None, 1),)
+    assert input_settings(given(channel=[1])) == (InputSettings(channel=1),)
     with pytest.raises(UsageError, match="--input-name is given 1 times for 2 microphones"):
         input_settings(given(input_name=["1"]), configured)
 

@@ -27,6 +27,7 @@ MODULES = (
     "otic.pipeline",
     "otic.audio.arrivals",
     "otic.audio.ring_buffer",
+    "otic.audio.stream_capture",
     "otic.audio.soundscape",
     "otic.sinks.event_filter",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otic.audio.capture_worker import HEADER
+from otic.audio.capture import HEADER
 from otic.errors import DeviceError
 from otic.system.subprocesses import child_command, child_environment
 
@@ -50,17 +51,17 @@ class CaptureProcess:
 
     Parameters
     ----------
-    wanted, sr, block_seconds, channel
-        See :class:`otic.audio.capture_worker.Capture`.
+    **options
+        Those of a :class:`otic.audio.capture_worker.DeviceCapture`, or of a
+        :class:`otic.audio.stream_capture.StreamCapture`.
     """
 
     def __init__(self, **options: Any) -> None:
-        arguments = (str(os.getpid()), json.dumps(options))
         try:
             self._process = subprocess.Popen(
-                child_command("otic.audio.capture_worker", *arguments),
+                child_command("otic.audio.capture_worker", str(os.getpid())),
                 env=child_environment(),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # ALSA's chatter, millions of lines where it goes mad
                 bufsize=0,
@@ -70,7 +71,10 @@ class CaptureProcess:
             raise DeviceError(
                 f"the process that would hold the microphone can't be started ({error.strerror})"
             ) from error
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
+        with suppress(BrokenPipeError), self._process.stdin as stdin:
+            stdin.write(json.dumps(options).encode())
         self._pipe = self._process.stdout
         self._received = bytearray()
         self.ended = False
@@ -120,8 +124,9 @@ class CaptureProcess:
         return blocks
 
     def close(self) -> None:
-        """End it. Not politely: PortAudio may never come back from being closed."""
-        self._process.kill()
+        """End it and its child. Not politely: PortAudio may never come back from being closed."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         # In the kernel, stuck in a driver, it dies later; Python's subprocess reaps it then.
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_SECONDS)

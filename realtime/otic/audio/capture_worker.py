@@ -1,4 +1,4 @@
-"""The process that holds a microphone: PortAudio's callback, a ring buffer, a pipe.
+"""The process that holds a microphone: a capture, a pipe.
 
 A process of its own, because PortAudio can't be trusted with ours: where a sound server
 dies, its ALSA back end spins for ever, prints millions of lines, and closing the stream never
@@ -6,8 +6,10 @@ returns (seen with PortAudio 19.7 and PulseAudio 16); and a device that was plug
 its start it never sees. A process can be ended and begun again. It also goes on hearing while
 the one that classifies is held up.
 
+It reads its options from standard input, in JSON: those of a :class:`DeviceCapture`, or with
+``url`` those of a :class:`otic.audio.stream_capture.StreamCapture`; a process list shows neither.
 What it writes on standard output: one JSON line (see :func:`opened_line`), then blocks, each
-a :data:`HEADER` and float32 [frames, channels].
+a :data:`otic.audio.capture.HEADER` and float32 [frames, channels].
 """
 
 from __future__ import annotations
@@ -15,30 +17,22 @@ from __future__ import annotations
 import json
 import os
 import signal
-import struct
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from otic.audio.capture import LOOK_SECONDS, Capture
 from otic.audio.devices import check_channel, find_device, negotiate, portaudio
-from otic.audio.ring_buffer import RingBuffer
+from otic.audio.stream_capture import StreamCapture
 from otic.errors import DeviceError
 from otic.system.log import silence_native_stderr
 
-HEADER = struct.Struct("<IIfdI")
-"""Frames lost just before the block; overruns so far (that PortAudio reported, and of the ring);
-the share of the ring that waited to be read, 0 to 1; when the block's last frame came, by the
-monotonic clock, which is the same for all processes; frames in the block."""
 
-RING_SECONDS = 12.0  # what the reader may be late by before anything is lost
-_LOOK_SECONDS = 0.5  # how soon a dead stream or a dead parent is noticed
-
-
-class Capture:
+class DeviceCapture(Capture):
     """An open input device and what it has heard.
 
     The callback runs in PortAudio's thread: it copies, counts and returns. Where
@@ -69,15 +63,9 @@ class Capture:
         sounddevice = portaudio()
         device = find_device(wanted)
         check_channel(device, channel)
-        self.name, self.ids = str(device["name"]), list(device["ids"])
-        self.rate, self.channels = negotiate(device, sr, channel)
-        block = max(1, round(block_seconds * self.rate))
-        self._ring = RingBuffer(max(round(RING_SECONDS * self.rate), 4 * block), self.channels)
-        self._arrived = threading.Event()
+        rate, channels = negotiate(device, sr, channel)
+        super().__init__(str(device["name"]), device["ids"], rate, channels, block_seconds)
         self._expected_adc_time: float | None = None
-        self._came = time.monotonic()  # when the latest block came
-        self._overflows = 0  # reported by PortAudio
-        self._overruns = 0  # of the ring
         try:
             with silence_native_stderr():
                 self._stream = sounddevice.InputStream(
@@ -85,7 +73,7 @@ class Capture:
                     samplerate=self.rate,
                     channels=self.channels,
                     dtype="float32",
-                    blocksize=block,
+                    blocksize=max(1, round(block_seconds * self.rate)),
                     callback=self._callback,
                     finished_callback=self._arrived.set,
                 )
@@ -101,33 +89,15 @@ class Capture:
         """False once PortAudio has given the device up."""
         return bool(self._stream.active)
 
-    def wait(self) -> None:
-        """Sleep until there is something to read, at most half a second."""
-        self._arrived.wait(_LOOK_SECONDS)
-        self._arrived.clear()
-
-    def read(self) -> bytes:
-        """The next block with its header; empty where there is nothing."""
-        before, fill = self._ring.overwritten, self._ring.fill
-        lost, block = self._ring.read(self._ring.capacity)
-        self._overruns += self._ring.overwritten > before
-        if not lost and not len(block):
-            return b""
-        ends_at = self._came - self._ring.waiting / self.rate
-        header = HEADER.pack(lost, self._overflows + self._overruns, fill, ends_at, len(block))
-        return header + block.tobytes()
-
     def _callback(self, block: NDArray[np.float32], frames: int, times: Any, status: Any) -> None:
         lost, before, self._came = 0, self._came, time.monotonic()
         if status.input_overflow:
-            self._overflows += 1
             expected = self._expected_adc_time
             late = 0.0 if expected is None else times.inputBufferAdcTime - expected
             # That may be the wall clock, which is set now and then.
             lost = max(1, round(min(late, self._came - before) * self.rate))
         self._expected_adc_time = times.inputBufferAdcTime + frames / self.rate
-        self._ring.write(block, lost)
-        self._arrived.set()
+        self._write(block, lost)
 
 
 def opened_line(capture: Capture) -> bytes:
@@ -142,9 +112,9 @@ def opened_line(capture: Capture) -> bytes:
 
 
 def main() -> int:
-    """Open what the arguments say: the reader's process, and the options in JSON.
+    """Open what the options say, and write what it hears until nobody reads.
 
-    Writes what it hears until nobody reads.
+    The argument is the reader's process.
     """
     # The reader decides when this ends; a stop's signal also goes to the whole group.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -154,7 +124,8 @@ def main() -> int:
     parent = int(sys.argv[1])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
-        capture = Capture(**json.loads(sys.argv[2]))
+        options = json.load(sys.stdin)
+        capture = StreamCapture(**options) if "url" in options else DeviceCapture(**options)
     except DeviceError as error:
         _write(out, json.dumps({"error": str(error)}).encode() + b"\n")
         return 1
@@ -171,14 +142,20 @@ def main() -> int:
                 break
     except BrokenPipeError:
         pass
-    # No orderly end of PortAudio's, which may never come.
-    os._exit(0)
+    return _leave()
 
 
 def _end_with(parent: int) -> None:
     """End this process when its reader is gone, wherever PortAudio is stuck."""
     while os.getppid() == parent:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(LOOK_SECONDS)
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """End this process, and its child with it; no orderly end of PortAudio's may ever come."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
     os._exit(0)
 
 

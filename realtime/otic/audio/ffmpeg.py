@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -15,14 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otic.audio.decoder import UnreadableError
+from otic.system.ffmpeg import ffmpeg_command
 
 _AU = struct.Struct(">4sIIIII")  # what ffmpeg's output begins with: rate and channels are last
 _SAID_BYTES = 2**12  # of ffmpeg's messages; the first ones tell what is wrong
 _NO_SOUND = "matches no streams"
-
-
-class NoFfmpegError(Exception):
-    """ffmpeg is not installed."""
 
 
 class FfmpegDecoder:
@@ -51,16 +47,11 @@ class FfmpegDecoder:
     """
 
     def __init__(self, file: BinaryIO, demuxer: str) -> None:
-        program = shutil.which("ffmpeg")
-        if program is None:
-            raise NoFfmpegError
         file.seek(0)  # where /dev/fd/0 is the same open file, not the file opened again
-        source = ["-f", demuxer, "-vn", "-sn", "-dn", "-i", "file:/dev/fd/0", "-map", "0:a:0"]
+        source = ("-f", demuxer, "-vn", "-sn", "-dn", "-i", "file:/dev/fd/0", "-map", "0:a:0")
+        sound = ("-f", "au", "-c:a", "pcm_f32be", "pipe:1")
         self._process = subprocess.Popen(
-            [
-                *(program, "-nostdin", "-v", "error", "-protocol_whitelist", "file"),
-                *(*source, "-f", "au", "-c:a", "pcm_f32be", "pipe:1"),
-            ],
+            ffmpeg_command(["file"], "-v", "error", *source, *sound),
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The microphone as a source: reads a capture process, watches it, and begins it again."""
+"""Microphones as sources: read a capture process, watch it, and begin it again."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from otic.audio.arrivals import WINDOW_SECONDS, Arrivals
 from otic.audio.capture_process import CapturedBlock, CaptureProcess
 from otic.audio.converter import Converter
 from otic.audio.sources import unusable_warning
+from otic.config.stream_url import is_playlist, shown_url, stream_name
 from otic.errors import DeviceError
 from otic.system.backoff import Backoff
 from otic.types import Chunk, Lost, SourceHealth
@@ -20,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 _OPEN_SECONDS = 15.0  # a sound server that hangs would take for ever
 _STALL_SECONDS = 5.0
+_STREAM_STALL_SECONDS, _PLAYLIST_STALL_SECONDS = 10.0, 30.0  # HLS comes a segment at a time
 _LOSS_SECONDS = 0.5  # how often a loss that goes on is told of
 _OPENING_SECONDS = 1.0  # that a device may take to open, before that is a loss
 _STEADY_SECONDS = 2.0  # a device that delivers for so long is there again
@@ -60,6 +62,11 @@ class Microphone:
     """
 
     live = True
+    _slow_opening = (
+        f"the sound system does not open it within {_OPEN_SECONDS:.0f} s: "
+        "is the sound server stuck?"
+    )
+    _garbage_remedy = "unplug it and plug it in again, or try another driver"
 
     def __init__(
         self,
@@ -164,23 +171,21 @@ class Microphone:
 
     def _start(self) -> None:
         self._process = CaptureProcess(
-            wanted=self._wanted,
-            sr=self._sr,
-            block_seconds=self._block_seconds,
-            channel=self._channel,
+            **self._wanted_options(), block_seconds=self._block_seconds, channel=self._channel
         )
         self._begun = time.monotonic()
         self._opened = None
+
+    def _wanted_options(self) -> dict[str, Any]:
+        """Return what tells the capture process what to capture."""
+        return {"wanted": self._wanted, "sr": self._sr}
 
     def _look_for_opening(self) -> None:
         assert self._process is not None
         self._opened = self._process.opened()
         if self._opened is None:
             if time.monotonic() - self._begun > _OPEN_SECONDS:
-                raise DeviceError(
-                    f"the sound system does not open it within {_OPEN_SECONDS:.0f} s: "
-                    "is the sound server stuck?"
-                )
+                raise DeviceError(self._slow_opening)
             return
         if self._wanted is not None and self._wanted.isdecimal():
             # The next time another device may have this index, and this one another card.
@@ -291,7 +296,7 @@ class Microphone:
             _log.warning(
                 f"{self.name}: this is not audio: {unusable} of {samples} samples are NaN, "
                 "infinite or far too large: "
-                "they are counted as lost: unplug it and plug it in again, or try another driver"
+                f"they are counted as lost: {self._garbage_remedy}"
             )
 
     def _fall_silent(self) -> None:
@@ -320,3 +325,48 @@ class Microphone:
         if str(error) != self._trouble:  # not at every try
             _log.warning(f"{self.name}: {error}: waiting for it")
             self._trouble = str(error)
+
+
+class NetworkMicrophone(Microphone):
+    """A live stream, a FIFO or a growing file; waited for, watched and opened again as a device.
+
+    Parameters
+    ----------
+    url : str
+        See :func:`otic.config.stream_url.check_url`.
+    sr, block, channel, name, silent_seconds
+        As a :class:`Microphone` has them; the name is by default the host's or the file's.
+
+    Raises
+    ------
+    DeviceError
+        If the process that holds the stream can't be started.
+    """
+
+    _slow_opening = f"no sound comes within {_OPEN_SECONDS:.0f} s: is it on, and in this network?"
+    _garbage_remedy = "play it with another program: is it noise there, too?"
+
+    def __init__(
+        self,
+        url: str,
+        sr: int,
+        block: int,
+        channel: int | None = None,
+        *,
+        name: str | None = None,
+        silent_seconds: float = 30.0,
+    ) -> None:
+        self._url = url
+        shown = name or stream_name(url)
+        super().__init__(None, sr, block, channel, name=shown, silent_seconds=silent_seconds)
+        usual = _PLAYLIST_STALL_SECONDS if is_playlist(url) else _STREAM_STALL_SECONDS
+        self._stall_seconds = max(usual, self._stall_seconds)
+
+    def await_opening(self, give_up: Callable[[], bool] = lambda: False) -> None:
+        try:
+            super().await_opening(give_up)
+        except DeviceError as error:
+            raise DeviceError(f"{shown_url(self._url)}: {error}") from error
+
+    def _wanted_options(self) -> dict[str, Any]:
+        return {"url": self._url}

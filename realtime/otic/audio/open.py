@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from otic.audio.folders import AUDIO_SUFFIXES, audio_files
-from otic.audio.microphone import Microphone
+from otic.audio.microphone import Microphone, NetworkMicrophone
 from otic.audio.pcm import PcmSource
 from otic.audio.recording_time import TimeRule
 from otic.audio.sources import FileSource
+from otic.config.secrets import read_secret
 from otic.config.settings import InputSettings, Settings
-from otic.errors import SourceError, UsageError, printable
+from otic.config.stream_url import NOT_A_FILE, check_url, is_url, shown_url
+from otic.errors import ParameterError, SourceError, UsageError, printable
 from otic.types import Source
 
 _STDIN = 0
@@ -27,20 +29,20 @@ OpenSource = Callable[[], Source]
 def input_settings(
     args: argparse.Namespace, configured: Sequence[InputSettings] = ()
 ) -> tuple[InputSettings, ...] | None:
-    """What ``--device``, ``--input-name`` and ``--channel`` say; None where there is none.
+    """What ``--device``, ``--url``, ``--input-name`` and ``--channel`` say; None without any.
 
     Each may be given once for each microphone, in the same order; a single ``--channel``
-    is everybody's. Without ``--device`` they are for the microphones that are ``configured``.
+    is everybody's. Without devices and URLs they are for the microphones that are ``configured``.
 
     Raises
     ------
     UsageError
         If their numbers do not fit.
     """
-    devices, names, channels = args.device or [], args.input_name or [], args.channel or []
-    if not (devices or names or channels):
+    inputs, names, channels = args.inputs or [], args.input_name or [], args.channel or []
+    if not (inputs or names or channels):
         return None
-    chosen = [InputSettings(device) for device in devices] or list(configured) or [InputSettings()]
+    chosen = inputs or list(configured) or [InputSettings()]
     if len(channels) == 1:
         channels = channels * len(chosen)
     for option, given in (("--input-name", names), ("--channel", channels)):
@@ -59,18 +61,35 @@ def input_settings(
     )
 
 
+def microphone(
+    chosen: InputSettings, sr: int, block: int, silent_seconds: float = 0.0
+) -> Microphone:
+    """Open a device of this machine, or a stream; see :class:`otic.audio.microphone.Microphone`.
+
+    Raises
+    ------
+    ParameterError
+        If the file with the URL can't be read, or has none.
+    DeviceError
+        If the process that holds it can't be started.
+    """
+    url = chosen.url or read_secret(None, chosen.url_file, "inputs.url").strip()
+    channel, name = chosen.channel, chosen.name
+    if not url:
+        device = chosen.device
+        return Microphone(device, sr, block, channel, name=name, silent_seconds=silent_seconds)
+    try:
+        check_url(url)
+    except ValueError as error:
+        raise ParameterError(f"the URL in {chosen.url_file!r} {error}") from None
+    return NetworkMicrophone(url, sr, block, channel, name=name, silent_seconds=silent_seconds)
+
+
 def microphones(settings: Settings, sr: int) -> list[OpenSource]:
     """What opens each microphone."""
 
     def opener(chosen: InputSettings) -> OpenSource:
-        return lambda: Microphone(
-            chosen.device,
-            sr,
-            settings.block,
-            chosen.channel,
-            name=chosen.name,
-            silent_seconds=settings.silent_seconds,
-        )
+        return lambda: microphone(chosen, sr, settings.block, settings.silent_seconds)
 
     return [opener(chosen) for chosen in settings.inputs]
 
@@ -88,6 +107,8 @@ def find_recordings(names: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for name in names:
+        if is_url(name):
+            raise SourceError(f"can't read '{shown_url(name)}': {NOT_A_FILE}")
         if name != "-" and os.path.isdir(name):  # noqa: PTH112 - false where it can't tell
             inside = [str(path) for path in audio_files(Path(name))]
             if not inside:

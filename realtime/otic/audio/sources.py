@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from otic.audio.chunks import NO_DAMAGE_SECONDS
 from otic.audio.converter import Converter
 from otic.audio.decoder import Decoder, UnreadableError
-from otic.audio.ffmpeg import FfmpegDecoder, NoFfmpegError
+from otic.audio.ffmpeg import FfmpegDecoder
 from otic.audio.file_bytes import FileBytes
 from otic.audio.parts import contents, needs_ffmpeg, refusal
+from otic.config.stream_url import NOT_A_FILE, is_url, shown_url
 from otic.errors import SourceError, printable
+from otic.system.ffmpeg import NoFfmpegError
 from otic.types import MAX_AMPLITUDE, Chunk, SourceHealth
 
 MAX_CHANNELS = 256  # of a file; the largest microphone arrays have as many
@@ -90,6 +92,8 @@ class FileSource(Unbuffered):
         channel: int | None = None,
         file: BinaryIO | None = None,
     ) -> None:
+        if file is None and is_url(path):
+            raise SourceError(f"can't read '{shown_url(path)}': {NOT_A_FILE}")
         self._shown = printable(path)
         self._path = path if file is None else None
         if file is None and (problem := _not_a_file(path)):

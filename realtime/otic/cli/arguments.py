@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from otic.config.settings import InputSettings
+from otic.config.stream_url import check_url, has_password, is_url, shown_url
 from otic.config.values import LOG_CHOICES, MAX_BLOCK
 from otic.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from otic.audio.recording_time import TimeRule
+
+_log = logging.getLogger(__name__)
 
 _LEAST_COLUMNS, _MOST_COLUMNS = 20, 400
 _LEAST_ROWS, _MOST_ROWS = 5, 200
@@ -156,6 +161,34 @@ def block(text: str) -> int:
     if whole(text) > MAX_BLOCK:
         raise argparse.ArgumentTypeError(f"'{text}' must be at most {MAX_BLOCK}")
     return int(text)
+
+
+def input_device(text: str) -> InputSettings:
+    """Parse the name of an input device."""
+    if is_url(text):
+        raise argparse.ArgumentTypeError(
+            f"'{shown_url(text)}' is the address of a stream: give it as --url"
+        )
+    return InputSettings(device=text)
+
+
+def input_url(text: str) -> InputSettings:
+    """Parse the address of a stream, which is not repeated in a message."""
+    try:
+        check_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if has_password(text):
+        _log.warning(
+            "--url: others on this machine can read a password on a command line: put the URL "
+            "into a file, and give that as --url-file"
+        )
+    return InputSettings(url=text)
+
+
+def input_url_file(text: str) -> InputSettings:
+    """Parse the path of a file with the address of a stream."""
+    return InputSettings(url_file=text)
 
 
 def seed(text: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TextIO
 
-from otic.cli.arguments import Parser, add_json_option
+from otic.cli.arguments import Parser, add_json_option, input_device, input_url
 from otic.system.findings import FAIL, OK, WARN, Finding
 
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "bold red"}
@@ -22,7 +22,16 @@ def add_doctor_options(parser: Parser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="also check a sensor's settings and receivers"
     )
-    parser.add_argument("--device", metavar="NAME|INDEX|ID", help="the microphone to check")
+    parser.add_argument(
+        "--device",
+        dest="input",
+        type=input_device,
+        metavar="NAME|INDEX|ID",
+        help="the microphone to check",
+    )
+    parser.add_argument(
+        "--url", dest="input", type=input_url, metavar="URL", help="the stream to check"
+    )
     parser.add_argument(
         "--no-audio", action="store_true", help="do not record three seconds from the microphone"
     )
@@ -36,7 +45,7 @@ def doctor(args: argparse.Namespace) -> int:
 
     board = Board()
     settings, unread = read_settings(args.config, board)
-    checks = checks_of(settings, board, device=args.device, audio=not args.no_audio)
+    checks = checks_of(settings, board, args.input, audio=not args.no_audio)
     findings = [unread] if unread else []
     show = _Shown(sys.stdout, quiet=args.json)
     with show:

@@ -18,6 +18,9 @@ from otic.cli.arguments import (
     Parser,
     add_time_options,
     block,
+    input_device,
+    input_url,
+    input_url_file,
     log_set,
     picture_size,
     positive,
@@ -108,22 +111,42 @@ def _add_microphone_options(parser: Parser) -> None:
     group = parser.add_argument_group("microphones")
     group.add_argument(
         "--device",
+        dest="inputs",
         action="append",
+        type=input_device,
         metavar="NAME|INDEX|ID",
         help="input device (default: the system's); repeat it for several microphones",
+    )
+    group.add_argument(
+        "--url",
+        dest="inputs",
+        action="append",
+        type=input_url,
+        metavar="URL",
+        help="in place of a device, a live stream (needs ffmpeg): rtsp://host/path, http://…, "
+        "udp://…, or the path of a FIFO or a growing file",
+    )
+    group.add_argument(
+        "--url-file",
+        dest="inputs",
+        action="append",
+        type=input_url_file,
+        metavar="FILE",
+        help="read the URL from this file: others on this machine can read a command line, "
+        "and a password in it",
     )
     group.add_argument(
         "--input-name",
         action="append",
         metavar="NAME",
-        help="name of the microphone in the log; once for each --device",
+        help="name of the microphone in the log; once for each --device or --url",
     )
     group.add_argument(
         "--channel",
         action="append",
         type=whole,
         metavar="N",
-        help="use channel N, counted from 1; once for all, or once for each --device",
+        help="use channel N, counted from 1; once for all, or once for each of these",
     )
     group.add_argument(
         "--duration", type=positive, metavar="SECONDS", help="stop after this much audio"
@@ -375,7 +398,7 @@ def _flags(args: argparse.Namespace) -> Settings:
             f"{', '.join(key.variable for key in unread)}: only 'otic run' reads this: give "
             f"{' '.join(key.flag for key in unread)}"
         )
-    inputs = input_settings(args) if hasattr(args, "device") else None
+    inputs = input_settings(args) if hasattr(args, "inputs") else None
     return load_settings(None, environment, vars(args), inputs, receivers.sections)
 
 

@@ -44,6 +44,8 @@ _SOME_CONFIG = """\
 #[[inputs]]
 #device = "USB"                # index, name, part of a name, or id: see 'otic devices'
 #name = "window"
+#[[inputs]]
+#url = "rtsp://camera/stream1"  # a network microphone; with a password: url_file
 
 #[jsonl]
 #path = "/var/lib/{name}/events.jsonl"

@@ -344,7 +344,12 @@ def _inputs(path: str | None, tables: dict[str, Any]) -> tuple[InputSettings, ..
     found = []
     for number, entry in enumerate(entries, 1):
         where = f"{path}: inputs, number {number}"
-        found.append(InputSettings(**_table(where, entry, known)))
+        values = _table(where, entry, known)
+        if len(values.keys() & {"device", "url", "url_file"}) > 1:
+            raise ConfigurationError(
+                f"{where}: it has more than one of device, url and url_file: leave one"
+            )
+        found.append(InputSettings(**values))
     return tuple(found)
 
 

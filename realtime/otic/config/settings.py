@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from otic.config.stream_url import check_url, refuse_url
 from otic.config.values import (
     LOG_CHOICES,
     LOG_DEFAULT,
@@ -223,13 +224,27 @@ class SpoolSettings:
 
 @dataclass(frozen=True)
 class InputSettings:
-    """Settings of one microphone."""
+    """Settings of one microphone: a device of this machine, or a stream."""
 
     device: str | None = setting(
-        None, "input device: its index, name, part of its name, or id (default: the system's)"
+        None,
+        "input device: its index, name, part of its name, or id (default: the system's)",
+        check=refuse_url,
     )
-    name: str | None = setting(None, "name in the log (default: the device's name)")
+    url: str | None = setting(
+        None,
+        "in place of a device, a live stream: rtsp://…, http://…, or a FIFO's path",
+        shown=False,
+        check=check_url,
+    )
+    url_file: str | None = setting(None, "read the url from this file")
+    name: str | None = setting(None, "name in the log (default: the device's or the host's)")
     channel: int | None = setting(None, "use this channel, counted from 1", least=1, most=1024)
+
+    @property
+    def is_stream(self) -> bool:
+        """True for what ffmpeg fetches, False for a device of this machine."""
+        return bool(self.url or self.url_file)
 
 
 @dataclass(frozen=True)

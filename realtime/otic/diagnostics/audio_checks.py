@@ -7,9 +7,10 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from otic.config.settings import InputSettings
 from otic.system.findings import FAIL, OK, WARN, Finding, split_message
 from otic.system.machine import Board
 
@@ -21,6 +22,7 @@ _SETTLING_SECONDS = 0.5  # the first samples of a device may not be sound yet
 _LONGEST_ZEROS_SECONDS = 0.1
 _OPEN_SECONDS = 15.0
 
+_STREAM_REMEDIES = ("set the level where the stream is made, such as the camera's own page",)
 _RATE = 48_000  # of the recording
 
 if TYPE_CHECKING:
@@ -53,22 +55,22 @@ def list_devices() -> Devices:
     return input_devices()
 
 
-def record(wanted: str | None, channel: int | None = None) -> Recording:
+def record(chosen: InputSettings) -> Recording:
     """Record an input for a few seconds.
 
     Raises
     ------
-    DeviceError
-        If there is no such device, or it can't be opened.
+    OticError
+        If there is no such device or stream, or it can't be opened.
     """
     import numpy as np
 
-    from otic.audio.microphone import Microphone
+    from otic.audio.open import microphone as open_microphone
     from otic.types import Lost
 
     rate = _RATE
     lost, blocks, n_samples = 0, [], 0
-    with contextlib.closing(Microphone(wanted, rate, 1024, channel)) as microphone:
+    with contextlib.closing(open_microphone(chosen, rate, 1024)) as microphone:
         microphone.await_opening()
         end = time.monotonic() + _OPEN_SECONDS + LEVEL_SECONDS
         for chunk in microphone.chunks():
@@ -177,17 +179,20 @@ def sound_server_check(board: Board) -> Finding:
 
 
 def level_check(
-    wanted: str | None,
-    channel: int | None = None,
-    listen: Callable[[str | None, int | None], Recording] = record,
+    chosen: InputSettings,
+    listen: Callable[[InputSettings], Recording] = record,
     required: bool = True,
 ) -> Finding:
     """Check the level of three seconds from the microphone; see :func:`portaudio_check`."""
     from otic.errors import DeviceError
 
+    wanted = chosen.name or chosen.device
     name = f"level of {wanted}" if wanted else "level"
     try:
-        return judge(name, listen(wanted, channel))
+        finding = judge(name, listen(chosen))
+        if chosen.is_stream and finding.result != OK:
+            return replace(finding, remedies=_STREAM_REMEDIES)
+        return finding
     except DeviceError as error:
         found, remedies = split_message(error)
         result = WARN if not required and _no_inputs() else FAIL

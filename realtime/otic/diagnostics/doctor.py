@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from otic.config.load import load_settings
-from otic.config.settings import Settings
+from otic.config.settings import InputSettings, Settings
 from otic.config.values import DEFAULT_MODEL
 from otic.diagnostics.machine_checks import (
     cache_check,
@@ -26,7 +27,7 @@ from otic.diagnostics.machine_checks import (
 from otic.errors import OticError
 from otic.sinks import receivers
 from otic.system.files import state_folder
-from otic.system.findings import FAIL, Check, Finding, disk_check, split_message
+from otic.system.findings import FAIL, Check, Finding, disk_check, secret_checks, split_message
 from otic.system.machine import Board
 
 _MODEL_SECONDS = 600.0  # a small computer compiles first
@@ -34,9 +35,15 @@ _LEVEL_SECONDS = 60.0
 
 
 def checks_of(
-    settings: Settings | None, board: Board, device: str | None = None, audio: bool = True
+    settings: Settings | None,
+    board: Board,
+    asked_for: InputSettings | None = None,
+    audio: bool = True,
 ) -> list[Check]:
-    """List the checks; without settings, those that every sensor needs."""
+    """List the checks; without settings, those that every sensor needs.
+
+    The input that a person has ``asked_for`` is checked in place of those of the settings.
+    """
     model = settings.model if settings and settings.model else DEFAULT_MODEL
     checks = [
         Check("Python", lambda: python_check(board)),
@@ -48,7 +55,7 @@ def checks_of(
         Check("disk", lambda: disk_check(_state_folder(board))),
     ]
     if audio:
-        checks += _audio_checks(settings, board, device)
+        checks += _audio_checks(settings, board, asked_for)
     checks.append(Check("model", lambda: model_check(model), _MODEL_SECONDS))
     checks.append(Check("compiled kernels", cache_check, 60.0))  # after the model has been compiled
     if settings is not None:
@@ -95,26 +102,25 @@ def _guarded(check: Check) -> Finding:
     return Finding(check.name, FAIL, f"no answer within {check.limit_seconds:.0f} s", (remedy,))
 
 
-def _audio_checks(settings: Settings | None, board: Board, device: str | None) -> list[Check]:
+def _audio_checks(
+    settings: Settings | None, board: Board, asked_for: InputSettings | None
+) -> list[Check]:
     from otic.diagnostics import audio_checks as audio
 
-    asked_for = settings is not None and settings.inputs != Settings().inputs
-    required = device is not None or asked_for
-    checks = [
-        Check("permissions", lambda: audio.permissions_check(board)),
-        Check("sound server", lambda: audio.sound_server_check(board)),
-        Check("input devices", lambda: audio.portaudio_check(required=required), 30.0),
-    ]
-    inputs: list[tuple[str | None, int | None]] = [(device, None)]
-    if device is None and settings is not None:
-        inputs = [(each.device, each.channel) for each in settings.inputs]
-    return checks + [_level_check(*each, required) for each in inputs]
-
-
-def _level_check(device: str | None, channel: int | None, required: bool) -> Check:
-    from otic.diagnostics.audio_checks import level_check
-
-    return Check("level", lambda: level_check(device, channel, required=required), _LEVEL_SECONDS)
+    inputs = (settings or Settings()).inputs if asked_for is None else (asked_for,)
+    required = inputs != Settings().inputs
+    checks = []
+    if not all(each.is_stream for each in inputs):
+        checks = [
+            Check("permissions", lambda: audio.permissions_check(board)),
+            Check("sound server", lambda: audio.sound_server_check(board)),
+            Check("input devices", lambda: audio.portaudio_check(required=required), 30.0),
+        ]
+    for each in inputs:
+        checks += secret_checks("inputs.url_file", each.url_file)
+        level = partial(audio.level_check, each, required=required)
+        checks.append(Check("level", level, _LEVEL_SECONDS))
+    return checks
 
 
 def read_settings(path: str | None, board: Board) -> tuple[Settings | None, Finding | None]:
