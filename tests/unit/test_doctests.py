@@ -21,6 +21,7 @@ MODULES = (
     "otic.detection.event_log",
     "otic.features.tables",
     "otic.features.frontend",
+    "otic.features.level",
     "otic.audio.loading",
     "otic.detection.onset",
     "otic.features.params",
