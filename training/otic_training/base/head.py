@@ -28,7 +28,7 @@ F32 = NDArray[np.float32]
 
 TAU_SECONDS = (1.0, 4.0)
 """After these times a frame weighs 1/e in the decayed means."""
-HIDDEN = 128
+HIDDEN = 64
 _LEAST_SD = 0.02  # about a step of an int8 frame: numbers that are nearly dead stay quiet
 
 
@@ -432,6 +432,10 @@ class BaseFrames:
         """Seconds of the recording that each frame is about."""
         return np.float64(self.first_seconds) + self.step_seconds * np.arange(steps, dtype=float)
 
+    def cold_state(self) -> list[Any]:
+        """Make the state that a stream begins with."""
+        return self._classifier.cold_state()
+
     def __call__(self, y: F32) -> F32:
         """Compute float32 [n] -> float32 [steps, width], from a cold state."""
         return self.of_log_mel(self.log_mel(y))
@@ -442,10 +446,13 @@ class BaseFrames:
         ring = FrameRing(p, max(1, 1 + (len(y) - p.n_fft) // p.hop_length))
         return ring.log_mel[: ring.push(y)]
 
-    def of_log_mel(self, log_mel: F32) -> F32:
-        """Compute float32 [n_frames, n_mels] -> float32 [steps, width], from a cold state."""
+    def of_log_mel(self, log_mel: F32, state: list[Any] | None = None) -> F32:
+        """Compute float32 [n_frames, n_mels] -> float32 [steps, width].
+
+        From a cold state, or on from ``state``, which is then that of the last step.
+        """
         length, hop = self.base.features.window_frames, self.base.inference_hop_frames
-        state, step = self._classifier.cold_state(), self._classifier.step
+        state, step = state or self.cold_state(), self._classifier.step
         starts = range(0, len(log_mel) - length + 1, hop)
         return np.array([step(log_mel[i : i + length].ravel(), state) for i in starts], np.float32)
 

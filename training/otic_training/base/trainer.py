@@ -14,7 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from otic_training.base import features
-from otic_training.base.student import SHAPES, Memory, Student
+from otic_training.base.student import OVERLAP, SHAPES, Memory, Student
 from otic_training.data.dataset import DatasetError
 
 F32 = NDArray[np.float32]
@@ -51,6 +51,9 @@ class Plan:
         One of :data:`otic_training.base.student.SHAPES`.
     seed : int
     batch : int
+    joined : int
+        Scenes of a batch that a stream goes through, one after the other, so that the base does
+        not learn how scenes begin.
     block_steps, whole_steps : int
         Steps block by block, then as a whole.
     block_rate, whole_rate : float
@@ -64,6 +67,7 @@ class Plan:
     shape: str
     seed: int = 0
     batch: int = 16
+    joined: int = 4
     block_steps: int = 600
     whole_steps: int = 20_000
     block_rate: float = 4e-3
@@ -223,7 +227,8 @@ class Trainer:
 
         def run(rate: Tensor, t: Tensor, mel: Tensor, frames: Tensor) -> Tensor:
             with tf.GradientTape() as tape:
-                mine = self.student(tf.cast(mel, tf.float32), Memory())
+                mine = self.student(joined(tf.cast(mel, tf.float32), self.plan.joined), Memory())
+                mine = tf.reshape(mine, frames.shape)
                 errors = self._frame_errors(mine, tf.cast(frames, tf.float32))
             self._learn(tape.gradient(errors[0], self._variables), rate, t)
             return tf.stack(errors)
@@ -244,21 +249,34 @@ class Trainer:
         return errors
 
     def _learn(self, gradients: Sequence[Any], rate: Tensor, t: Tensor) -> None:
-        """Adam with a clipped norm, and the running mean of the weights."""
+        """Take a step of a clipped norm: Muon for matrices, Adam for the rest; keep the mean.
+
+        K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, scaled
+        to Adam's rate as J. Liu et al., "Muon is scalable for LLM training", 2025, do.
+        """
         pairs = zip(gradients, self._variables, strict=True)
         g = _flat([tf.zeros_like(v) if g is None else g for g, v in pairs])
         g = g / tf.maximum(1.0, tf.norm(g))
         m = self._m.assign(_BETA_1 * self._m + (1.0 - _BETA_1) * g)
         v = self._v.assign(_BETA_2 * self._v + (1.0 - _BETA_2) * g * g)
         size = tf.sqrt(v / (1.0 - _BETA_2**t)) + 1e-7
-        weights = _flat(self._variables) - rate * m / (1.0 - _BETA_1**t) / size
+        adam = self._parts(m / (1.0 - _BETA_1**t) / size)
+        ahead = self._parts(_BETA_1 * m + (1.0 - _BETA_1) * g)
+        change = [
+            orthogonal(a) if _is_matrix(b.shape) else b for a, b in zip(ahead, adam, strict=True)
+        ]
+        weights = _flat(self._variables) - rate * _flat(change)
         share = tf.minimum(_MEAN_SHARE, (1.0 + t) / (10.0 + t))
         self._mean.assign(share * self._mean + (1.0 - share) * weights)
         self._assign(weights)
 
+    def _parts(self, flat: Tensor) -> list[Tensor]:
+        parts = zip(tf.split(flat, self._sizes), self._variables, strict=True)
+        return [tf.reshape(part, v.shape) for part, v in parts]
+
     def _assign(self, weights: Tensor) -> None:
-        for part, v in zip(tf.split(weights, self._sizes), self._variables, strict=True):
-            v.assign(tf.reshape(part, v.shape))
+        for part, v in zip(self._parts(weights), self._variables, strict=True):
+            v.assign(part)
 
     # State
 
@@ -321,10 +339,35 @@ class Trainer:
         self._scales = {k[6:]: saved[k] for k in saved if k.startswith("scale_")}
 
 
+def joined(mel: Tensor, n: int) -> Tensor:
+    """Put ``n`` scenes behind each other: [n * B, OVERLAP + T, F] -> [B, OVERLAP + n * T, F]."""
+    batch, t, bands = mel.shape
+    new = tf.reshape(mel[:, OVERLAP:], [batch // n, n * (t - OVERLAP), bands])
+    return tf.concat([mel[::n, :OVERLAP], new], 1)
+
+
+def orthogonal(momentum: Tensor) -> Tensor:
+    """Set the singular values of a matrix to about 1 by five Newton-Schulz steps, and scale it."""
+    rows, columns = int(np.prod(momentum.shape[:-1])), int(momentum.shape[-1])
+    x = tf.reshape(momentum, [rows, columns])
+    x = tf.transpose(x) if rows > columns else x
+    x = x / (tf.norm(x) + 1e-12)
+    for _ in range(5):
+        square = x @ tf.transpose(x)
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * (square @ square)) @ x
+    x = tf.transpose(x) if rows > columns else x
+    return tf.reshape(x * (0.2 * max(rows, columns) ** 0.5), momentum.shape)
+
+
 def saved_plan(path: Path) -> Plan:
     """The plan of a run that was saved."""
     with np.load(path) as file:
         return Plan(**json.loads(str(file["plan"])))
+
+
+def _is_matrix(shape: Sequence[int]) -> bool:
+    """Tell weights that mix channels from those of one channel each."""
+    return len(shape) > 1 and shape[-1] > 1
 
 
 def _flat(tensors: Sequence[Any]) -> Tensor:

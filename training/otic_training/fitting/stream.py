@@ -48,6 +48,9 @@ class StreamRecipe:
     ----------
     scenes, steps : int
         Scenes that a head is fitted on, and steps of the base in each.
+    joined : int
+        Scenes that a stream goes through, one after the other: a head that is fitted on cold
+        beginnings alone is worse where streams go on.
     early_steps : int
         Steps by which the head is ahead of the base's latest frame: it decides sooner.
     fit : Fit
@@ -61,6 +64,7 @@ class StreamRecipe:
 
     scenes: int = 10_000
     steps: int = 31
+    joined: int = 4
     early_steps: int = 2
     fit: Fit = field(default_factory=Fit)
     mix: Recipe = field(default_factory=Recipe)
@@ -96,8 +100,8 @@ def kept_frames(
 
     Returns
     -------
-    frames : float16 [scenes, steps, width]
-    labels, weights : float32 [scenes, steps, n_labels]
+    frames : float16 [streams, joined * steps, width]
+    labels, weights : float32 [streams, joined * steps, n_labels]
     """
     about = [(s.kind, s.labels, s.doubt, zlib.crc32(s.y.tobytes())) for s in sounds]
     made_of = key_of(about, n_labels, seed, replace(recipe, fit=Fit()), frames.base.features)
@@ -109,7 +113,7 @@ def kept_frames(
             scenes = _kept(
                 key_of("scenes", made_of, list(frames.times(1)), mixing_code()), scenes, store
             )
-        kept = _frames_of_scenes(frames, scenes)
+        kept = _frames_of_scenes(frames, scenes, recipe.joined)
         store.save(key, kept)
     return kept["frames"], kept["labels"], kept["weights"]  # type: ignore[return-value]
 
@@ -126,13 +130,21 @@ def _kept(key: str, scenes: Iterator[Mixed], store: Store) -> Iterator[Mixed]:
         yield log_mel.astype(np.float32), wanted, counts
 
 
-def _frames_of_scenes(frames: BaseFrames, scenes: Iterator[Mixed]) -> Arrays:
+def _frames_of_scenes(frames: BaseFrames, scenes: Iterator[Mixed], joined: int) -> Arrays:
+    """Compute frames of streams that go through so many scenes each."""
     found, labels, weights = [], [], []
-    for log_mel, wanted, counts in scenes:
-        found.append(frames.of_log_mel(log_mel).astype(np.float16))
+    for number, (log_mel, wanted, counts) in enumerate(scenes):
+        if number % joined == 0:
+            state = frames.cold_state()
+        found.append(frames.of_log_mel(log_mel, state).astype(np.float16))
         labels.append(wanted)
         weights.append(counts)
-    return {"frames": np.stack(found), "labels": np.stack(labels), "weights": np.stack(weights)}
+
+    def streams(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        steps, width = parts[0].shape
+        return np.stack(parts).reshape(-1, joined * steps, width)
+
+    return {"frames": streams(found), "labels": streams(labels), "weights": streams(weights)}
 
 
 def mixed(
@@ -144,8 +156,9 @@ def mixed(
     """
     mixer = Mixer(sounds, frames.sr, frames.n_samples(recipe.steps), seed, recipe.mix)
     times = frames.times(recipe.steps) + recipe.early_steps * frames.step_seconds
-    with progress("scenes", recipe.scenes) as advance:
-        for number in range(recipe.scenes):
+    n_scenes = -(-recipe.scenes // recipe.joined) * recipe.joined
+    with progress("scenes", n_scenes) as advance:
+        for number in range(n_scenes):
             scene = mixer.scene(number)
             wanted, counts = step_targets(scene, times, frames.sr, n_labels)
             counts[times < 0.0] = 0.0
@@ -203,8 +216,10 @@ def train_stream(
     assert base.stream is not None
     frames, labels = BaseFrames(base), dataset.labels
     found, wanted, counts = kept_frames(frames, sounds, len(labels), seed, recipe, store)
-    say(f"fitting a head on {len(found)} scenes")
-    head = fit_head(found, wanted, counts, frames.step_seconds, replace(recipe.fit, seed=seed))
+    say(f"fitting a head on {len(found) * recipe.joined} scenes")
+    batch = max(1, recipe.fit.batch // recipe.joined)
+    how = replace(recipe.fit, seed=seed, batch=batch)
+    head = fit_head(found, wanted, counts, frames.step_seconds, how)
     if served:
         head, labels = head.only([labels.index(label) for label in served]), tuple(served)
     delay = max(0.0, base.stream.delay_seconds - recipe.early_steps * frames.step_seconds)
