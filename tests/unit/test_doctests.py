@@ -19,6 +19,7 @@ MODULES = (
     "otic.detection.thresholds",
     "otic.detection.detector",
     "otic.detection.event_log",
+    "otic.detection.loud",
     "otic.features.tables",
     "otic.features.frontend",
     "otic.features.level",
