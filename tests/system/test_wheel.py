@@ -105,7 +105,7 @@ def test_the_demo_runs_from_an_empty_environment(wheel: Path, tmp_path: Path) ->
     ).stdout
     assert all(str(tmp_path / "venv") in path for path in where.split())
     train = subprocess.run(
-        [bin_folder / "otic", "train", "data", "--out", "m.tflite"],
+        [bin_folder / "otic", "train", "data", "--preset", "mfcc-mlp", "--out", "m.tflite"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
