@@ -45,16 +45,28 @@ def url(server: HttpServer, path: str, login: str = "") -> str:
 
 
 def command_lines() -> dict[int, bytes]:
-    """The processes of this machine that run ffmpeg."""
+    """The processes below this one that run ffmpeg: other tests run theirs at the same time."""
     found = {}
     for each in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = each.read_bytes()
         except OSError:
             continue
-        if line.split(b"\0")[0].endswith(b"ffmpeg"):
+        if line.split(b"\0")[0].endswith(b"ffmpeg") and is_below(each.parent):
             found[int(each.parent.name)] = line
     return found
+
+
+def is_below(process: Path) -> bool:
+    while (pid := int(process.name)) > 1:
+        if pid == os.getpid():
+            return True
+        try:
+            stat = (process / "stat").read_text()
+        except OSError:
+            return False
+        process = process.with_name(stat.rpartition(")")[2].split()[1])
+    return False
 
 
 def gone(pids: set[int]) -> bool:
