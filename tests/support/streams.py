@@ -250,7 +250,7 @@ class Captured:
 
     @property
     def seconds(self) -> float:
-        """Of sound."""
+        """Length of the sound that was heard."""
         return len(self.y) / self.capture.rate
 
 

@@ -46,7 +46,7 @@ def test_what_is_shown_of_an_address(url: str, shown: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("ftp://hall:s3cret@h/x", "the scheme 'ftp', which is none of rtsp, rtsps, http"),
+        ("ftp://hall:s3cret@h/x", "the scheme 'ftp'; it must be one of rtsp, rtsps, http"),
         ("concat://s3cret", "FIFO"),
         ("rtsp:///s3cret", "no host: write rtsp://host/path"),
         ("rtsp://hall:s3/cret@h/x", "write / as %2F"),

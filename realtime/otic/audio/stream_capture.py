@@ -102,7 +102,7 @@ class FrameLog:
     r"""What ffmpeg says of the sound it writes: format, losses, and what went wrong; pure.
 
     A loss is a jump of the stream's own times. Small ones are added up, as times may be
-    inexact, and a slow drift is none.
+    inexact; a slow drift does not count.
 
     Examples
     --------
@@ -115,7 +115,7 @@ class FrameLog:
 
     def __init__(self) -> None:
         self.rate = self.channels = 0
-        """Of the sound that is written; 0 until it begins."""
+        """Format of the sound that ffmpeg writes; 0 until it begins."""
         self.losses: deque[tuple[int, int]] = deque()
         """Frames written before each loss, and its length in frames."""
         self.complaints: deque[str] = deque(maxlen=_MOST_COMPLAINTS)

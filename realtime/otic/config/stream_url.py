@@ -26,7 +26,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def is_url(text: str) -> bool:
-    """Return True for a URL with ``://``, of any scheme; a path or a device's name is none."""
+    """Return True for a URL with ``://``, of any scheme; False for a path or a device's name."""
     return _SCHEME.match(text) is not None
 
 
@@ -62,7 +62,7 @@ def check_url(text: str) -> None:
     scheme = scheme_of(text)
     if scheme not in PROTOCOLS:
         raise ValueError(
-            f"has the scheme '{scheme}', which is none of {', '.join(PROTOCOLS)}: "
+            f"has the scheme '{scheme}'; it must be one of {', '.join(PROTOCOLS)}: "
             "let ffmpeg write it into a FIFO as WAV, and give the FIFO's path"
         )
     if scheme == "file":

@@ -156,7 +156,7 @@ def _names(folder: str) -> tuple[list[str], list[str]]:
                 continue
             try:
                 is_folder = entry.is_dir()
-            except OSError:  # as a link to itself: whoever opens it is told why
+            except OSError:  # such as a link to itself; opening it gives the reason
                 is_folder = True
             if is_folder:
                 folders.append(entry.name)

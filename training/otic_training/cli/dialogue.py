@@ -71,7 +71,7 @@ _BAD = {TOO_QUIET, CLIPPED, THE_ROOM}
 
 
 class Screen(Protocol):
-    """Where the dialogue is seen."""
+    """Shows the dialogue to a person."""
 
     def say(self, text: str = "", style: str = "") -> None:
         """Print a line; it may be indented."""
@@ -90,7 +90,7 @@ class Screen(Protocol):
 
 
 class Keys(Protocol):
-    """Where the answers come from."""
+    """Gives a person's answers."""
 
     fd: int
 
@@ -300,7 +300,7 @@ class Ear:
         if self._stop.requested:
             raise KeyboardInterrupt
         if (wakeup := self._stop.wakeup) is not None and wakeup in ready:
-            os.read(wakeup, 64)  # a signal that is none to stop
+            os.read(wakeup, 64)  # a signal that does not stop the dialogue
         came = takewhile(lambda chunk: chunk is not None, self._chunks)
         chunks = [kept for chunk in came if chunk is not None for kept in self._after_key(chunk)]
         self.told = self._tell()

@@ -188,7 +188,7 @@ def _app(screen: PageScreen, keys: PageKeys) -> Starlette:
 
 
 async def _key_of(request: Request) -> str:
-    """Read the answer of a request; empty where it is none."""
+    """Read the answer of a request; empty where it is not valid."""
     body = b""
     try:
         async with asyncio.timeout(5.0):

@@ -228,7 +228,7 @@ def _none(name: str, negatives: str | None) -> str:
         against = f", and on {negatives} that hold none of them" if negatives else ""
         return (
             f"It was trained on mixed scenes that hold these sounds{against}.\nEach label has a "
-            "score of its own. A sound that is none of them may still be taken for one."
+            "score of its own. It may still take another sound for one of them."
         )
     if not preset(name).none_share:
         return (
